@@ -1,0 +1,51 @@
+# The two commands are `make workbook` and `make test`. Everything that is generated lies in build/ and .venv/.
+PYTHON ?= python3
+VENV   := .venv
+RUN    := $(VENV)/bin/python
+# small networks run best on one thread; two on a busy machine only wait for each other
+export OMP_NUM_THREADS := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help workbook test lab notebooks bench pins doctor clean
+
+help:  ## this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+workbook: $(VENV)/ready  ## run every notebook on real data: pages, results and models under build/
+	@$(RUN) notebooks/book.py workbook
+
+test: $(VENV)/ready  ## run every test, a quick run of each notebook among them
+	@$(RUN) -m pytest
+
+lab: $(VENV)/ready  ## open JupyterLab on the notebooks
+	@$(RUN) -m jupyter lab --notebook-dir notebooks
+
+notebooks: $(VENV)/ready  ## execute the notebooks in place, as they are committed
+	@$(RUN) notebooks/book.py in-place
+
+bench: $(VENV)/ready  ## print how good our timing and metrics are, against the best tools (minutes)
+	@for script in tests/benchmarks/*.py; do echo "== $$script"; $(RUN) $$script || exit 1; done
+
+doctor: $(VENV)/ready  ## check this machine and say what to do
+	@$(RUN) -m helpers doctor
+
+$(VENV)/ready: requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(None if (3, 11) <= v < (3, 14) and sys.maxsize > 2**32 else f"Python {v[0]}.{v[1]} cannot be used: the workbook needs a 64-bit Python 3.11 to 3.13. Name one: make PYTHON=python3.12 ...")'
+	@echo "Setting up $(VENV) (once, a few minutes) ..."
+	@$(PYTHON) -m venv $(VENV)
+	@# the CPU build of torch where its index answers; elsewhere the default index has one, larger on Linux
+	@index=$$($(RUN) -c "import urllib.request as u; u.urlopen('https://download.pytorch.org/whl/cpu/torch/', timeout=3); print('--extra-index-url https://download.pytorch.org/whl/cpu')" 2>/dev/null); \
+	 $(RUN) -m pip install -qq --disable-pip-version-check $$index -r requirements.txt
+	@$(RUN) -m pip install -qq --disable-pip-version-check --no-deps -e .
+	@touch $@
+
+pins: $(VENV)/ready  ## compile requirements.in into requirements.txt and environment.yml
+	@{ echo "# Every package and version of the laptop environment, compiled from requirements.in by 'make pins'. Do not edit."; \
+	   $(RUN) -m uv pip compile requirements.in --quiet --universal --python-version 3.11 --no-annotate --no-header $(addprefix --find-links ,$(PIP_FIND_LINKS)) \
+	   | grep -vE '^(nvidia-|cuda-|triton)'; } > build/requirements.txt && mv build/requirements.txt requirements.txt
+	@# a CUDA build of torch brings its own nvidia packages; a CPU build needs none, so none is pinned
+	@{ sed -n '/^name:/,/- pip:/p' environment.yml; echo "    - --constraint requirements.txt"; \
+	   sed -E -e '/^#/d' -e '/^$$/d' -e 's/^/    - /' requirements.in; } > build/environment.yml && mv build/environment.yml environment.yml
+
+clean:  ## delete what was generated, but not the environment
+	rm -rf build

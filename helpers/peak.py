@@ -1,0 +1,92 @@
+"""What one core of this machine can do at best; device.machine_peak runs this file in a process of its own."""
+
+import json
+import sys
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+
+def measure_peak(seconds: float) -> dict:
+    """The fields of device.Peak; `seconds` for each of seven figures, with as many threads as the process was given."""
+    peak: dict = {"int8_ops_per_s": None}
+    by = {}
+
+    def offer(limit: str, work: int, call: Callable[[], object], what: str) -> None:
+        rate = work / _shortest_s(call, seconds)
+        if rate > (peak.get(limit) or 0):
+            peak[limit], by[limit] = rate, what
+
+    for size in (512, 384):
+        a, b = np.random.default_rng(0).random((2, size, size), np.float32)
+        product, operations = np.empty_like(a), 2 * size**3
+        offer("flops_per_s", operations, lambda: np.dot(a, b, out=product), f"numpy {np.__version__}, {size} x {size}")
+        try:
+            import onnxruntime
+        except ImportError:
+            continue
+        what = f"onnxruntime {onnxruntime.__version__}, {size} x {size}"
+        offer("flops_per_s", operations, _product_call("MatMul", a, b), what)
+        a8, b8 = (a * 256).astype(np.uint8), (b * 255 - 127).astype(np.int8)
+        offer("int8_ops_per_s", operations, _product_call("MatMulInteger", a8, b8), what)
+    source, target = np.ones(64 * 10**6, np.uint8), np.zeros(64 * 10**6, np.uint8)
+    offer("bytes_per_s", 2 * source.nbytes, lambda: np.copyto(target, source), f"numpy {np.__version__}, copy of 64 MB")
+    return peak | {"by": by}
+
+
+def _shortest_s(call: Callable[[], object], seconds: float) -> float:
+    for _ in range(3):
+        call()
+    shortest, end = float("inf"), time.perf_counter() + seconds
+    while time.perf_counter() < end or shortest == float("inf"):
+        start = time.perf_counter_ns()
+        call()
+        shortest = min(shortest, time.perf_counter_ns() - start)
+    return shortest / 1e9
+
+
+def _product_call(operator: str, a: np.ndarray, b: np.ndarray) -> Callable[[], object]:
+    """A call that multiplies `a` by the constant `b` in ONNX Runtime, with one thread."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    session = onnxruntime.InferenceSession(product_model(operator, a, b), options, providers=["CPUExecutionProvider"])
+    return lambda: session.run(None, {"a": a})
+
+
+def product_model(operator: str, a: np.ndarray, b: np.ndarray) -> bytes:
+    """An ONNX file with one node, product = operator(a, b), all of one square size.
+
+    `b` is a constant, as weights are: that is faster. Written field by field with the numbers of
+    onnx.proto, since the Pi does without the onnx package.
+    """
+    kinds, size = {"float32": 1, "uint8": 2, "int8": 3, "int32": 6}, len(b)
+
+    def value(name: str, dtype: str) -> bytes:
+        shape = 2 * _field(1, _field(1, size))
+        return _field(1, name) + _field(2, _field(1, _field(1, kinds[dtype]) + _field(2, shape)))
+
+    node = _field(1, "a") + _field(1, "b") + _field(2, "product") + _field(4, operator)
+    constant = 2 * _field(1, size) + _field(2, kinds[b.dtype.name]) + _field(8, "b") + _field(9, b.tobytes())
+    result = value("product", "float32" if operator == "MatMul" else "int32")
+    graph = _field(1, node) + _field(2, "product") + _field(5, constant)
+    graph += _field(11, value("a", a.dtype.name)) + _field(12, result)
+    return _field(1, 9) + _field(7, graph) + _field(8, _field(2, 17))  # format version 9, operator set 17
+
+
+def _field(number: int, content: int | str | bytes) -> bytes:
+    """One field of a protobuf message: its number and type, then a number, or a length and that many bytes."""
+    if isinstance(content, int):
+        return _varint(number << 3) + _varint(content)
+    content = content.encode() if isinstance(content, str) else content
+    return _varint(number << 3 | 2) + _varint(len(content)) + content
+
+
+def _varint(number: int) -> bytes:
+    return bytes([number]) if number < 128 else bytes([number & 127 | 128]) + _varint(number >> 7)
+
+
+if __name__ == "__main__":
+    print(json.dumps(measure_peak(float(sys.argv[1]))))

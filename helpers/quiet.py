@@ -1,0 +1,37 @@
+"""Libraries that print while they load or convert, kept silent unless they fail."""
+
+import contextlib
+import logging
+import os
+import sys
+import tempfile
+import warnings
+
+
+@contextlib.contextmanager
+def quiet():
+    """Swallow what is printed inside, from Python and from C++, and warnings too.
+
+    An exception goes through unchanged but for a note with the last lines that were swallowed.
+    """
+    with tempfile.TemporaryFile("w+", errors="replace") as log, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        sys.stdout.flush()
+        sys.stderr.flush()
+        kept, logged = (os.dup(1), os.dup(2)), logging.root.manager.disable
+        try:
+            logging.disable(logging.WARNING)  # a handler made earlier holds the old stream
+            os.dup2(log.fileno(), 1)
+            os.dup2(log.fileno(), 2)
+            with contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
+                yield
+        except Exception as error:
+            log.seek(0)
+            error.add_note("The library's last words:\n" + "".join(log.readlines()[-5:]))
+            raise
+        finally:
+            logging.disable(logged)
+            os.dup2(kept[0], 1)
+            os.dup2(kept[1], 2)
+            os.close(kept[0])
+            os.close(kept[1])

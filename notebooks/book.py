@@ -1,0 +1,161 @@
+"""Run the book: every notebook from a fresh kernel, first to last, and pages to read.
+
+    python notebooks/book.py workbook    execute copies, write build/html/index.html
+    python notebooks/book.py in-place    execute the notebooks themselves, as they are committed
+"""
+
+import argparse
+import ast
+import html
+import re
+import shutil
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+from nbconvert import HTMLExporter
+from nbconvert.preprocessors import TagRemovePreprocessor
+
+from helpers.paths import ROOT, build, show
+
+HERE = ROOT / "notebooks"
+METADATA = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+            "language_info": {"name": "python"}}
+
+
+class NotebookFailed(RuntimeError):
+    """A cell raised; the message names the notebook and the cell."""
+
+
+def names() -> list[str]:
+    """The notebooks in their order, without ending."""
+    return sorted(path.stem for path in HERE.glob("[0-9][0-9]_*.ipynb"))
+
+
+def execute(name: str, overrides: dict | None = None) -> nbformat.NotebookNode:
+    """Run notebooks/NAME.ipynb from a fresh kernel and return it executed; `overrides` replaces named parameters."""
+    notebook = nbformat.read(HERE / f"{name}.ipynb", 4)
+    notebook.metadata = nbformat.from_dict(METADATA)
+    if overrides:
+        override(notebook, name, overrides)
+    client = NotebookClient(notebook, timeout=1200, kernel_name="python3", record_timing=False,
+                            resources={"metadata": {"path": str(HERE)}})
+    try:
+        client.execute()
+    except CellExecutionError as error:
+        code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+        failed = next(i for i, cell in enumerate(code) if any(o.output_type == "error" for o in cell.get("outputs", [])))
+        raise NotebookFailed(f"{name}.ipynb, code cell {failed + 1} of {len(code)}:\n{code[failed].source}\n\n"
+                             f"{error.ename}: {error.evalue}") from error
+    return notebook
+
+
+def override(notebook: nbformat.NotebookNode, name: str, overrides: dict) -> None:
+    """Set parameters at the end of the cell tagged `parameters`; KeyError where the cell no longer sets such a name."""
+    cells = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
+    if len(cells) != 1:
+        raise KeyError(f"{name}.ipynb has {len(cells)} cells tagged 'parameters', it should have one")
+    known = {node.id for node in ast.walk(ast.parse(cells[0].source))
+             if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+    if gone := set(overrides) - known:
+        raise KeyError(f"{name}.ipynb has no parameter {', '.join(sorted(gone))}; it has {', '.join(sorted(known))}")
+    cells[0].source += "".join(f"\n{key} = {value!r}" for key, value in overrides.items())
+
+
+def without_formulas(notebook: nbformat.NotebookNode) -> tuple[nbformat.NotebookNode, dict[str, str]]:
+    """A copy with a placeholder for each formula, and {placeholder: MathML}, which browsers draw with no script.
+
+    Placeholders, because the Markdown renderer would take MathML apart.
+    """
+    from latex2mathml.converter import convert
+
+    formulas: dict[str, str] = {}
+
+    def replace(match: re.Match) -> str:
+        placeholder = f"formula{len(formulas):04}x"
+        formulas[placeholder] = convert(match[1] or match[2], display="block" if match[1] else "inline")
+        return placeholder
+
+    notebook = nbformat.from_dict(notebook)
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            parts = re.split(r"(```.*?```|`[^`\n]*`)", cell.source, flags=re.S)  # what stands in code is no formula
+            cell.source = "".join(part if part.startswith("`") else re.sub(
+                r"\$\$(.+?)\$\$|(?<![\\\w])\$([^$\n]+?)\$", replace, part, flags=re.S) for part in parts)
+    return notebook, formulas
+
+
+def page(notebook: nbformat.NotebookNode, name: str) -> Path:
+    """The notebook as a page under build/html; it loads nothing from elsewhere. Cells tagged hide-input show their output only."""
+    exporter = HTMLExporter(mathjax_url="", require_js_url="", jquery_url="", mermaid_js_url="", embed_images=True)
+    exporter.register_preprocessor(TagRemovePreprocessor(enabled=True, remove_input_tags={"hide-input"}), enabled=True)
+    prepared, formulas = without_formulas(notebook)
+    body, _ = exporter.from_notebook_node(prepared, {"metadata": {"name": title(notebook)}})
+    body = body.replace("</head>", "<style>.highlight pre { white-space: pre-wrap; }</style></head>", 1)
+    body = re.sub("formula[0-9]{4}x", lambda match: formulas[match[0]], body)
+    path = build("html", f"{name}.html")
+    path.write_text(body, encoding="utf-8")
+    return path
+
+
+def title(notebook: nbformat.NotebookNode) -> str:
+    """The notebook's first heading."""
+    return notebook.cells[0].source.splitlines()[0].lstrip("# ")
+
+
+def index(rows: list[tuple[str, str, float]]) -> Path:
+    """build/html/index.html: the pages (name, title, seconds), the results table and its plots."""
+    items = "".join(f'<tr><td><a href="{name}.html">{name[:2]}</a></td><td><a href="{name}.html">{html.escape(text)}</a></td>'
+                    f"<td>{seconds:.0f} s</td></tr>" for name, text, seconds in rows)
+    plots = "".join(f'<img src="{path.name}" alt="{path.stem}">' for path in sorted(build("html", "x").parent.glob("*.png")))
+    path = build("html", "index.html")
+    path.write_text(f"""<!doctype html><meta charset="utf-8"><title>Neural networks on a Raspberry Pi</title>
+<style>body{{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}}
+table{{border-collapse:collapse;margin:1rem 0}}td,th{{padding:.2rem .8rem;text-align:left;border-bottom:1px solid #ddd}}
+td.number{{text-align:right}}img{{max-width:100%}}</style>
+<h1>Neural networks on a Raspberry Pi</h1>
+<table><tr><th></th><th>Notebook</th><th>ran in</th></tr>{items}</table>
+<h2>Results</h2>{results_table()}{plots}""", encoding="utf-8")
+    return path
+
+
+def results_table() -> str:
+    """The records under build/results as an HTML table, the fastest first; a sentence where there are none."""
+    from helpers import results
+
+    if not list(build("results", "x").parent.glob("*.jsonl")):
+        return "<p>No measurement has been recorded yet.</p>"
+    return results.summary(results.read_results(build("results"))).to_html(index=False, border=0)
+
+
+def main(arguments: list[str]) -> None:
+    parser = argparse.ArgumentParser(description="Run the notebooks of the book, first to last.")
+    parser.add_argument("mode", choices=["workbook", "in-place"])
+    parser.add_argument("names", nargs="*", help="only these notebooks (default: all)")
+    options = parser.parse_args(arguments)
+    rows, start = [], time.monotonic()
+    for name in options.names or names():
+        begun = time.monotonic()
+        print(f"{name:36}", end="", flush=True)
+        try:
+            notebook = execute(name)
+        except NotebookFailed as error:
+            sys.exit(f"FAILED\n{error}")
+        seconds = time.monotonic() - begun
+        print(f"{seconds:6.0f} s  ok", flush=True)
+        if options.mode == "in-place":
+            nbformat.write(notebook, HERE / f"{name}.ipynb")
+        else:
+            page(notebook, name)
+            rows.append((name, title(notebook), seconds))
+    if options.mode == "in-place" and (picture := build("html", "runtimes.png")).exists():
+        shutil.copy(picture, HERE)  # the README shows it
+    if rows:
+        print(f"{(time.monotonic() - start) / 60:.1f} minutes in all; read {show(index(rows))}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,146 @@
+"""How good is helpers.timing? Figures beside MLPerf's load generator and beside known truths. Prints, asserts nothing.
+
+    python tests/benchmarks/timing.py [repetitions]
+
+MnistNet in ONNX Runtime, one thread. Quiet machines give small numbers, shared ones need the same rules to hold.
+"""
+
+import contextlib
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from helpers import convert, timing
+from helpers.models import MnistNet, torchvision_model
+from helpers.runtimes import open_model
+
+REPETITIONS = int(sys.argv[1]) if len(sys.argv) > 1 else 10
+
+
+def network(model: torch.nn.Module, *shape: int):
+    """A call of the network in ONNX Runtime on one random image."""
+    with tempfile.TemporaryDirectory() as folder:
+        opened = open_model(convert.to_onnx(model, torch.zeros(1, *shape), Path(folder, "net.onnx")))
+    image = np.random.default_rng(0).standard_normal((1, *shape), np.float32)
+    return lambda: opened.run(image)
+
+
+def loadgen_p50(call, seconds: float = 1.0) -> float:
+    """MLPerf LoadGen, SingleStream: the p50 latency in nanoseconds that it reports."""
+    import mlperf_loadgen as loadgen
+
+    def issue(samples) -> None:
+        for sample in samples:
+            call()
+            loadgen.QuerySamplesComplete([loadgen.QuerySampleResponse(sample.id, 0, 0)])
+
+    settings = loadgen.TestSettings()
+    settings.scenario, settings.mode = loadgen.TestScenario.SingleStream, loadgen.TestMode.PerformanceOnly
+    settings.min_duration_ms, settings.min_query_count = int(seconds * 1000), 100
+    with tempfile.TemporaryDirectory() as folder:
+        output, log = loadgen.LogOutputSettings(), loadgen.LogSettings()
+        output.outdir, output.copy_summary_to_stdout = folder, False
+        log.log_output, log.enable_trace = output, False
+        system = loadgen.ConstructSUT(issue, lambda: None)
+        library = loadgen.ConstructQSL(1, 1, lambda samples: None, lambda samples: None)
+        loadgen.StartTestWithLogSettings(system, library, settings, log)
+        loadgen.DestroyQSL(library)
+        loadgen.DestroySUT(system)
+        summary = Path(folder, "mlperf_log_summary.txt").read_text()
+    return next(float(line.split(":")[1]) for line in summary.splitlines() if line.startswith("50.00 percentile latency (ns)"))
+
+
+@contextlib.contextmanager
+def busy_core(core: int, mine: int):
+    """A process that keeps `core` busy while this one stays on core `mine`."""
+    allowed = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {mine})
+    process = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    os.sched_setaffinity(process.pid, {core})
+    try:
+        time.sleep(0.2)
+        yield
+    finally:
+        process.kill()
+        process.wait()
+        os.sched_setaffinity(0, allowed)
+
+
+def p50(call, seed: int = 0) -> float:
+    return timing.benchmark({"a": call}, rounds=30, seed=seed)["a"].percentile(50)
+
+
+def variation(values: list[float]) -> float:
+    return float(100 * np.std(values, ddof=1) / np.mean(values))
+
+
+def against_loadgen(call) -> None:
+    order, ours, theirs = random.Random(0), [], []
+    for _ in range(REPETITIONS):
+        for _, (found, measure) in sorted({0: (ours, p50), 1: (theirs, loadgen_p50)}.items(), key=lambda _: order.random()):
+            found.append(measure(call))
+    print(f"p50: ours {np.median(ours) / 1e3:.1f} us (variation {variation(ours):.1f} %), LoadGen {np.median(theirs) / 1e3:.1f} us "
+          f"({variation(theirs):.1f} %), ours / LoadGen {np.median(ours) / np.median(theirs):.3f}, n = {REPETITIONS}")
+
+
+def when_disturbed(call) -> None:
+    for name, core in (("the other core busy", 1), ("the same core busy", 0)):
+        with busy_core(core, mine=0):
+            runs = [timing.benchmark({"a": call}, rounds=30, seed=seed)["a"] for seed in range(REPETITIONS)]
+        flagged = sum(any("contended" in text for text in run.warnings) for run in runs)
+        print(f"{name}: variation of p50 {variation([run.percentile(50) for run in runs]):.1f} %, of the mean "
+              f"{variation([run.samples_ns.mean() for run in runs]):.1f} %, flagged as contended {flagged} of {len(runs)}")
+
+
+def overhead() -> None:
+    timing.warm_up(lambda: None)
+    wall, _ = timing.time_calls(lambda: None, 100_000, discard=100)
+    print(f"inside the timed window: p50 {np.percentile(wall, 50):.0f} ns, p99 {np.percentile(wall, 99):.0f} ns")
+
+
+def known_ratios(call) -> None:
+    def times(n: int):
+        def candidate() -> None:
+            for _ in range(n):
+                call()
+        return candidate
+
+    errors, covered, total = [], 0, 0
+    for repetition in range(15):
+        for truth, n in ((1.0, 4), (1.25, 5)):
+            run = timing.benchmark({"four": times(4), "n": times(n)}, rounds=30, min_round_s=0, seed=repetition)
+            ratio = timing.speedup(run["n"], run["four"])
+            errors.append((truth, 100 * abs(ratio.value / truth - 1)))
+            covered, total = covered + (ratio.low <= truth <= ratio.high), total + 1
+    for truth in (1.0, 1.25):
+        mine = [error for t, error in errors if t == truth]
+        print(f"true ratio {truth:.2f}: median error {np.median(mine):.2f} %, worst of {len(mine)} {max(mine):.2f} %")
+    print(f"the interval covered the truth {covered} of {total} times")
+
+
+def beside_a_large_network(call) -> None:
+    large = network(torchvision_model("mobilenet_v2"), 3, 224, 224)
+    alone, beside = [], []
+    for seed in range(max(3, REPETITIONS // 2)):
+        alone.append(p50(call, seed))
+        beside.append(timing.benchmark({"a": call, "large": large}, rounds=10, seed=seed)["a"].percentile(50))
+    print(f"p50 in rounds beside MobileNetV2 against alone: {100 * (np.median(beside) / np.median(alone) - 1):+.1f} %")
+
+
+if __name__ == "__main__":
+    print(f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
+    torch.manual_seed(0)
+    mnist_net = network(MnistNet().eval(), 1, 28, 28)
+    overhead()
+    against_loadgen(mnist_net)
+    known_ratios(mnist_net)
+    beside_a_large_network(mnist_net)
+    if hasattr(os, "sched_setaffinity") and len(os.sched_getaffinity(0)) > 1:
+        when_disturbed(mnist_net)

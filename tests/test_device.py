@@ -1,0 +1,237 @@
+"""helpers.device: made-up machines under a folder (Pi 4, Pi 5, laptop, nothing), and the limits of the real one."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from helpers import device, peak
+
+PI_4_FEATURES = "fp asimd evtstrm crc32 cpuid"
+PI_5_FEATURES = "fp asimd evtstrm aes pmull sha1 sha2 crc32 atomics fphp asimdhp cpuid asimdrdm lrcpc dcpop asimddp"
+PROC = os.path.exists("/proc/self/status")
+
+
+def write(root, files):
+    for name, text in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+    return root
+
+
+def pi(root, board, part, features, freq, serial="10000000abcdef01"):
+    core = f"BogoMIPS\t: 108.00\nFeatures\t: {features}\nCPU implementer\t: 0x41\nCPU part\t: {part}\n"
+    return write(root, {
+        "proc/device-tree/model": board + "\0",
+        "proc/device-tree/serial-number": serial + "\0",
+        "proc/cpuinfo": "".join(f"processor\t: {i}\n{core}\n" for i in range(4)) + f"Model\t\t: {board}\n",
+        "etc/os-release": 'PRETTY_NAME="Debian GNU/Linux 12 (bookworm)"\nNAME="Debian GNU/Linux"\n',
+        "etc/machine-id": "0123456789abcdef0123456789abcdef\n",
+        "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor": "ondemand\n",
+        "sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq": f"{freq}\n",
+        "sys/devices/system/cpu/cpu0/cpufreq/cpuinfo_max_freq": f"{freq}\n",
+        "sys/class/thermal/thermal_zone0/type": "cpu-thermal\n",
+        "sys/class/thermal/thermal_zone0/temp": "52582\n",
+    })
+
+
+def firmware(answer):
+    """A run function that answers as vcgencmd get_throttled, or raises what `answer` is."""
+    def run(command):
+        assert command == ["vcgencmd", "get_throttled"]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+    return run
+
+
+def test_a_pi_4(tmp_path):
+    root = pi(tmp_path, "Raspberry Pi 4 Model B Rev 1.4", "0xd08", PI_4_FEATURES, 1800000)
+    about = device.describe(root)
+    assert (about["board"], about["cpu"]) == ("Raspberry Pi 4 Model B Rev 1.4", "Cortex-A72")
+    assert about["features"] == ["asimd"]
+    assert about["os"] == "Debian GNU/Linux 12 (bookworm)"
+    now = device.conditions(root, firmware("throttled=0x0\n"))
+    assert (now["governor"], now["freq_khz"], now["freq_max_khz"]) == ("ondemand", 1800000, 1800000)
+    assert (now["temp_c"], now["throttled"]) == (52.582, "0x0")
+
+
+def test_a_pi_5_has_int8_dot_products(tmp_path):
+    about = device.describe(pi(tmp_path, "Raspberry Pi 5 Model B Rev 1.0", "0xd0b", PI_5_FEATURES, 2400000))
+    assert (about["cpu"], about["features"]) == ("Cortex-A76", ["asimd", "asimddp", "fphp", "asimdhp"])
+
+
+def test_the_real_machine_describes_itself():
+    about = device.describe()
+    assert " ".join(about) == "board cpu cores ram_mb os kernel arch python features machine_id"
+    assert about["cores"] == os.cpu_count() and about["ram_mb"] > 100
+    assert about["python"].split(".")[0] == str(sys.version_info.major)
+    assert about == device.describe()
+    json.dumps([about, device.conditions()], allow_nan=False)
+
+
+def test_a_laptop(tmp_path):
+    root = write(tmp_path, {
+        "proc/cpuinfo": "processor\t: 0\nmodel name\t: Some CPU @ 2.40GHz\nflags\t\t: fpu avx2 avx512f avx512_vnni\n",
+        "sys/class/thermal/thermal_zone0/type": "acpitz\n",  # the temperature of the case
+        "sys/class/thermal/thermal_zone0/temp": "27800\n",
+        "sys/class/thermal/thermal_zone1/type": "x86_pkg_temp\n",
+        "sys/class/thermal/thermal_zone1/temp": "61000\n",
+    })
+    about, now = device.describe(root), device.conditions(root, firmware(FileNotFoundError("vcgencmd")))
+    assert (about["board"], about["cpu"]) == (None, "Some CPU @ 2.40GHz")
+    assert about["features"] == ["avx2", "avx512f", "avx512_vnni"]
+    assert (now["temp_c"], now["governor"], now["throttled"]) == (61.0, None, None)
+
+
+def test_nothing_there_at_all(tmp_path, monkeypatch):
+    monkeypatch.delattr(os, "getloadavg")  # Windows has none of these three
+    monkeypatch.delattr(os, "sched_getaffinity")
+    monkeypatch.setattr("platform.processor", lambda: "")
+    monkeypatch.setattr("uuid.getnode", lambda: 1 << 40)
+    about, now = device.describe(tmp_path), device.conditions(tmp_path, firmware(FileNotFoundError("vcgencmd")))
+    assert [about[key] for key in ("board", "cpu", "features", "machine_id")] == [None] * 4
+    assert about["os"] and about["cores"]
+    assert set(now) - {"at"} == {key for key, value in now.items() if value is None}
+
+
+def test_the_machine_id_tells_machines_apart_and_gives_no_name_away(tmp_path):
+    def identity(name, **change):
+        return device.describe(pi(tmp_path / name, "Raspberry Pi 4", "0xd08", PI_4_FEATURES, 1, **change))["machine_id"]
+
+    first, copied_card = identity("first"), identity("copied card", serial="10000000abcdef02")
+    assert first == identity("first again") != copied_card
+    assert len(first) == 8 and first not in "0123456789abcdef0123456789abcdef10000000abcdef01"
+    os.remove(tmp_path / "first/proc/device-tree/serial-number")
+    by_file = device.describe(tmp_path / "first")["machine_id"]
+    os.remove(tmp_path / "first/etc/machine-id")
+    assert len({first, by_file, device.describe(tmp_path / "first")["machine_id"]}) == 3
+
+
+@pytest.mark.parametrize("answer", [
+    "", "throttled=\n", "throttled=0x\n", "throttled=5\n", "VCHI initialization failed\n", "throttled=0x0 and more",
+    PermissionError("/dev/vcio"), subprocess.CalledProcessError(255, "vcgencmd"),
+    subprocess.TimeoutExpired("vcgencmd", 5)])
+def test_a_firmware_that_does_not_answer_is_unknown_not_fine(tmp_path, answer):
+    assert device.conditions(tmp_path, firmware(answer))["throttled"] is None
+
+
+def test_malformed_files_of_the_kernel_are_unknown(tmp_path):
+    root = pi(tmp_path, "Raspberry Pi 4", "0xd08", PI_4_FEATURES, "<unknown>")
+    write(root, {"sys/class/thermal/thermal_zone0/temp": "hot\n",
+                 "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor": "\n", "proc/cpuinfo": "nonsense\n\n:::\n"})
+    (root / "proc/device-tree/model").write_bytes(b"\xff\xfe Pi\0")
+    now, about = device.conditions(root, firmware("throttled=0x0")), device.describe(root)
+    assert (now["freq_khz"], now["temp_c"], now["governor"]) == (None, None, None)
+    assert about["features"] is None and about["board"].endswith("Pi")
+
+
+@pytest.mark.parametrize("bit, name", enumerate(device.THROTTLE_BITS))
+def test_every_throttle_bit(tmp_path, bit, name):
+    def state(bits):
+        return device.conditions(tmp_path, firmware(f"throttled={bits:#x}"))
+
+    now, since_boot, none = 1 << bit, 1 << bit + 16, state(0)
+    assert device.throttle_flags(now) == [name]
+    assert device.throttle_flags(hex(since_boot)) == [f"{name} since boot"]
+    assert device.void_reasons(none, none) == []
+    assert device.void_reasons(none, state(now | since_boot)) == [f"the Pi reported: {name}"]
+    assert device.void_reasons(state(now), none) == [f"the Pi reported: {name}"]
+    in_between = [f"the Pi reported: {name} at some time during the measurement"]
+    assert device.void_reasons(none, state(since_boot)) == in_between
+    assert device.void_reasons(state(since_boot), state(since_boot)) == []  # long ago: it stays up until a restart
+    assert device.void_reasons({"throttled": None}, state(since_boot)) == []
+    assert device.void_reasons({"throttled": None}, state(now)) == [f"the Pi reported: {name}"]
+
+
+def test_throttle_flags_together_and_none():
+    assert device.throttle_flags("0x50005") == [
+        "under-voltage", "throttled", "under-voltage since boot", "throttled since boot"]
+    assert device.throttle_flags(0xF000F) == [*device.THROTTLE_BITS, *(f"{n} since boot" for n in device.THROTTLE_BITS)]
+    assert device.throttle_flags(None) == device.throttle_flags("0x0") == device.throttle_flags(1 << 5) == []
+    with pytest.raises(ValueError, match="0x50005, not 'hot'"):
+        device.throttle_flags("hot")
+
+
+def test_conditions_carry_the_time_in_utc():
+    before, after = device.conditions(), device.conditions()
+    assert before["at"] <= after["at"] and before["at"].endswith("+00:00")
+
+
+@pytest.mark.parametrize("operator, dtypes", [("MatMul", ("float32", "float32")), ("MatMulInteger", ("uint8", "int8"))])
+def test_the_product_model_is_valid_onnx_and_multiplies(operator, dtypes):
+    import onnx
+
+    generator = np.random.default_rng(0)
+    a, b = (generator.integers(0, 100, (300, 300)).astype(dtype) for dtype in dtypes)
+    onnx.checker.check_model(onnx.load_from_string(peak.product_model(operator, a, b)), full_check=True)
+    wanted = a.astype(np.int64) @ b.astype(np.int64)
+    assert np.array_equal(peak._product_call(operator, a, b)()[0], wanted)
+
+
+def test_machine_peak_is_plausible():
+    peak = device.machine_peak(seconds=0.05)
+    print(peak)
+    assert min(peak.flops_per_s, peak.bytes_per_s, peak.int8_ops_per_s) > 1e8
+    assert set(peak.by) == {"flops_per_s", "int8_ops_per_s", "bytes_per_s"}
+    assert "onnxruntime" in peak.by["int8_ops_per_s"]
+
+
+@pytest.mark.skipif(not PROC, reason="needs /proc")
+def test_machine_peak_without_onnx_runtime_and_with_one_thread_whatever_was_set(tmp_path, monkeypatch):
+    # this module is imported right after numpy's first product, when numpy has started the threads that it uses
+    write(tmp_path, {"onnxruntime.py": "import os\nwith open(os.environ['SEEN'], 'w') as seen:\n"
+                                       "    seen.write(str(len(os.listdir('/proc/self/task'))))\nraise ImportError"})
+    for name, value in {"PYTHONPATH": tmp_path, "SEEN": tmp_path / "seen", "OPENBLAS_NUM_THREADS": 2}.items():
+        monkeypatch.setenv(name, str(value))
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    peak = device.machine_peak(seconds=0.05)
+    assert (tmp_path / "seen").read_text() == "1"
+    assert peak.int8_ops_per_s is None and "int8_ops_per_s" not in peak.by
+    assert peak.flops_per_s > 1e8 and peak.by["flops_per_s"].startswith("numpy")
+
+
+@pytest.mark.skipif(not PROC, reason="needs /proc")
+def test_peak_rss_sees_what_the_code_held_even_if_it_gave_it_back():
+    marks = device.peak_rss("block = b'x' * size\nmark('held')\ndel block\nmark('given back')", size=100 * 10**6)
+    assert list(marks) == ["start", "held", "given back", "end"]
+    assert 100e6 < marks["held"] - marks["start"] < 105e6
+    assert marks["held"] <= marks["given back"] <= marks["end"]
+
+
+@pytest.mark.skipif(not PROC, reason="needs /proc")
+def test_peak_rss_does_not_see_its_parent():
+    """ru_maxrss would: what a process held counts for the ones that it starts."""
+    code = "block = b'x' * 30_000_000"
+    from_small = device.peak_rss(code)["end"]
+    ballast = np.ones(200 * 10**6, np.uint8)
+    from_large = device.peak_rss(code)["end"]
+    print(f"{from_small / 1e6:.2f} MB from a small parent, {from_large / 1e6:.2f} MB from one that holds 200 MB more")
+    assert device.peak_rss_of_this_process() > ballast.nbytes
+    assert from_large == pytest.approx(from_small, rel=0.02)
+
+
+@pytest.mark.skipif(not PROC, reason="needs /proc")
+def test_peak_rss_of_code_that_prints_takes_paths_and_imports_helpers(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    marks = device.peak_rss("import os; print('noise'); os.system('echo noise')\n"
+                            "from helpers import paths\nassert open(path).read() == 'text'",
+                            path=write(tmp_path, {"file": "text"}) / "file")
+    assert marks["end"] >= marks["start"] > 1e6
+
+
+@pytest.mark.skipif(not PROC, reason="needs /proc")
+@pytest.mark.parametrize("code, message", [
+    ("1 / 0", "exit status 1.*ZeroDivisionError"), ("def", "SyntaxError"), ("raise SystemExit", "exit status 0"),
+    ("import os; os.kill(os.getpid(), 9)", "signal 9: was memory short")])
+def test_peak_rss_of_code_that_fails(code, message):
+    with pytest.raises(RuntimeError, match=f"ended early .*{message}"):
+        device.peak_rss(code)
+
+
+def test_peak_rss_where_the_system_does_not_tell(monkeypatch):
+    monkeypatch.setattr(device, "_read", lambda path: None)
+    assert device.peak_rss_of_this_process() is None and device.peak_rss("1 / 0") == {}

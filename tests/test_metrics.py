@@ -1,0 +1,344 @@
+"""helpers.metrics against the libraries that set the standard: scikit-learn, scipy, pycocotools, FlopCounterMode."""
+
+import contextlib
+import io
+import time
+
+import numpy as np
+import pytest
+import sklearn.metrics
+import torch
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+from scipy.stats import binomtest
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from helpers import metrics
+from helpers.models import LeNet, MnistNet, torchvision_model
+
+RNG = np.random.default_rng(0)
+LABELS = RNG.integers(0, 10, 2000)
+ANSWERS = {  # name: labels, predictions, number of classes
+    "random": (LABELS, np.where(RNG.random(2000) < 0.9, LABELS, RNG.integers(0, 10, 2000)), 10),
+    "all right": (LABELS, LABELS, 10),
+    "all wrong": (LABELS, (LABELS + 1) % 10, 10),
+    "always the same answer": (LABELS, np.full(2000, 3), 10),
+    "a class that never occurs": (LABELS % 4, RNG.integers(0, 6, 2000), 7),
+    "one image": (np.array([2]), np.array([0]), 3),
+}
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_classification_equals_scikit_learn(name):
+    labels, predictions, classes = ANSWERS[name]
+    every = {"labels": range(classes), "zero_division": 0}
+    matrix = metrics.confusion_matrix(labels, predictions, classes)
+    assert np.array_equal(matrix, sklearn.metrics.confusion_matrix(labels, predictions, labels=range(classes)))
+    got = metrics.precision_recall_f1(matrix)
+    wanted = sklearn.metrics.precision_recall_fscore_support(labels, predictions, **every)
+    for ours, theirs in zip((got.precision, got.recall, got.f1), wanted):
+        assert np.abs(ours - theirs).max() <= 1e-12
+    macro = sklearn.metrics.precision_recall_fscore_support(labels, predictions, average="macro", **every)
+    assert list(got.macro.values()) == pytest.approx(macro[:3], abs=1e-12)
+    assert list(got.macro) == ["precision", "recall", "f1"]
+    assert metrics.accuracy(labels, predictions).value == sklearn.metrics.accuracy_score(labels, predictions)
+
+
+def test_rows_of_the_confusion_matrix_are_the_true_classes():
+    assert metrics.confusion_matrix([0, 0, 1], [1, 1, 1]).tolist() == [[0, 2], [0, 1]]
+    assert metrics.confusion_matrix([0], [0], classes=3).shape == (3, 3)
+
+
+@pytest.mark.parametrize("labels, predictions, classes, message", [
+    ([1, 2, 3], [1, 2], None, r"\(3,\) and predictions \(2,\)"),
+    ([1, 2], [[0.1, 0.9], [0.8, 0.2]], None, "argmax"),
+    ([], [], None, "no images"),
+    ([0, 3], [0, 1], 3, "numbered 0 to 2, and there is a 3"),
+    ([0, 1], [0, -1], 3, "there is a -1"),
+    ([0.0, 1.0], [0.0, 1.0], None, "integers, not float64"),
+])
+def test_what_is_not_a_list_of_class_numbers_is_refused(labels, predictions, classes, message):
+    with pytest.raises(ValueError, match=message):
+        metrics.confusion_matrix(labels, predictions, classes)
+    if classes is None:
+        with pytest.raises(ValueError, match=message):
+            metrics.accuracy(labels, predictions)
+
+
+def test_a_matrix_that_is_not_square_has_no_scores():
+    with pytest.raises(ValueError, match="square"):
+        metrics.precision_recall_f1(np.ones((2, 3)))
+
+
+@pytest.mark.parametrize("successes, n", [(988, 1000), (9880, 10000), (0, 1), (1, 1), (0, 50), (50, 50), (1, 3)])
+def test_the_wilson_interval_equals_scipy(successes, n):
+    wanted = binomtest(successes, n).proportion_ci(method="wilson")
+    assert metrics.wilson_interval(successes, n) == pytest.approx((wanted.low, wanted.high), abs=1e-12)
+
+
+def test_accuracy_carries_its_interval_and_prints_it():
+    result = metrics.accuracy(np.arange(1000) % 10, np.where(np.arange(1000) < 988, np.arange(1000) % 10, 11))
+    assert (result.value, result.n) == (0.988, 1000)
+    assert (result.low, result.high) == metrics.wilson_interval(988, 1000)
+    assert str(result) == "98.8 % (95 % interval 97.9 to 99.3 %, n = 1,000)"
+
+
+@pytest.mark.parametrize("successes, n", [(0, 0), (3, 2), (-1, 5)])
+def test_no_proportion_no_interval(successes, n):
+    with pytest.raises(ValueError, match="no proportion"):
+        metrics.wilson_interval(successes, n)
+
+
+def test_changed_predictions_are_counted_not_changed_logits():
+    a = np.array([[1.0, 2.0], [2.0, 1.0], [0.0, 5.0]])
+    assert metrics.changed_predictions(a, a + 100) == 0
+    assert metrics.changed_predictions(a, a[:, ::-1]) == 3
+    assert metrics.changed_predictions(a, np.array([[1.0, 2.0], [1.0, 1.1], [0.0, 0.1]])) == 1
+
+
+def test_changed_predictions_refuses_what_has_no_argmax():
+    with pytest.raises(ValueError, match="NaN"):
+        metrics.changed_predictions(np.array([[1.0, np.nan]]), np.array([[1.0, 2.0]]))
+    with pytest.raises(ValueError, match="one shape"):
+        metrics.changed_predictions(np.ones((2, 3)), np.ones((2, 4)))
+    with pytest.raises(ValueError, match="N x classes"):
+        metrics.changed_predictions(np.ones(3), np.ones(3))
+
+
+def test_largest_difference():
+    assert metrics.largest_difference(np.float32([[1, -2]]), np.float32([[1.5, -5]])) == 3.0
+    assert metrics.largest_difference(np.uint8([0]), np.uint8([255])) == 255.0  # unsigned numbers do not wrap around
+    assert np.isnan(metrics.largest_difference([1.0, np.nan], [1.0, 2.0]))
+    with pytest.raises(ValueError, match="one shape"):
+        metrics.largest_difference([], [])
+    with pytest.raises(ValueError, match="one shape"):
+        metrics.largest_difference(np.ones((2, 1)), np.ones((1, 2)))  # no silent broadcasting
+
+
+def test_errors_of_regression_equal_scikit_learn():
+    targets = RNG.normal(5, 2, 1000)
+    predictions = targets + RNG.normal(0, 0.3, 1000)
+    for name in ("mean_absolute_percentage_error", "mean_squared_error"):
+        ours, theirs = getattr(metrics, name), getattr(sklearn.metrics, name)
+        assert ours(targets, predictions) == pytest.approx(theirs(targets, predictions), abs=1e-12)
+    with pytest.raises(ValueError, match="relative to 0"):
+        metrics.mean_absolute_percentage_error([1.0, 0.0], [1.0, 1.0])
+
+
+def test_box_iou_by_hand():
+    square = [[0, 0, 10, 10]]
+    others = [[0, 0, 10, 10], [5, 0, 10, 10], [10, 0, 10, 10], [2, 2, 5, 4], [3, 3, 0, 0]]
+    assert metrics.box_iou(square, others).tolist() == [[1.0, 50 / 150, 0.0, 20 / 100, 0.0]]
+    assert metrics.box_iou(np.empty((0, 4)), square).shape == (0, 1)
+    assert metrics.box_iou([[3, 3, 0, 0]], [[3, 3, 0, 0]]).tolist() == [[0.0]]
+    with pytest.raises(ValueError, match="N x 4"):
+        metrics.box_iou([0, 0, 10, 10], square)
+
+
+def test_the_precision_recall_curve_equals_scikit_learn():
+    scores = RNG.random(500)  # no two alike: scikit-learn gives equal scores one common point
+    correct = RNG.random(500) < scores
+    precision, recall, ordered = metrics.precision_recall_curve(correct, scores, int(correct.sum()))
+    wanted_precision, wanted_recall, thresholds = sklearn.metrics.precision_recall_curve(correct, scores)
+    assert np.abs(precision[::-1] - wanted_precision[:-1]).max() <= 1e-12
+    assert np.abs(recall[::-1] - wanted_recall[:-1]).max() <= 1e-12
+    assert np.array_equal(ordered[::-1], thresholds)
+
+
+def test_average_precision_by_hand():
+    # found, missed, found, of three objects: precision 1 up to recall 1/3, 2/3 up to 2/3, then 0
+    assert metrics.average_precision([True, True, False], [0.9, 0.7, 0.8], 3) == pytest.approx((34 + 33 * 2 / 3) / 101)
+    assert metrics.average_precision([], [], 3) == 0.0
+    assert metrics.average_precision([True, True], [0.5, 0.5], 2) == 1.0
+
+
+@pytest.mark.parametrize("correct, scores, positives, message", [
+    ([True], [0.5, 0.4], 1, "one entry per detection"),
+    ([True], [np.nan], 1, "NaN"),
+    ([True, True], [0.5, 0.4], 1, "2 correct detections of 1 objects"),
+    ([], [], 0, "recall is not defined"),
+])
+def test_what_has_no_curve_is_refused(correct, scores, positives, message):
+    with pytest.raises(ValueError, match=message):
+        metrics.average_precision(correct, scores, positives)
+
+
+def scene(images=60, classes=4, seed=0, objects=8, extra=4, tied=False, image_ids=None, whole_pixels=False):
+    """Objects on `images` images of 640 x 480, and what an imperfect detector might say about them."""
+    rng = np.random.default_rng(seed)
+    truth, found = [], []
+
+    def box():
+        size = rng.uniform(10, 200, 2)
+        values = np.concatenate([rng.uniform(0, [640, 480] - size), size])
+        return values.round(-1) if whole_pixels else values
+
+    def score():
+        return float(rng.choice([0.3, 0.6, 0.9]) if tied else rng.beta(4, 2))
+
+    for image in range(1, images + 1) if image_ids is None else image_ids:
+        for _ in range(rng.integers(0, objects)):
+            values, name = box(), int(rng.integers(1, classes + 1))
+            truth.append({"image_id": image, "category_id": name, "bbox": values.tolist()})
+            if rng.random() < 0.8:
+                moved = values + rng.normal(0, 0.06, 4) * np.tile(values[2:], 2) * (not whole_pixels)
+                called = name if rng.random() < 0.9 else int(rng.integers(1, classes + 1))
+                moved[2:] = np.maximum(moved[2:], 2)
+                found.append({"image_id": image, "category_id": called, "bbox": moved.tolist(), "score": score()})
+        for _ in range(rng.integers(0, extra + 1)):
+            found.append({"image_id": image, "category_id": int(rng.integers(1, classes + 1)), "bbox": box().tolist(),
+                          "score": score()})
+    return truth, [found[i] for i in rng.permutation(len(found))]
+
+
+def reference(truth, found):
+    """AP, AP50, AP75 by pycocotools, which prints while it works."""
+    names = {entry["category_id"] for entry in truth + found} | {1}
+    images = [{"id": image} for image in dict.fromkeys(entry["image_id"] for entry in truth + found)] or [{"id": 1}]
+    full, result = COCO(), COCO()
+    for target, entries in ((full, truth), (result, found)):
+        target.dataset = {"images": images, "categories": [{"id": name} for name in names], "annotations": [
+            {**entry, "id": i, "iscrowd": 0, "area": entry["bbox"][2] * entry["bbox"][3]}
+            for i, entry in enumerate(entries, 1)]}
+        with contextlib.redirect_stdout(io.StringIO()):
+            target.createIndex()
+    with contextlib.redirect_stdout(io.StringIO()):
+        evaluation = COCOeval(full, result, "bbox")
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    return dict(zip(("AP", "AP50", "AP75"), evaluation.stats.tolist()))
+
+
+def crowded():
+    """More than a hundred detections of one class in an image, the good ones among the weakest."""
+    truth, found = scene(images=3, classes=1, seed=5, objects=20)
+    rng = np.random.default_rng(6)
+    for _ in range(150):
+        found.append({"image_id": 1, "category_id": 1, "bbox": [*rng.uniform(0, 400, 2), 30.0, 30.0],
+                      "score": float(rng.uniform(0.4, 0.9))})
+    assert sum(entry["image_id"] == 1 for entry in found) > metrics.MAX_DETECTIONS
+    return truth, found
+
+
+def equal_overlaps():
+    """The first detection overlaps both objects alike; the second finds its object only if the first took the other."""
+    truth = [{"image_id": 1, "category_id": 1, "bbox": [x, 0, 10, 10]} for x in (0, 4)]
+    return truth, [{**truth[0], "bbox": [x, 0, 10, 10], "score": score} for x, score in ((2, 0.9), (0, 0.8))]
+
+
+SCENES = {
+    "equal overlaps": equal_overlaps,
+    "ordinary": lambda: scene(),
+    "no detections": lambda: (scene()[0], []),
+    "no ground truth": lambda: ([], scene()[1]),
+    "neither": lambda: ([], []),
+    "a class without ground truth": lambda: ([e for e in scene()[0] if e["category_id"] != 2], scene()[1]),
+    "a class without detections": lambda: (scene()[0], [e for e in scene()[1] if e["category_id"] != 2]),
+    "images without objects": lambda: ([e for e in scene()[0] if e["image_id"] % 3], scene()[1]),
+    "tied scores": lambda: scene(seed=1, tied=True),
+    "tied scores and overlaps": lambda: scene(seed=2, tied=True, whole_pixels=True, classes=1, objects=30, extra=20),
+    "image numbers out of order": lambda: scene(seed=3, tied=True, image_ids=RNG.permutation(1000)[:60].tolist()),
+    "more than 100 in an image": crowded,
+    "perfect": lambda: (scene()[0], [{**e, "score": 0.5} for e in scene()[0]]),
+}
+
+
+@pytest.mark.parametrize("name", SCENES)
+def test_coco_map_equals_pycocotools(name):
+    truth, found = SCENES[name]()
+    assert metrics.coco_map(truth, found) == pytest.approx(reference(truth, found), abs=1e-9)
+
+
+def test_the_scenes_tell_different_rules_apart():
+    """Each rule that a scene is there for changes the figure, so a rule that is broken cannot pass unseen."""
+    truth, found = SCENES["image numbers out of order"]()
+    ranks = {image: -image for image in {e["image_id"] for e in truth + found}}
+    turned = [[{**e, "image_id": ranks[e["image_id"]]} for e in entries] for entries in (truth, found)]
+    assert metrics.coco_map(*turned)["AP"] != pytest.approx(metrics.coco_map(truth, found)["AP"], abs=1e-9)
+    truth, found = SCENES["tied scores"]()
+    assert metrics.coco_map(truth, found[::-1])["AP"] != pytest.approx(metrics.coco_map(truth, found)["AP"], abs=1e-9)
+    truth, found = crowded()
+    best = sorted((e for e in found if e["image_id"] == 1), key=lambda e: -e["score"])[:50]
+    fewer = best + [e for e in found if e["image_id"] != 1]
+    assert metrics.coco_map(truth, fewer)["AP"] != pytest.approx(metrics.coco_map(truth, found)["AP"], abs=1e-9)
+
+
+def test_coco_map_is_not_slower_than_pycocotools():
+    truth, found = scene(images=200, classes=5)
+    start = time.process_time()
+    metrics.coco_map(truth, found)
+    ours, start = time.process_time() - start, time.process_time()
+    reference(truth, found)
+    theirs = time.process_time() - start
+    print(f"{len(truth)} objects, {len(found)} detections: {ours * 1e3:.0f} ms, pycocotools {theirs * 1e3:.0f} ms")
+    assert ours < 2 * theirs
+
+
+@pytest.mark.parametrize("change, message", [
+    ({"iscrowd": 1}, "crowd"),
+    ({"bbox": [0, 0, 10]}, "four numbers"),
+    ({"bbox": [5]}, "four numbers"),
+    ({"bbox": None}, "four numbers"),
+    ({"bbox": [0, 0, -1, 10]}, "negative size"),
+    ({"bbox": [0, np.nan, 1, 10]}, "no finite number"),
+])
+def test_boxes_that_coco_map_refuses(change, message):
+    good = {"image_id": 1, "category_id": 1, "bbox": [0, 0, 10, 10]}
+    with pytest.raises(ValueError, match=f"ground truth box 1 .*{message}"):
+        metrics.coco_map([good, {**good, **change}], [])
+    with pytest.raises(ValueError, match=f"detection 0 .*{message}"):
+        metrics.coco_map([good], [{**good, "score": 0.5, **change}])
+
+
+def test_coco_map_says_what_is_missing():
+    good = {"image_id": 1, "category_id": 1, "bbox": [0, 0, 10, 10]}
+    with pytest.raises(ValueError, match="detection 0 needs .*score"):
+        metrics.coco_map([good], [good])
+    with pytest.raises(ValueError, match="under \"annotations\""):
+        metrics.coco_map({"annotations": [good]}, [])
+
+
+NETWORKS = {  # name: how it is made, input shape, MACs, parameters
+    "mnist_cnn": (MnistNet, (1, 1, 28, 28), 11_992_448, 1_199_882),
+    "lenet": (LeNet, (1, 1, 28, 28), None, 44_190),
+    "mobilenet_v2": (lambda: torchvision_model("mobilenet_v2"), (1, 3, 224, 224), 300_774_272, 3_504_872),
+    "resnet18": (lambda: torchvision_model("resnet18"), (1, 3, 224, 224), 1_814_073_344, 11_689_512),
+    "groups, strides, batch of 3": (
+        lambda: nn.Sequential(nn.Conv2d(4, 8, 3, stride=2, groups=2, padding=1), nn.BatchNorm2d(8), nn.ReLU(),
+                              nn.Flatten(2), nn.Linear(16, 5)), (3, 4, 8, 8), None, None),
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_macs_are_half_of_what_torch_counts_as_flops(name):
+    make, shape, macs, parameters = NETWORKS[name]
+    torch.set_num_threads(1)
+    model = make().train()
+    got = metrics.count_macs(model, shape)
+    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+        model.eval()(torch.zeros(shape))
+    assert got == counter.get_total_flops() / 2
+    assert macs in (got, None)
+    assert parameters in (metrics.count_parameters(model), None)
+
+
+def test_counting_leaves_the_model_as_it_was():
+    model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2))
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    metrics.count_macs(model, (2, 1, 5, 5))
+    assert model.training and not model[0]._forward_hooks
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_a_layer_used_twice_counts_twice_and_its_weights_once():
+    layer = nn.Linear(4, 4, bias=False)
+    model = nn.Sequential(layer, nn.ReLU(), layer)
+    assert (metrics.count_macs(model, (1, 4)), metrics.count_parameters(model)) == (32, 16)
+
+
+@pytest.mark.parametrize("layer", [nn.ConvTranspose2d(1, 1, 3), nn.Conv1d(1, 1, 3), nn.LSTM(3, 3)])
+def test_layers_that_would_be_missed_are_refused(layer):
+    with pytest.raises(ValueError, match=f"also has {type(layer).__name__}"):
+        metrics.count_macs(nn.Sequential(nn.Linear(3, 3), layer), (1, 3))

@@ -1,0 +1,141 @@
+"""Every notebook: how it is committed, and that it runs from a fresh kernel with small parameters."""
+
+import re
+import statistics
+import sys
+
+import nbformat
+import pytest
+
+from helpers.paths import ROOT
+
+sys.path.insert(0, str(ROOT / "notebooks"))
+import book  # noqa: E402
+
+# small parameters for the quick run; a name that a notebook no longer has makes the run fail
+QUICK = {
+    "00_start_here": {"peak_seconds": 0.05},
+    "01_train_mnist_cnn": {"cnn_epochs": 1, "lenet_epochs": 8, "few_images": 100, "few_epochs": 5},
+    "02_export_to_every_runtime": {"image_count": 100, "calibration_count": 20},
+    "03_measure_latency": {"rounds": 4, "repeats": 2, "pieces": 6, "pause_s": 0, "batches": [1, 10], "image_count": 100},
+}
+FORBIDDEN = {
+    r"(?<![\w.])/(home|root|work|tmp|Users|mnt)/\w": "a path of one machine",
+    r"\b[A-Z]:\\\\": "a path of one machine",
+    r"pypi\.org|pythonhosted|deb\.debian\.org|registry\.npmjs": "the host of a package registry",
+    r"^\s*[!%]\s*pip\b": "an installation",
+    r"^\s*from \S+ import \*": "a star import",
+}
+
+
+def committed(name: str) -> nbformat.NotebookNode:
+    return nbformat.read(book.HERE / f"{name}.ipynb", 4)
+
+
+def code_cells(notebook: nbformat.NotebookNode) -> list:
+    return [cell for cell in notebook.cells if cell.cell_type == "code" and cell.source.strip()]
+
+
+def printed(cell) -> str:
+    """All text that a cell's outputs show."""
+    texts = []
+    for output in cell.get("outputs", []):
+        texts.append(output.get("text", ""))
+        texts += [text for kind, text in output.get("data", {}).items() if kind.startswith("text/")]
+    return "\n".join(texts)
+
+
+@pytest.mark.parametrize("name", book.names())
+def test_it_is_committed_executed_in_order_without_errors_or_warnings(name):
+    cells = code_cells(committed(name))
+    assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1)), "run `make notebooks`"
+    for cell in cells:
+        for output in cell.outputs:
+            assert output.output_type != "error" and output.get("name") != "stderr", (cell.source, output)
+
+
+@pytest.mark.parametrize("name", book.names())
+def test_nothing_of_one_machine_is_in_it(name):
+    for cell in committed(name).cells:
+        for text in (cell.source, printed(cell)):
+            for pattern, what in FORBIDDEN.items():
+                found = re.search(pattern, text, re.MULTILINE)
+                assert not found, f"{what}: {found and text[max(0, found.start() - 40):found.end() + 40]!r}"
+
+
+@pytest.mark.parametrize("name", book.names())
+def test_its_form(name):
+    notebook = committed(name)
+    lengths = [len(cell.source.splitlines()) for cell in code_cells(notebook)]
+    assert max(lengths) <= 40 and statistics.median(lengths) <= 8 and statistics.quantiles(lengths, n=10)[-1] <= 22, lengths
+    for cell in code_cells(notebook):
+        if "hide-input" not in cell.metadata.get("tags", []):
+            assert max(map(len, cell.source.splitlines())) <= 120, cell.source
+    assert sum("parameters" in cell.metadata.get("tags", []) for cell in notebook.cells) == 1
+    text = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    assert text.startswith("# ") and "**You will be able to**" in text and "**Runs on**" in text and "**Takes**" in text
+    for heading in ("## What we saw", "## Caveats", "## Exercises"):
+        assert heading in text, f"{heading} is missing"
+    assert len(re.findall(r"Predict before you run", text)) >= 1 and "**Next:**" in text
+    for link in re.findall(r"\]\((\d\d_\w+\.ipynb)\)", text):
+        assert (book.HERE / link).exists(), f"{link} does not exist"
+    pictures = [o for cell in code_cells(notebook) for o in cell.outputs if "image/png" in o.get("data", {})]
+    assert pictures, "no picture worth keeping"
+    assert (book.HERE / f"{name}.ipynb").stat().st_size < 350_000
+
+
+@pytest.mark.parametrize("name", book.names())
+def test_it_runs_quickly_from_a_fresh_kernel(name, quick_networks):
+    notebook = book.execute(name, QUICK[name])
+    for cell in code_cells(notebook):
+        for output in cell.outputs:
+            assert output.get("name") != "stderr", output.text
+    page = book.page(notebook, name).read_text(encoding="utf-8")
+    assert book.title(notebook) in page and "formula0" not in page
+    assert not re.search(r"""<(script|link|img)[^>]+(src|href)=["']?https?:""", page), "the page loads something from elsewhere"
+
+
+def test_all_notebooks_have_a_quick_run():
+    assert sorted(QUICK) == book.names()
+
+
+def notebook_of(*sources: str, tags: list | None = None) -> nbformat.NotebookNode:
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in sources])
+    notebook.cells[0].metadata["tags"] = tags or []
+    return notebook
+
+
+def test_a_parameter_that_is_gone_is_an_error():
+    notebook = notebook_of("epochs = 10\nrate, seed = 0.1, 0", tags=["parameters"])
+    book.override(notebook, "x", {"epochs": 1, "seed": 2})
+    values = {}
+    exec(notebook.cells[0].source, values)
+    assert (values["epochs"], values["rate"], values["seed"]) == (1, 0.1, 2)
+    with pytest.raises(KeyError, match="no parameter rounds"):
+        book.override(notebook, "x", {"rounds": 1})
+    with pytest.raises(KeyError, match="0 cells tagged"):
+        book.override(notebook_of("epochs = 10"), "x", {"epochs": 1})
+
+
+def test_a_failing_cell_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(book, "HERE", tmp_path)
+    nbformat.write(notebook_of("x = 1", "1 / 0"), tmp_path / "77_bad.ipynb")
+    with pytest.raises(book.NotebookFailed, match="77_bad.ipynb, code cell 2 of 2:\n1 / 0") as raised:
+        book.execute("77_bad")
+    assert "ZeroDivisionError" in str(raised.value)
+    with pytest.raises(SystemExit, match="code cell 2 of 2"):
+        book.main(["workbook", "77_bad"])
+
+
+def test_formulas_become_mathml(build_folder):
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(
+        "# Title\n\n$$\\frac{a}{b}$$ and $x_1$, but `$HOME` and 5 $ stay")])
+    page = book.page(notebook, "formulas").read_text(encoding="utf-8")
+    assert page.count("<math") == 2 and "<mfrac>" in page and "<code>$HOME</code>" in page and "5 $ stay" in page
+
+
+def test_the_index_lists_pages_and_results(build_folder, monkeypatch, tmp_path):
+    monkeypatch.setenv("WORKBOOK_BUILD", str(tmp_path))
+    text = book.index([("00_start_here", "What & why?", 12.3)]).read_text(encoding="utf-8")
+    assert 'href="00_start_here.html"' in text and "What &amp; why?" in text and "12 s" in text
+    assert "No measurement has been recorded yet" in text

@@ -1,0 +1,145 @@
+"""The project as a newcomer meets it: pins that resolve everywhere, helpers that import lightly, commands that answer."""
+
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+
+from helpers.paths import ROOT
+
+REQUIREMENT = re.compile(r"^([A-Za-z0-9_.-]+)([=<>!]=?[^ ;#]+)?\s*(?:;\s*([^#]+?))?\s*(#.*)?$")
+
+
+def listed(path: str, indent: str = "") -> dict[tuple, str]:
+    """{(package, marker): version} of a requirements file or of the pip part of environment.yml."""
+    found = {}
+    for line in (ROOT / path).read_text().splitlines():
+        if indent and not line.startswith(indent):
+            continue
+        line = line[len(indent):].strip()
+        if line and not line.startswith(("#", "-")):
+            name, version, marker, _ = REQUIREMENT.match(line).groups()
+            found[name.lower(), marker] = version
+    return found
+
+
+def test_the_compiled_list_holds_every_source_line():
+    compiled = {name: version for (name, _), version in listed("requirements.txt").items()}
+    for (name, _), version in listed("requirements.in").items():
+        assert name in compiled and (version == compiled[name] or "<" in version), f"{name}: run `make pins`"
+    assert all(version.startswith("==") for version in compiled.values()), "everything is pinned"
+    assert not re.search("nvidia|cuda|triton", " ".join(compiled))
+    assert compiled["torch"] == "==2.13.0"
+
+
+def test_conda_gets_the_same_lines_with_the_same_comments():
+    assert listed("environment.yml", "    - ") == listed("requirements.in")
+    conda = (ROOT / "environment.yml").read_text()
+    for line in (ROOT / "requirements.in").read_text().splitlines():
+        if line and not line.startswith("#"):
+            assert f"    - {line}" in conda, "run `make pins`"
+
+
+def test_every_dependency_says_what_it_is_for():
+    for path in ("requirements.in", "requirements-pi.txt"):
+        for line in (ROOT / path).read_text().splitlines():
+            if line and not line.startswith(("#", "-")) and not line.startswith(("pytest", "tensorflow==")):
+                assert "#" in line, f"{path}: {line}"
+
+
+def resolves(path: str, platform: str, python: str) -> subprocess.CompletedProcess:
+    # antlr4-python3-runtime is pure Python and published as source only
+    return subprocess.run(
+        [sys.executable, "-m", "uv", "pip", "compile", path, "--no-config", "--quiet", "--no-header", "--no-annotate",
+         "--python-platform", platform, "--python-version", python, "--only-binary", ":all:",
+         *(["--no-deps", "--no-binary", "antlr4-python3-runtime"] if path == "requirements.txt" else [])],
+        cwd=ROOT, capture_output=True, text=True, env=os.environ | {"MACOSX_DEPLOYMENT_TARGET": "14.0"})
+
+
+@pytest.mark.parametrize("python", ["3.11", "3.12", "3.13"])
+@pytest.mark.parametrize("platform", ["x86_64-manylinux_2_28", "aarch64-apple-darwin", "x86_64-pc-windows-msvc"])
+def test_the_laptop_pins_have_wheels_on(platform, python):
+    done = resolves("requirements.txt", platform, python)
+    assert done.returncode == 0, done.stderr
+    assert "torch==2.13.0" in done.stdout
+
+
+@pytest.mark.parametrize("python", ["3.11", "3.13"])
+def test_the_pi_pins_have_wheels_on_64_bit_raspberry_pi_os(python):
+    done = resolves("requirements-pi.txt", "aarch64-manylinux_2_28", python)
+    assert done.returncode == 0, done.stderr
+    packages = {line.split("==")[0] for line in done.stdout.splitlines()}
+    assert {"onnxruntime", "ai-edge-litert", "ncnn", "mnn", "jupyterlab"} <= packages
+    assert not packages & {"torch", "tensorflow", "tensorflow-cpu", "executorch"}
+
+
+WITHOUT_TORCH = """
+import sys
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {"torch", "torchvision", "tensorflow", "executorch", "litert_torch", "torchao"}:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+sys.meta_path.insert(0, Absent())
+"""
+
+
+def test_helpers_import_without_torch_and_tensorflow():
+    code = WITHOUT_TORCH + """
+import helpers.data, helpers.device, helpers.metrics, helpers.plots, helpers.results, helpers.runtimes
+import helpers.timing, helpers.workers, helpers.quiet, helpers.paths, helpers.peak, helpers.__main__
+print("fine")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout == "fine\n", done.stderr
+
+
+def test_timing_needs_numpy_and_the_standard_library_only():
+    code = "import sys, helpers.timing; print(sorted({m.split('.')[0] for m in sys.modules} - set(sys.stdlib_module_names)))"
+    done = subprocess.run([sys.executable, "-S", "-c", f"import sys; sys.path += {sys.path!r}; {code}"], capture_output=True, text=True)
+    assert set(eval(done.stdout)) - {"__main__", "sitecustomize"} <= {"helpers", "numpy"}, done.stdout + done.stderr
+
+
+def run(*arguments: str, code: str = "") -> subprocess.CompletedProcess:
+    start = ["-c", f"{code}\nimport sys; from helpers.__main__ import main; sys.exit(main({list(arguments)!r}))"]
+    return subprocess.run([sys.executable, *start], capture_output=True, text=True, cwd=ROOT)
+
+
+def test_the_doctor_is_content_here(build_folder):
+    done = run("doctor")
+    assert done.returncode == 0 and "Nothing is wrong." in done.stdout, done.stdout + done.stderr
+    assert "torch 2.13.0" in done.stdout and "onnxruntime" in done.stdout and done.stderr == ""
+
+
+def test_the_doctor_says_what_to_do():
+    done = run("doctor", code=WITHOUT_TORCH)
+    assert done.returncode == 1 and "NO  torch" in done.stdout
+    assert "torch: pip install -r requirements" in done.stdout.split("To do:")[1]
+
+
+def test_results_command(build_folder):
+    from helpers import device, results, timing
+
+    assert "there are no results" in run("results", "nowhere").stdout
+    path = build_folder / "results" / "here.jsonl"
+    latency = timing.benchmark({"a": lambda: None}, rounds=8, min_round_s=0, min_calls=10)["a"]
+    state = device.conditions()
+    results.append_result(path, results.record(latency, before=state, after=state, model={"name": "a.onnx", "bytes": 10},
+                                               runtime={"name": "ONNX Runtime", "version": "1"}))
+    shown = run("results", str(path))
+    assert shown.returncode == 0 and "a.onnx" in shown.stdout and "ONNX Runtime 1" in shown.stdout
+
+
+def test_make_help_lists_every_target():
+    done = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True)
+    for target in ("workbook", "test", "lab", "notebooks", "bench", "pins", "doctor"):
+        assert re.search(rf"^{target}\s+\w", done.stdout, re.MULTILINE), target
+
+
+def test_another_python_is_refused_before_anything_is_installed(tmp_path):
+    old = tmp_path / "python"
+    old.write_text(f"#!/bin/sh\nexec {sys.executable} -c 'import sys; sys.version_info = (3, 9, 2); exec(sys.argv[1])' \"$2\"\n")
+    old.chmod(0o755)
+    done = subprocess.run(["make", "test", f"PYTHON={old}", f"VENV={tmp_path}/venv"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode != 0 and "Python 3.9 cannot be used" in done.stderr and not (tmp_path / "venv").exists()

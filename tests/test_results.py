@@ -1,0 +1,315 @@
+"""helpers.results: what a record holds, which ones count, and files that survive kills, power cuts and full disks."""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import time
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from helpers import results
+from helpers.timing import Interval, Latency, WarmUp
+
+HOST = {"board": "Raspberry Pi 5 Model B Rev 1.0", "machine_id": "01234567"}
+
+
+def conditions(throttled="0x0"):
+    return {"at": "2026-01-02T03:04:05.000+00:00", "governor": "ondemand", "temp_c": 50.1, "throttled": throttled}
+
+
+def latency(contention=0.0, p50_us=140, rounds=6, calls=10, threads=1):
+    wall = np.random.default_rng(0).integers(990, 1010, (rounds, calls)) * p50_us
+    return Latency(wall, (wall * (1 - contention)).astype(np.int64), WarmUp(50, 9_000_000, True), threads)
+
+
+def made(latency=latency(), throttled=("0x0", "0x0"), **change):
+    given = {"model": {"name": "mnist_cnn.onnx", "sha256": "ab", "bytes": 4_800_000, "macs": 11_992_448},
+             "runtime": {"name": "onnxruntime", "version": "1.31.1"}, "before": conditions(throttled[0]),
+             "after": conditions(throttled[1]), "host": HOST}
+    return results.record(latency, **{**given, **change})
+
+
+def write(path, *records):
+    for record in records:
+        results.append_result(path, record)
+    return path
+
+
+def test_a_record_holds_every_field():
+    got = made(peak_rss={"load": 63 * 2**20}, quality={"metric": "accuracy", "value": 0.991, "n": 1000},
+               method={"seed": 0, "discard": 1})
+    assert " ".join(got) == (
+        "schema_version run_id session_id started_at host conditions model runtime scenario batch stages method "
+        "latency_ns cpu_ns contention samples_ns peak_rss_kb quality energy valid void_reasons warnings")
+    assert " ".join(got["latency_ns"]) == "n min p50 p90 p99 mean p50_ci ci_kind"
+    assert got["started_at"] == "2026-01-02T03:04:05.000+00:00"
+    assert got["model"] == {"name": "mnist_cnn.onnx", "sha256": "ab", "bytes": 4_800_000, "parameters": None,
+                            "macs": 11_992_448, "input_shape": None, "precision": None}
+    assert got["runtime"] == {"name": "onnxruntime", "version": "1.31.1", "threads": 1, "options": None}
+    assert (got["method"]["rounds"], got["method"]["calls_per_round"], got["method"]["warmup_calls"]) == (6, 10, 50)
+    assert (got["peak_rss_kb"], got["quality"]["n"], got["energy"]["method"]) == ({"load": 63 * 1024}, 1000, None)
+    assert (got["valid"], got["void_reasons"], got["warnings"]) == (True, [], [])
+    assert json.loads(json.dumps(got, allow_nan=False)) == got
+
+
+def test_the_figures_of_a_record_follow_from_its_raw_times():
+    timed = latency()
+    got = made(timed)
+    assert got["samples_ns"] == timed.samples_ns.tolist()
+    assert got["latency_ns"]["p50"] == timed.percentile(50)
+    assert (got["latency_ns"]["n"], got["latency_ns"]["min"]) == (60, timed.samples_ns.min())
+    assert got["latency_ns"]["p50_ci"] == [timed.interval(50).low, timed.interval(50).high]
+    assert got["latency_ns"]["ci_kind"] == "within session"
+    assert got["latency_ns"]["mean"] == pytest.approx(timed.samples_ns.mean())
+    assert got["cpu_ns"]["p50"] in timed.cpu_ns
+    assert got["cpu_ns"]["p50"] == pytest.approx(np.median(timed.cpu_ns), rel=0.01)
+
+
+def test_the_interval_between_pieces_is_named_so():
+    got = made(between=Interval(141.0, 139.0, 143.0))["latency_ns"]
+    assert (got["p50_ci"], got["ci_kind"]) == ([139.0, 143.0], "between pieces")
+    few = made(latency(rounds=1, calls=5))["latency_ns"]
+    assert (few["p50_ci"], few["ci_kind"]) == (None, None)
+
+
+def test_several_threads_have_no_contention_and_count():
+    got = made(latency(contention=0.5, threads=2))
+    assert (got["contention"], got["valid"], got["runtime"]["threads"]) == (None, True, 2)
+
+
+@pytest.mark.parametrize("timed, throttled, reason", [
+    (latency(contention=0.11), ("0x0", "0x0"), "other programs used the processor: the thread waited 11% of the time"),
+    (latency(), ("0x0", "0x50005"), "the Pi reported: under-voltage"),
+    (latency(), ("0x0", "0x80000"), "the Pi reported: soft temperature limit at some time during the measurement"),
+    (latency(), ("0x4", "0x0"), "the Pi reported: throttled"),
+])
+def test_what_does_not_count_says_why(timed, throttled, reason):
+    got = made(timed, throttled)
+    assert not got["valid"] and reason in got["void_reasons"]
+
+
+@pytest.mark.parametrize("timed, throttled", [
+    (latency(contention=0.09), ("0x0", "0x0")), (latency(), ("0x50000", "0x50000")), (latency(), (None, None))])
+def test_what_counts(timed, throttled):
+    assert made(timed, throttled)["valid"]
+
+
+def test_names_that_a_record_does_not_have_are_refused():
+    with pytest.raises(ValueError, match="model has no colour, size; it has name, sha256"):
+        made(model={"name": "x", "size": 3, "colour": "red"})
+
+
+def test_model_facts(tmp_path):
+    (tmp_path / "a.param").write_bytes(b"abc")
+    (tmp_path / "a.bin").write_bytes(b"de")
+    got = results.model_facts(tmp_path / "a.param", tmp_path / "a.bin")
+    assert got == {"name": "a.param", "bytes": 5, "sha256": hashlib.sha256(b"abcde").hexdigest()}
+    assert made(model={**got, "precision": "int8"})["model"]["bytes"] == 5
+
+
+def test_a_record_comes_back_as_it_went(tmp_path):
+    path = write(tmp_path / "deep" / "pi.jsonl", made(), made(stages=("preprocess", "inference")))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        frame = results.read_results(path)
+    assert len(frame) == 2 and frame.attrs["skipped_lines"] == 0
+    assert frame["latency_ns.p50"][0] == latency().percentile(50)
+    assert frame["samples_ns"][0] == latency().samples_ns.tolist()
+    assert frame["stages"][1] == ["preprocess", "inference"]
+    assert frame["conditions.before.temp_c"][0] == 50.1 and frame["host.board"][0] == HOST["board"]
+    assert frame["session_id"][0] == frame["session_id"][1] and frame["run_id"][0] != frame["run_id"][1]
+    assert frame["valid"].dtype == bool
+
+
+def test_numpy_numbers_are_taken(tmp_path):
+    given = {"schema_version": 1, "a": np.float32(0.5), "b": np.int64(2**40), "c": np.bool_(True), "d": np.arange(3),
+             "e": (1, 2)}
+    got = json.loads(write(tmp_path / "x.jsonl", given).read_text())
+    assert got == {"schema_version": 1, "a": 0.5, "b": 2**40, "c": True, "d": [0, 1, 2], "e": [1, 2]}
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), np.float32("nan"), np.array([0.0, -np.inf])])
+def test_nan_is_refused_by_name_and_nothing_is_written(tmp_path, value):
+    with pytest.raises(ValueError, match=r"quality\.value.* is -?(nan|inf); a record holds finite numbers"):
+        results.append_result(tmp_path / "x.jsonl", {"quality": {"value": value}})
+    with pytest.raises(TypeError, match="files.0. is a PosixPath|files.0. is a WindowsPath"):
+        results.append_result(tmp_path / "x.jsonl", {"files": [Path("a")]})
+    assert not (tmp_path / "x.jsonl").exists()
+
+
+WRITER = """
+import sys
+from helpers import results
+path, done, count, locks = sys.argv[1:]
+if locks == "without locks":
+    results.fcntl = None
+with open(done, "w") as finished:
+    for i in range(int(count)):
+        run = f"{done}-{i}"
+        results.append_result(path, {"schema_version": 1, "run_id": run, "samples_ns": list(range(140000, 140370))})
+        finished.write(run + "\\n")  # only after the record is on the disk
+        finished.flush()
+"""
+
+
+def four_writers(path, count, locks):
+    """Four processes that write at once, and the files in which they say what they have finished."""
+    done = [path.with_name(f"done{i}") for i in range(4)]
+    arguments = [[sys.executable, "-c", WRITER, str(path), str(name), str(count), locks] for name in done]
+    return [subprocess.Popen(command) for command in arguments], done
+
+
+def test_four_writers_that_are_killed_lose_nothing_that_was_finished(tmp_path):
+    path = tmp_path / "pi.jsonl"
+    writers, done = four_writers(path, 10**6, "with locks")
+    try:
+        deadline = time.monotonic() + 60
+        while not all(name.exists() and name.stat().st_size > 2000 for name in done):  # all are at work
+            assert time.monotonic() < deadline and all(writer.poll() is None for writer in writers)
+            time.sleep(0.02)
+    finally:
+        for writer in writers:
+            writer.kill()
+        for writer in writers:
+            writer.wait()
+    finished = [run for name in done for run in name.read_text().splitlines()]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        frame = results.read_results(path)
+    print(f"{len(frame)} records, {len(finished)} reported as finished, {frame.attrs['skipped_lines']} pieces")
+    assert len(finished) > 50 and set(finished) <= set(frame["run_id"]) and frame["run_id"].is_unique
+    # one that was killed inside its write may leave a piece or a record that it did not report
+    assert frame.attrs["skipped_lines"] + len(frame) - len(finished) <= 4
+
+
+@pytest.mark.parametrize("locks", ["with locks", "without locks"])  # Windows has none
+def test_four_writers_at_once_do_not_disturb_each_other(tmp_path, locks):
+    path = tmp_path / "pi.jsonl"
+    writers, done = four_writers(path, 50, locks)
+    assert [writer.wait(timeout=60) for writer in writers] == [0] * 4
+    frame = results.read_results(path)
+    assert sorted(frame["run_id"]) == sorted(run for name in done for run in name.read_text().splitlines())
+    assert (len(frame), frame.attrs["skipped_lines"]) == (200, 0)
+
+
+def test_a_record_is_on_the_disk_before_append_result_returns(tmp_path, monkeypatch):
+    path, sizes = tmp_path / "pi.jsonl", []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: sizes.append(os.fstat(descriptor).st_size))
+    write(path, made())
+    assert sizes == [path.stat().st_size] and sizes[0] > 0
+
+
+def test_a_torn_last_line_is_read_past_and_repaired_by_the_next_record(tmp_path):
+    path = write(tmp_path / "pi.jsonl", made(), made())
+    path.write_bytes(path.read_bytes()[:-700])
+    with pytest.warns(UserWarning, match=r"left out 1 unfinished line\(s\): pi.jsonl line 2"):
+        assert len(results.read_results(path)) == 1
+    write(path, made())
+    with pytest.warns(UserWarning) as said:
+        frame = results.read_results(path)
+    assert (len(said), len(frame), frame.attrs["skipped_lines"]) == (1, 2, 1)
+
+
+def test_a_last_line_that_lacks_only_its_end_is_whole(tmp_path):
+    path = write(tmp_path / "pi.jsonl", made())
+    path.write_bytes(path.read_bytes()[:-1])
+    assert len(results.read_results(write(path, made()))) == 2
+
+
+def test_a_full_disk_is_said_and_the_next_record_stays_whole(tmp_path, monkeypatch):
+    path, real = write(tmp_path / "pi.jsonl", made()), os.write
+    monkeypatch.setattr(os, "write", lambda descriptor, line: real(descriptor, line[:500]))
+    with pytest.raises(OSError, match="not saved in pi.jsonl: is the disk full. .only 500 of"):
+        results.append_result(path, made())
+    monkeypatch.undo()
+    write(path, made())
+    with pytest.warns(UserWarning, match="left out 1"):
+        assert len(results.read_results(path)) == 2
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a limit on the size of files")
+def test_a_limit_on_the_size_of_files_is_a_full_disk(tmp_path):
+    code = ("import resource, sys\nfrom helpers import results\n"
+            "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
+            "for i in range(3):\n"
+            "    try: results.append_result(sys.argv[1], {'schema_version': 1, 'text': 'x' * 700})\n"
+            "    except OSError as error: print(error)\n")
+    path = tmp_path / "pi.jsonl"
+    done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True)
+    first, second = done.stdout.splitlines()  # a short write, then none at all
+    assert "is the disk full? (only 269 of 731 bytes were taken)" in first and "(File too large)" in second
+    with pytest.warns(UserWarning, match="left out 1"):
+        assert len(results.read_results(write(path, made()))) == 2
+
+
+def test_three_thousand_records_in_a_second(tmp_path):
+    line = json.dumps(made(latency(rounds=6, calls=25))).encode() + b"\n"
+    path = tmp_path / "pi.jsonl"
+    path.write_bytes(line * 3000)
+    start = time.perf_counter()
+    frame = results.read_results(path)
+    elapsed_s = time.perf_counter() - start
+    print(f"3,000 records of {len(line):,} bytes, {frame.shape[1]} columns: {elapsed_s:.2f} s")
+    assert len(frame) == 3000 and len(line) > 2500
+    assert elapsed_s < 3  # a third of that on a quiet machine
+
+
+def test_folders_and_patterns(tmp_path):
+    write(tmp_path / "b.jsonl", made())
+    write(tmp_path / "a [1].jsonl", made(batch=4))
+    (tmp_path / "notes.txt").write_text("not a record")
+    assert results.read_results(tmp_path)["batch"].tolist() == [4, 1]
+    assert results.read_results(str(tmp_path / "b*.jsonl"))["batch"].tolist() == [1]
+    assert results.read_results(tmp_path / "a [1].jsonl")["batch"].tolist() == [4]
+    (tmp_path / "empty").mkdir()
+    for missing in (tmp_path / "empty", tmp_path / "c.jsonl", str(tmp_path / "c*")):
+        with pytest.raises(FileNotFoundError, match="no results in"):
+            results.read_results(missing)
+
+
+def test_files_that_are_not_ours(tmp_path):
+    (tmp_path / "new.jsonl").write_text('{"schema_version": 2}\n')
+    with pytest.raises(ValueError, match="new.jsonl line 1 was written by a newer workbook .*update"):
+        results.read_results(tmp_path / "new.jsonl")
+    for text in ("[1, 2]\n", '{"a": 1}\n', '{"schema_version": "1"}\n'):
+        (tmp_path / "other.jsonl").write_text(text)
+        with pytest.raises(ValueError, match="no schema_version"):
+            results.read_results(tmp_path / "other.jsonl")
+
+
+def test_rank_leaves_out_what_does_not_count(tmp_path):
+    slow, fast = made(latency(p50_us=200)), made(latency(p50_us=100))
+    throttled, contended = made(latency(p50_us=50), ("0x0", "0x1")), made(latency(0.5, p50_us=40))
+    said_valid = {**made(latency(p50_us=30), ("0x0", "0x2")), "valid": True, "void_reasons": []}
+    said_void = {**made(latency(p50_us=20)), "valid": False}
+    untimed = {**made(), "latency_ns": {**made()["latency_ns"], "p50": None}}
+    void = [throttled, contended, said_valid, said_void, untimed]
+    frame = results.read_results(write(tmp_path / "pi.jsonl", slow, *void, fast))
+    ranked = results.rank(frame)
+    assert ranked["run_id"].tolist() == [fast["run_id"], slow["run_id"]]
+    assert [row["run_id"] for row in ranked.attrs["void"]] == [row["run_id"] for row in void]
+    assert [row["reasons"] for row in ranked.attrs["void"]] == [
+        ["the Pi reported: under-voltage"], ["other programs used the processor: the thread waited 50% of the time"],
+        ["the Pi reported: frequency capped"], ["the record says that it is not valid"], ["it has no latency_ns.p50"]]
+    assert len(frame) == 7 and "void" not in frame.attrs
+    assert results.rank(frame, by="latency_ns.mean")["run_id"][0] == fast["run_id"]
+
+
+def test_rank_refuses_when_nothing_counts(tmp_path):
+    frame = results.read_results(write(tmp_path / "pi.jsonl", made(latency(0.5)), made(latency(), ("0x1", "0x1"))))
+    with pytest.raises(ValueError, match="none of 2 measurements counts: other programs .*; the Pi reported"):
+        results.rank(frame)
+    with pytest.raises(ValueError, match="no column 'latency' to rank by; there are schema_version"):
+        results.rank(frame, by="latency")
+
+
+def test_records_without_any_known_condition_can_be_ranked(tmp_path):
+    laptop = made(latency(threads=2), (None, None))
+    assert len(results.rank(results.read_results(write(tmp_path / "laptop.jsonl", laptop)))) == 1
+    mixed = results.read_results(write(tmp_path / "laptop.jsonl", made()))  # null beside a number or a text
+    assert len(results.rank(mixed)) == 2

@@ -1,0 +1,226 @@
+"""Every file of the book: converted, opened, run, compared with PyTorch, and what bad input is told."""
+
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+import torch
+
+from helpers import convert, metrics
+from helpers.data import mnist, normalize
+from helpers.runtimes import OPENERS, dequantize, open_model, quantize
+from helpers.training import predict
+
+FLOAT = ["pt2", "onnx", "tflite", "ncnn.param", "mnn", "pte"]
+INT8 = ["onnx", "tflite", "mnn", "pte"]
+EXAMPLE = torch.zeros(1, 1, 28, 28)
+
+
+@pytest.fixture(scope="module")
+def files(quick_networks, tmp_path_factory):
+    """{(network, form): path} of every conversion."""
+    folder, made = tmp_path_factory.mktemp("models"), {}
+    calibration = normalize(mnist("train").images[:100])
+    for name, network in quick_networks.items():
+        at = {kind: folder / f"{name}.{kind}" for kind in FLOAT}
+        convert.to_pt2(network, EXAMPLE, at["pt2"])
+        convert.to_onnx(network, EXAMPLE, at["onnx"])
+        convert.to_tflite(network, EXAMPLE, at["tflite"])
+        convert.to_ncnn(network, EXAMPLE, at["ncnn.param"])
+        convert.to_mnn(at["onnx"], at["mnn"])
+        convert.to_executorch(network, EXAMPLE, at["pte"])
+        small = {kind: folder / f"{name}_int8.{kind}" for kind in INT8}
+        convert.to_onnx_int8(at["onnx"], small["onnx"], calibration)
+        convert.to_tflite_int8(at["tflite"], small["tflite"], calibration)
+        convert.to_mnn(at["onnx"], small["mnn"], weight_bits=8)
+        convert.to_executorch_int8(network, small["pte"], calibration)
+        made |= {(name, kind): path for kind, path in at.items()}
+        made |= {(name, f"int8 {kind}"): path for kind, path in small.items()}
+    return made
+
+
+@pytest.fixture(scope="module")
+def sample(quick_networks):
+    """Test images as float32 input, and each network's logits."""
+    images = mnist("test").images
+    return normalize(images), {name: predict(network, images) for name, network in quick_networks.items()}
+
+
+@pytest.mark.parametrize("kind", FLOAT)
+@pytest.mark.parametrize("name", ["lenet", "mnist_cnn"])
+def test_float_files_compute_what_pytorch_computes(files, sample, name, kind):
+    x, reference = sample
+    model = open_model(files[name, kind])
+    logits = model.predict(x)
+    assert logits.shape == (1000, 10) and logits.dtype == np.float32
+    assert metrics.largest_difference(logits, reference[name]) <= 1e-3
+    assert metrics.changed_predictions(logits, reference[name]) == 0
+    assert model.precision == "float32" and model.input_shape == (1, 1, 28, 28) and model.version[0].isdigit()
+
+
+@pytest.mark.parametrize("kind", INT8)
+@pytest.mark.parametrize("name", ["lenet", "mnist_cnn"])
+def test_int8_files_are_small_and_nearly_as_good(files, sample, name, kind):
+    x, reference = sample
+    model = open_model(files[name, f"int8 {kind}"])
+    labels = mnist("test").labels
+    lost = (metrics.accuracy(labels, reference[name].argmax(1)).value
+            - metrics.accuracy(labels, model.predict(x).argmax(1)).value)
+    assert abs(lost) <= 0.01 and model.precision == "int8"
+    assert model.path.stat().st_size < 0.35 * files[name, kind].stat().st_size
+
+
+def test_the_pt2_file_needs_no_class_of_ours(files):
+    code = f"import torch; print(torch.export.load({str(files['lenet', 'pt2'])!r}).module()(torch.zeros(1, 1, 28, 28)).shape)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd="/")
+    assert "[1, 10]" in done.stdout, done.stderr
+
+
+def test_answers_are_not_overwritten_by_the_next_call(files, sample):
+    x, _ = sample
+    for kind in FLOAT:
+        model = open_model(files["lenet", kind])
+        first = model.run(x[:1])
+        kept = first.copy()
+        model.run(x[1:2])
+        assert (first == kept).all(), kind
+
+
+def test_a_file_with_a_batch(quick_networks, sample, tmp_path):
+    x, reference = sample
+    model = open_model(convert.to_onnx(quick_networks["lenet"], torch.zeros(4, 1, 28, 28), tmp_path / "four.onnx"))
+    assert model.input_shape[0] == 4
+    assert metrics.largest_difference(model.predict(x[:12]), reference["lenet"][:12]) <= 1e-4
+    with pytest.raises(ValueError, match="batches of 4"):
+        model.predict(x[:6])
+
+
+def test_channels_last_files_are_fed_channels_last(quick_networks, sample, tmp_path):
+    import litert_torch
+
+    from helpers.quiet import quiet
+
+    x, reference = sample
+    network, path = quick_networks["lenet"], tmp_path / "last.tflite"
+    with quiet():
+        turned = litert_torch.to_channel_last_io(network, args=[0])
+        litert_torch.convert(turned, (torch.zeros(1, 28, 28, 1),)).export(str(path))
+    assert metrics.largest_difference(open_model(path).predict(x[:50]), reference["lenet"][:50]) <= 1e-4
+
+
+def test_quantize_rounds_and_clips():
+    values = np.array([2.7, -0.010, -9.0, 0.0093, 1e9], np.float32)  # 2.7 / 0.0186 - 14 = 131: a cast would wrap it
+    assert quantize(values, np.int8, 0.0186, -14).tolist() == [127, -15, -128, -14, 127]
+    assert quantize(np.float32([-1, 300]), np.uint8, 1.0, 3).tolist() == [2, 255]
+    assert quantize(np.float32([0.5, 1.5, 2.5]), np.int8, 1.0, 0).tolist() == [0, 2, 2], "half to even"
+    assert quantize(values, np.float32, 0.0, 0) is values
+    q = np.arange(-128, 128).astype(np.int8)
+    assert (quantize(dequantize(q, 0.0186, -14), np.int8, 0.0186, -14) == q).all()
+
+
+def test_predict_on_int8_clips_what_would_wrap(files, sample):
+    x, reference = sample
+    model = open_model(files["lenet", "int8 tflite"])
+    bright = model.predict(x[:20] * 50)  # far outside the calibrated range: saturates, does not wrap
+    saturated = model.predict(np.clip(x[:20] * 50, x.min(), x.max()))
+    assert metrics.changed_predictions(bright, saturated) == 0
+
+
+@pytest.mark.parametrize("ending", OPENERS)
+def test_what_is_not_there_and_what_is_not_a_model(tmp_path, ending):
+    with pytest.raises(FileNotFoundError, match="does not exist"):
+        open_model(tmp_path / f"none{ending}")
+    path = tmp_path / f"text{ending}"
+    path.write_text("these are words, not a network\n" * 20)
+    (tmp_path / "text.ncnn.bin").write_bytes(b"")
+    with pytest.raises(ValueError, match="cannot be loaded as a"):
+        open_model(path)
+
+
+def test_a_truncated_model(files, tmp_path):
+    for kind in ("pt2", "onnx", "tflite", "mnn", "pte"):
+        path = tmp_path / f"half.{kind}"
+        raw = files["mnist_cnn", kind].read_bytes()
+        path.write_bytes(raw[: len(raw) // 2])
+        # in a process of its own: not every runtime survives a file that ends early
+        done = subprocess.run([sys.executable, "-c", f"from helpers.runtimes import open_model; open_model({str(path)!r})"],
+                              capture_output=True, text=True)
+        assert done.returncode == 1 and "cannot be loaded as a" in done.stderr, (kind, done.returncode, done.stderr[-300:])
+
+
+def test_an_unknown_ending(tmp_path):
+    with pytest.raises(ValueError, match=r"\.onnx, \.tflite"):
+        open_model(tmp_path / "model.h5")
+
+
+@pytest.mark.parametrize("kind", FLOAT)
+def test_images_of_another_shape_or_type(files, kind):
+    model = open_model(files["lenet", kind])
+    with pytest.raises(ValueError, match="takes images of 1 x 28 x 28"):
+        model.predict(np.zeros((1, 3, 28, 28), np.float32))
+    with pytest.raises(ValueError, match="takes images of 1 x 28 x 28"):
+        model.predict(np.zeros((1, 1, 32, 32), np.float32))
+    with pytest.raises(ValueError, match="N x channels"):
+        model.predict(np.zeros((28, 28), np.float32))
+    with pytest.raises(ValueError, match="takes float32"):
+        model.predict(np.zeros((1, 1, 28, 28)))
+
+
+@pytest.mark.parametrize("ending, module, package", [
+    (".onnx", "onnxruntime", "onnxruntime"), (".tflite", "ai_edge_litert", "ai-edge-litert"), (".ncnn.param", "ncnn", "ncnn"),
+    (".mnn", "MNN", "MNN"), (".pte", "executorch.runtime", "executorch"), (".pt2", "torch", "torch")])
+def test_a_runtime_that_is_not_installed(tmp_path, monkeypatch, ending, module, package):
+    path = tmp_path / f"model{ending}"
+    path.write_bytes(b"x")
+    monkeypatch.setitem(sys.modules, module, None)  # what Python itself does for "no such module"
+    with pytest.raises(ImportError, match=f"pip install {package}"):
+        open_model(path)
+
+
+def test_converting_prints_nothing_and_starts_no_installer(quick_networks, tmp_path):
+    """All conversions in a fresh process whose pip, network and standard output are watched."""
+    code = textwrap.dedent(f"""
+        import socket, subprocess, os, sys
+        started = []
+        def watched(event, arguments):
+            if event in ("subprocess.Popen", "os.system", "os.exec", "os.posix_spawn"):
+                started.append(str(arguments[:2]))
+            if event == "socket.connect" and not isinstance(arguments[1], (str, bytes)):
+                raise AssertionError(f"a converter calls {{arguments[1]}}")
+        sys.addaudithook(watched)
+        import numpy as np, torch
+        from helpers import convert
+        from helpers.models import LeNet
+        from pathlib import Path
+        folder, example = Path({str(tmp_path)!r}), torch.zeros(1, 1, 28, 28)
+        net, images = LeNet(), np.zeros((4, 1, 28, 28), np.float32)
+        convert.to_onnx(net, example, folder / "a.onnx")
+        convert.to_mnn(folder / "a.onnx", folder / "a.mnn")
+        convert.to_mnn(folder / "a.onnx", folder / "b.mnn", weight_bits=8)
+        convert.to_tflite(net, example, folder / "a.tflite")
+        convert.to_ncnn(net, example, folder / "a.ncnn.param")
+        convert.to_executorch(net, example, folder / "a.pte")
+        convert.to_onnx_int8(folder / "a.onnx", folder / "b.onnx", images)
+        convert.to_tflite_int8(folder / "a.tflite", folder / "b.tflite", images)
+        print("started:", [s for s in started if "pip" in s.replace("pipe", "")])
+    """)
+    before = sorted(p.name for p in tmp_path.iterdir())
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
+    assert done.stdout == "started: []\n" and done.stderr == "", (done.stdout, done.stderr[-2000:])
+    assert before == [] and sorted(p.name for p in tmp_path.iterdir()) == sorted(
+        ["a.onnx", "a.mnn", "b.mnn", "a.tflite", "a.ncnn.param", "a.ncnn.bin", "a.pte", "b.onnx", "b.tflite"]), "left-overs"
+
+
+def test_a_failed_conversion_leaves_nothing_and_tells_why(tmp_path):
+    class Odd(torch.nn.Module):
+        def forward(self, x):
+            return x if x.sum() > 0 else -x  # depends on the data: cannot be traced
+
+    with pytest.raises(Exception) as raised:
+        convert.to_onnx(Odd(), EXAMPLE, tmp_path / "odd.onnx")
+    assert "last words" in "".join(raised.value.__notes__)
+    with pytest.raises(ValueError, match=r"NAME\.ncnn\.param"):
+        convert.to_ncnn(torch.nn.Identity(), EXAMPLE, tmp_path / "odd.param")
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,144 @@
+"""The timing rules: what is counted, in which order, with which intervals. No test asserts a speed of the machine."""
+
+import time
+
+import numpy as np
+import pytest
+
+from helpers import timing
+from helpers.timing import Latency, WarmUp
+
+
+def latency(samples, cpu=None, threads=1, steady=True) -> Latency:
+    samples = np.asarray(samples, np.int64)
+    return Latency(samples, samples if cpu is None else np.asarray(cpu, np.int64), WarmUp(10, 5, steady), threads)
+
+
+def sleeper(seconds: float):
+    return lambda: time.sleep(seconds)
+
+
+def test_rounds_are_whole_shuffled_and_discard_their_first_call():
+    order = []
+    measured = timing.benchmark({name: (lambda name=name: order.append(name)) for name in "abc"},
+                                rounds=20, min_round_s=0, min_calls=4, discard=2, seed=1)
+    assert {name: one.samples_ns.shape for name, one in measured.items()} == dict.fromkeys("abc", (20, 4))
+    tail = order[-20 * 3 * 6:]
+    blocks = [tail[i:i + 6] for i in range(0, len(tail), 6)]
+    assert all(len(set(block)) == 1 for block in blocks), "a round belongs to one candidate"
+    turns = ["".join(block[0] for block in blocks[i:i + 3]) for i in range(0, 60, 3)]
+    assert all(sorted(turn) == ["a", "b", "c"] for turn in turns), "each candidate once per turn"
+    assert len(set(turns)) > 3, "in an order that changes"
+
+
+def test_the_order_depends_on_the_seed_alone():
+    def turns(seed):
+        order = []
+        timing.benchmark({name: (lambda name=name: order.append(name)) for name in "ab"},
+                         rounds=12, min_round_s=0, min_calls=1, discard=0, seed=seed)
+        return "".join(order[-24:])
+
+    assert turns(0) == turns(0) != turns(1)
+
+
+def test_a_round_lasts_as_long_as_asked():
+    measured = timing.benchmark({"a": sleeper(0.001)}, rounds=2, min_round_s=0.02, min_calls=3)["a"]
+    assert 10 <= measured.samples_ns.shape[1] <= 20
+    assert (measured.samples_ns >= 1_000_000).all() and measured.warm_up.first_call_ns >= 1_000_000
+
+
+def test_cpu_time_tells_waiting_from_computing():
+    waiting = timing.benchmark({"a": sleeper(0.002)}, rounds=3, min_round_s=0, min_calls=5)["a"]
+    assert waiting.contention > 0.8 and any("contended" in text for text in waiting.warnings)
+    assert latency(np.full((3, 5), 100), np.full((3, 5), 99)).contention == pytest.approx(0.01)
+    assert latency(np.full((3, 5), 100), np.full((3, 5), 120)).contention == 0, "clocks differ a little"
+    assert latency(np.full((3, 5), 100), np.full((3, 5), 10), threads=2).contention is None
+
+
+def test_percentiles_are_times_that_some_call_took():
+    one = latency([[5, 1, 4], [2, 3, 100]])
+    assert [one.percentile(q) for q in (0, 50, 90, 99, 100)] == [1, 4, 100, 100, 100]
+
+
+def test_no_interval_from_too_few_calls():
+    generator = np.random.default_rng(0)
+    many = latency(generator.integers(100, 120, (20, 30)))
+    assert many.interval(50).low <= many.percentile(50) <= many.interval(50).high
+    assert latency(np.ones((2, 14))).interval(90) is None and latency(np.ones((1, 29))).interval(90) is not None
+    assert latency(np.ones((2, 149))).interval(99) is None and latency(np.ones((1, 299))).interval(99) is not None
+
+
+def test_the_ratio_and_its_interval():
+    generator = np.random.default_rng(0)
+    drift = np.linspace(1, 2, 40)[:, None]  # the machine becomes half as fast: for both
+    slow = latency(1250 * drift * generator.normal(1, 0.01, (40, 50)))
+    fast = latency(1000 * drift * generator.normal(1, 0.01, (40, 70)))
+    ratio = timing.speedup(slow, fast)
+    assert ratio.value == pytest.approx(1.25, abs=0.03) and ratio.low < 1.25 < ratio.high
+    assert timing.speedup(fast, slow).value == pytest.approx(1 / ratio.value), "below 1: slower"
+    same = timing.speedup(fast, fast)
+    assert same.value == same.low == same.high == 1, "the rounds are shared, so drift cancels"
+    assert str(timing.Ratio(1.5, 1.4, 1.6)) == "1.50 [1.40, 1.60]"
+    with pytest.raises(ValueError, match="one benchmark"):
+        timing.speedup(slow, latency(np.ones((3, 5))))
+
+
+def test_intervals_cover_what_they_promise():
+    generator, covered = np.random.default_rng(0), 0
+    for _ in range(100):
+        a, b = (latency(scale * generator.lognormal(0, 0.05, (30, 20))) for scale in (1000, 1100))
+        ratio = timing.speedup(b, a)
+        covered += ratio.low <= 1.1 <= ratio.high
+    assert 85 <= covered <= 100
+
+
+def test_between_pieces_is_students_t():
+    from scipy import stats
+
+    values = [100, 103, 98, 101, 99, 104, 97]
+    found = timing.between_pieces([latency(np.full((6, 10), value)) for value in values])
+    low, high = stats.t.interval(0.95, len(values) - 1, np.mean(values), stats.sem(values))
+    assert (found.value, found.low, found.high) == pytest.approx((np.mean(values), low, high), rel=1e-4)
+    for n in (6, 12, 30):
+        assert timing.STUDENT_T[n - 3] == pytest.approx(stats.t.ppf(0.975, n - 1), abs=6e-4)
+    for n in (5, 31):
+        with pytest.raises(ValueError, match="6 to 30"):
+            timing.between_pieces([latency(np.ones((6, 10)))] * n)
+
+
+def test_warm_up_waits_until_the_time_stops_falling():
+    pauses = iter([0.02] + [0.004] * 10 + [0.002] * 10 + [0.001] * 10_000)
+    warm = timing.warm_up(lambda: time.sleep(next(pauses)), window=10, min_duration_s=0.05)
+    assert warm.steady and warm.calls >= 5 * 5 and warm.first_call_ns >= 20_000_000
+    falling = iter(np.geomspace(0.05, 0.001, 40))
+    warm = timing.warm_up(lambda: time.sleep(next(falling)), window=3, max_duration_s=0.3, tolerance=0)
+    assert not warm.steady, "gives up after max_duration_s and says so"
+    slow = timing.warm_up(sleeper(0.15), max_duration_s=2)
+    assert slow.calls <= 8, "long calls make short windows"
+
+
+def test_warnings_say_what_is_wrong():
+    steady = latency(np.random.default_rng(0).integers(1000, 1010, (20, 30)))
+    assert steady.warnings == []
+    jumpy = latency(np.repeat([1000, 2000], 10)[:, None] + np.zeros((20, 30)))
+    assert any("unsteady" in text for text in jumpy.warnings)
+    assert any("warm-up" in text for text in latency(steady.samples_ns, steady=False).warnings)
+
+
+def test_the_garbage_collector_rests_while_a_call_is_timed():
+    import gc
+
+    seen = []
+    timing.time_calls(lambda: seen.append(gc.isenabled()), 3, discard=1)
+    assert seen == [False] * 4 and gc.isenabled()
+    with pytest.raises(ZeroDivisionError):
+        timing.time_calls(lambda: 1 / 0, 3, discard=0)
+    assert gc.isenabled(), "also after an error"
+
+
+@pytest.mark.parametrize("arguments", [{"rounds": 0}, {"min_calls": 0}, {"discard": -1}])
+def test_impossible_settings(arguments):
+    with pytest.raises(ValueError):
+        timing.benchmark({"a": print}, **arguments)
+    with pytest.raises(ValueError, match="nothing to time"):
+        timing.benchmark({})

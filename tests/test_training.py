@@ -1,0 +1,97 @@
+"""Training: reproducible, better than guessing within seconds, and checkpoints that are safe to load."""
+
+import numpy as np
+import pytest
+import torch
+
+from helpers import training
+from helpers.data import Images, mnist
+from helpers.metrics import count_macs, count_parameters
+from helpers.models import LeNet, MnistNet
+
+
+def test_the_networks_are_those_of_the_book():
+    assert count_parameters(MnistNet()) == 1_199_882 and count_macs(MnistNet().eval(), (1, 1, 28, 28)) == 11_992_448
+    assert count_parameters(LeNet()) == 44_190
+
+
+def test_a_short_training_learns(quick_networks):
+    test = mnist("test")
+    assert training.evaluate(quick_networks["lenet"], test).value > 0.93
+    assert training.evaluate(quick_networks["mnist_cnn"], test).value > 0.5
+
+
+def small(n: int) -> Images:
+    data = mnist("train")
+    return Images(data.images[:n], data.labels[:n], data.source)
+
+
+def trained_weights(seed: int) -> list[torch.Tensor]:
+    torch.manual_seed(seed)
+    model, _ = training.train(LeNet(), small(256), training.Recipe(epochs=2, peak_lr=4e-3, label_smoothing=0.0, seed=seed))
+    return list(model.state_dict().values())
+
+
+def test_same_seed_same_weights():
+    first, again, other = trained_weights(0), trained_weights(0), trained_weights(1)
+    assert all(torch.equal(a, b) for a, b in zip(first, again))
+    assert not all(torch.equal(a, b) for a, b in zip(first, other))
+
+
+def test_training_leaves_threads_and_random_numbers_alone():
+    before = torch.get_num_threads()
+    model = LeNet()
+    torch.set_num_threads(2)
+    state = torch.random.get_rng_state()
+    training.train(model, small(64), training.Recipe(epochs=1, peak_lr=1e-3, label_smoothing=0.0))
+    assert torch.get_num_threads() == 2 and torch.equal(torch.random.get_rng_state(), state)
+    torch.set_num_threads(before)
+
+
+def test_the_history_tells_what_happened():
+    recipe = training.Recipe(epochs=3, peak_lr=4e-3, label_smoothing=0.0)
+    _, history = training.train(LeNet(), small(512), recipe, small(100))
+    assert len(history.loss) == len(history.lr) == len(history.test_accuracy) == 3
+    assert history.loss[-1] < history.loss[0] and history.cpu_s > 0 and "MNIST" in history.source
+
+
+def test_more_images_fewer_epochs():
+    recipe = training.RECIPES["lenet"]
+    assert recipe.scaled(4000) == recipe and recipe.scaled(60_000).epochs == 7 and recipe.scaled(10**9).epochs == 2
+
+
+def test_augmentation_keeps_digits_on_the_paper():
+    images = torch.from_numpy(small(64).images[:, None] / np.float32(255))
+    moved = training.augment(images, torch.Generator().manual_seed(0))
+    assert moved.shape == images.shape and not torch.equal(moved, images)
+    assert 0.7 < moved.sum() / images.sum() < 1.3 and moved.min() >= 0 and moved.max() <= 1.0001
+    assert torch.equal(moved, training.augment(images, torch.Generator().manual_seed(0)))
+
+
+def test_checkpoints(quick_networks, capsys):
+    loaded = training.trained("lenet")
+    assert capsys.readouterr().out == "", "a saved network is not trained again"
+    assert all(torch.equal(a, b) for a, b in zip(loaded.state_dict().values(), quick_networks["lenet"].state_dict().values()))
+    assert not loaded.training
+    with pytest.raises(ValueError, match="mnist_cnn, lenet"):
+        training.trained("resnet")
+
+
+def test_a_missing_checkpoint_is_trained_and_said(monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("WORKBOOK_BUILD", str(tmp_path))
+    monkeypatch.setitem(training.RECIPES, "lenet", training.Recipe(epochs=2, peak_lr=4e-3, label_smoothing=0.0))
+    training.trained("lenet")
+    assert "training lenet for 2 epochs" in capsys.readouterr().out and (tmp_path / "models" / "lenet.pt").exists()
+
+
+def test_a_pickle_in_a_checkpoint_is_not_run(monkeypatch, tmp_path):
+    class Evil:
+        def __reduce__(self):
+            return (open, (str(tmp_path / "owned"), "w"))
+
+    monkeypatch.setenv("WORKBOOK_BUILD", str(tmp_path))
+    (tmp_path / "models").mkdir()
+    torch.save({"weights": Evil()}, tmp_path / "models" / "lenet.pt")
+    with pytest.raises(Exception, match="[Ww]eights.only"):
+        training.trained("lenet")
+    assert not (tmp_path / "owned").exists()
