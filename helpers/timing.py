@@ -54,10 +54,15 @@ class Ratio(Interval):
 
 @dataclass(frozen=True)
 class Latency:
-    """The raw times of one candidate: nanoseconds, int64 [rounds, calls], by the wall clock and by the CPU clock."""
+    """The raw times of one candidate in nanoseconds, int64.
+
+    `samples_ns` and `cpu_ns` [rounds, calls] are each call's time by the wall clock and by the thread's CPU clock,
+    `round_ns` [rounds, 2] the same two for the whole round, all that happens between the calls included.
+    """
 
     samples_ns: np.ndarray
     cpu_ns: np.ndarray
+    round_ns: np.ndarray
     warm_up: WarmUp
     threads: int = 1
 
@@ -76,8 +81,13 @@ class Latency:
 
     @property
     def contention(self) -> float | None:
-        """The share of the time in which the calling thread was not running; None with several threads, which hide it."""
-        return None if self.threads > 1 else max(0.0, float(1 - self.cpu_ns.sum() / self.samples_ns.sum()))
+        """The share of the rounds in which the calling thread was not running; None with several threads, which hide it.
+
+        Of whole rounds, because a system that takes the processor away likes to do so between two calls, where the
+        CPU clock is read: the calls look undisturbed, and nearly are, while the machine is in fact shared.
+        """
+        wall, cpu = self.round_ns.sum(axis=0)
+        return None if self.threads > 1 else max(0.0, float(1 - cpu / wall))
 
     @property
     def warnings(self) -> list[str]:
@@ -112,13 +122,17 @@ def warm_up(function: Callable[[], object], *, min_duration_s: float = 0.2, max_
             return WarmUp(calls, first_ns, flat >= 3)
 
 
-def time_calls(function: Callable[[], object], calls: int, discard: int) -> tuple[np.ndarray, np.ndarray]:
-    """Wall and CPU nanoseconds of each of `calls` calls, int64, after `discard` calls that refill the cache."""
+def time_calls(function: Callable[[], object], calls: int, discard: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """One round: wall and CPU nanoseconds of each of `calls` calls, and of the round (two numbers), all int64.
+
+    Before them, `discard` calls refill the cache; they count in the round only.
+    """
     wall, cpu = np.empty(calls, np.int64), np.empty(calls, np.int64)
     clock, cpu_clock = time.perf_counter_ns, time.thread_time_ns
     collecting = gc.isenabled()
     gc.disable()
     try:
+        round_cpu, round_start = cpu_clock(), clock()
         for _ in range(discard):
             function()
         for i in range(calls):
@@ -127,10 +141,11 @@ def time_calls(function: Callable[[], object], calls: int, discard: int) -> tupl
             function()
             wall[i] = clock() - start
             cpu[i] = cpu_clock() - cpu_start
+        whole = np.array([clock() - round_start, cpu_clock() - round_cpu], np.int64)
     finally:
         if collecting:
             gc.enable()
-    return wall, cpu
+    return wall, cpu, whole
 
 
 class _Here:
@@ -144,7 +159,7 @@ class _Here:
     def warm_up(self) -> WarmUp:
         return warm_up(self.function)
 
-    def time_calls(self, calls: int, discard: int) -> tuple[np.ndarray, np.ndarray]:
+    def time_calls(self, calls: int, discard: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         return time_calls(self.function, calls, discard)
 
 
@@ -165,15 +180,13 @@ def benchmark(candidates: dict, *, rounds: int = 30, min_round_s: float = 0.02, 
     for name, source in sources.items():
         typical_ns = float(np.median(source.time_calls(5, discard=1)[0]))
         calls[name] = max(min_calls, math.ceil(min_round_s * 1e9 / max(typical_ns, 1.0)))
-    taken = {name: ([], []) for name in sources}
+    taken = {name: [] for name in sources}
     order = random.Random(seed)
     for _ in range(rounds):
         for name in order.sample(list(sources), len(sources)):
-            wall, cpu = sources[name].time_calls(calls[name], discard)
-            taken[name][0].append(wall)
-            taken[name][1].append(cpu)
-    return {name: Latency(np.stack(wall), np.stack(cpu), warm[name], sources[name].threads)
-            for name, (wall, cpu) in taken.items()}
+            taken[name].append(sources[name].time_calls(calls[name], discard))
+    return {name: Latency(*map(np.stack, zip(*rounds_taken)), warm[name], sources[name].threads)
+            for name, rounds_taken in taken.items()}
 
 
 def speedup(baseline: Latency, candidate: Latency, q: float = 50) -> Ratio:

@@ -42,10 +42,10 @@ class Worker:
         """timing.warm_up, there."""
         return timing.WarmUp(**self._ask("warm_up"))
 
-    def time_calls(self, calls: int, discard: int) -> tuple[np.ndarray, np.ndarray]:
-        """timing.time_calls, there: wall and CPU nanoseconds of each call, int64."""
-        answer = self._ask("time_calls", calls, discard)
-        return np.array(answer["wall"], np.int64), np.array(answer["cpu"], np.int64)
+    def time_calls(self, calls: int, discard: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """timing.time_calls, there: wall and CPU nanoseconds of each call and of the round, int64."""
+        wall, cpu, whole = (np.array(part, np.int64) for part in self._ask("time_calls", calls, discard))
+        return wall, cpu, whole
 
     def peak_rss(self) -> int | None:
         """The most memory that the process has held so far, in bytes; None where the system does not tell."""
@@ -112,8 +112,7 @@ def _serve(path: str, threads: int) -> None:
         if command == "warm_up":
             answer(vars(timing.warm_up(call)))
         elif command == "time_calls":
-            wall, cpu = timing.time_calls(call, *arguments)
-            answer({"wall": wall.tolist(), "cpu": cpu.tolist()})
+            answer([part.tolist() for part in timing.time_calls(call, *arguments)])
         elif command == "peak_rss":
             answer(device.peak_rss_of_this_process())
 

@@ -113,8 +113,8 @@ def index(rows: list[tuple[str, str, float]]) -> Path:
     plots = "".join(f'<img src="{path.name}" alt="{path.stem}">' for path in sorted(build("html", "x").parent.glob("*.png")))
     path = build("html", "index.html")
     path.write_text(f"""<!doctype html><meta charset="utf-8"><title>Neural networks on a Raspberry Pi</title>
-<style>body{{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}}
-table{{border-collapse:collapse;margin:1rem 0}}td,th{{padding:.2rem .8rem;text-align:left;border-bottom:1px solid #ddd}}
+<style>body{{font:16px/1.5 system-ui,sans-serif;max-width:75rem;margin:2rem auto;padding:0 1rem}}
+table{{border-collapse:collapse;margin:1rem 0;font-size:.9rem}}td,th{{padding:.2rem .8rem;text-align:left;border-bottom:1px solid #ddd}}
 td.number{{text-align:right}}img{{max-width:100%}}</style>
 <h1>Neural networks on a Raspberry Pi</h1>
 <table><tr><th></th><th>Notebook</th><th>ran in</th></tr>{items}</table>

@@ -18,6 +18,7 @@ QUICK = {
     "01_train_mnist_cnn": {"cnn_epochs": 1, "lenet_epochs": 8, "few_images": 100, "few_epochs": 5},
     "02_export_to_every_runtime": {"image_count": 100, "calibration_count": 20},
     "03_measure_latency": {"rounds": 4, "repeats": 2, "pieces": 6, "pause_s": 0, "batches": [1, 10], "image_count": 100},
+    "04_kmeans_quantization": {"fine_tune_epochs": 1, "fine_tune_images": 500, "race_weights": 100_000, "timed_rounds": 1},
 }
 FORBIDDEN = {
     r"(?<![\w.])/(home|root|work|tmp|Users|mnt)/\w": "a path of one machine",

@@ -24,7 +24,8 @@ def conditions(throttled="0x0"):
 
 def latency(contention=0.0, p50_us=140, rounds=6, calls=10, threads=1):
     wall = np.random.default_rng(0).integers(990, 1010, (rounds, calls)) * p50_us
-    return Latency(wall, (wall * (1 - contention)).astype(np.int64), WarmUp(50, 9_000_000, True), threads)
+    cpu = (wall * (1 - contention)).astype(np.int64)
+    return Latency(wall, cpu, np.stack([wall.sum(1), cpu.sum(1)], 1), WarmUp(50, 9_000_000, True), threads)
 
 
 def made(latency=latency(), throttled=("0x0", "0x0"), **change):

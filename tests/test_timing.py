@@ -11,7 +11,8 @@ from helpers.timing import Latency, WarmUp
 
 def latency(samples, cpu=None, threads=1, steady=True) -> Latency:
     samples = np.asarray(samples, np.int64)
-    return Latency(samples, samples if cpu is None else np.asarray(cpu, np.int64), WarmUp(10, 5, steady), threads)
+    cpu = samples if cpu is None else np.asarray(cpu, np.int64)
+    return Latency(samples, cpu, np.stack([samples.sum(1), cpu.sum(1)], 1), WarmUp(10, 5, steady), threads)
 
 
 def sleeper(seconds: float):
@@ -50,6 +51,7 @@ def test_a_round_lasts_as_long_as_asked():
 def test_cpu_time_tells_waiting_from_computing():
     waiting = timing.benchmark({"a": sleeper(0.002)}, rounds=3, min_round_s=0, min_calls=5)["a"]
     assert waiting.contention > 0.8 and any("contended" in text for text in waiting.warnings)
+    assert waiting.round_ns.shape == (3, 2) and (waiting.round_ns[:, 0] > waiting.samples_ns.sum(1)).all()
     assert latency(np.full((3, 5), 100), np.full((3, 5), 99)).contention == pytest.approx(0.01)
     assert latency(np.full((3, 5), 100), np.full((3, 5), 120)).contention == 0, "clocks differ a little"
     assert latency(np.full((3, 5), 100), np.full((3, 5), 10), threads=2).contention is None

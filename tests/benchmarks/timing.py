@@ -95,13 +95,13 @@ def when_disturbed(call) -> None:
         with busy_core(core, mine=0):
             runs = [timing.benchmark({"a": call}, rounds=30, seed=seed)["a"] for seed in range(REPETITIONS)]
         flagged = sum(any("contended" in text for text in run.warnings) for run in runs)
-        print(f"{name}: variation of p50 {variation([run.percentile(50) for run in runs]):.1f} %, of the mean "
-              f"{variation([run.samples_ns.mean() for run in runs]):.1f} %, flagged as contended {flagged} of {len(runs)}")
+        print(f"{name}: variation of p50 {variation([run.percentile(50) for run in runs]):.1f} %, of the loop's time "
+              f"{variation([run.round_ns[:, 0].sum() for run in runs]):.1f} %, flagged as contended {flagged} of {len(runs)}")
 
 
 def overhead() -> None:
     timing.warm_up(lambda: None)
-    wall, _ = timing.time_calls(lambda: None, 100_000, discard=100)
+    wall, *_ = timing.time_calls(lambda: None, 100_000, discard=100)
     print(f"inside the timed window: p50 {np.percentile(wall, 50):.0f} ns, p99 {np.percentile(wall, 99):.0f} ns")
 
 
