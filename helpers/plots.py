@@ -46,7 +46,8 @@ def pareto(axes: Axes, frame, x: str, y: str, names: str = "runtime") -> list[st
                   linestyle="none", label=row[names])
     axes.set_xlabel(x)
     axes.set_ylabel(y)
-    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    if len(frame):
+        axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     return line[names].tolist()
 
 

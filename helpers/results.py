@@ -54,7 +54,7 @@ def record(latency, *, model: dict, runtime: dict, before: dict, after: dict, sc
     model, runtime, method, quality, energy: dicts with the names in FIELDS, what is not known left out.
     stages: what was timed, of "preprocess", "inference" and "postprocess". scenario: "SingleStream" (one image
     after another), "Offline" (batches) or "Camera". peak_rss: bytes by mark, as device.peak_rss gives them.
-    between: the interval of timing.between_pieces; without it `p50_ci` is the one within this session.
+    between: the timing.between_pieces of further pieces; `p50_ci` is the interval within the session of `latency`.
 
     `void_reasons` says why the measurement does not count: throttling, or contention above timing.CONTENDED.
     `valid` is True where there is no reason. ValueError for a name that FIELDS lacks.
@@ -62,7 +62,7 @@ def record(latency, *, model: dict, runtime: dict, before: dict, after: dict, sc
     given = {"model": model, "runtime": {"threads": latency.threads, **runtime}, "method": method or {},
              "quality": quality or {}, "energy": energy or {}}
     parts = {part: _only_known(part, values) for part, values in given.items()}
-    interval = between or latency.interval(50)
+    interval = latency.interval(50)
     reasons = device.void_reasons(before, after) + _contention_reasons(latency.contention)
     samples, percentiles = np.asarray(latency.samples_ns), {f"p{q}": latency.percentile(q) for q in (50, 90, 99)}
     return _plain({
@@ -75,8 +75,9 @@ def record(latency, *, model: dict, runtime: dict, before: dict, after: dict, sc
                    "calls_per_round": samples.shape[1], **parts["method"]},
         "latency_ns": {"n": samples.size, "min": samples.min(), **percentiles, "mean": samples.mean(),
                        "p50_ci": [interval.low, interval.high] if interval else None,
-                       "ci_kind": ("between pieces" if between else "within session") if interval else None},
-        "cpu_ns": {"p50": None if latency.cpu_ns is None else np.percentile(latency.cpu_ns, 50, method="inverted_cdf")},
+                       "ci_kind": "within session" if interval else None,
+                       "p50_between": vars(between) if between else dict.fromkeys(("value", "low", "high"))},
+        "cpu_ns": {"p50": timing.percentile(latency.cpu_ns, 50)},
         "contention": latency.contention, "samples_ns": samples,
         "peak_rss_kb": {mark: peak // 1024 for mark, peak in (peak_rss or {}).items()},
         "quality": parts["quality"], "energy": parts["energy"],
@@ -230,18 +231,25 @@ def _row_reasons(row: dict, by: str) -> list[str]:
 
 
 def summary(frame):
-    """The latest row of each machine, model, runtime and thread count, by machine and p50: a DataFrame to print.
+    """A row for each machine, model, runtime, threads, batch and scenario, by machine and p50: a DataFrame to print.
 
-    Rows that do not count come last, with the reason in the last column.
+    The latest that counts, or the latest where none does; those come last, with the reason in the last column.
     """
     import pandas
 
-    latest = frame.drop_duplicates(["host.machine_id", "model.name", "runtime.name", "runtime.threads"], keep="last")
-    p50 = latest["latency_ns.p50"] / 1e3
+    same = ["host.machine_id", "host.board", "host.cpu", "model.name", "model.sha256", "runtime.name", "runtime.version",
+            "runtime.threads", "batch", "scenario"]
+    frame = frame.reindex(columns=[*same, "model.precision", "model.bytes", "latency_ns.p50", "latency_ns.p90",
+                                   "quality.value", "valid", "void_reasons"])
+    frame["valid"] = frame["valid"].eq(True)
+    latest = frame.sort_values("valid", kind="stable").drop_duplicates(same, keep="last")
+    p50 = latest["latency_ns.p50"].astype(float) / 1e3
     table = pandas.DataFrame({
         "machine": latest["host.board"].fillna(latest["host.cpu"]), "model": latest["model.name"],
-        "runtime": latest["runtime.name"] + " " + latest["runtime.version"], "precision": latest["model.precision"],
-        "threads": latest["runtime.threads"], "p50 (µs)": p50.round(1), "p90 (µs)": (latest["latency_ns.p90"] / 1e3).round(1),
-        "file (MB)": (latest["model.bytes"] / 1e6).round(2), "accuracy": latest["quality.value"],
-        "counts": ["yes" if valid else "; ".join(why) for valid, why in zip(latest["valid"], latest["void_reasons"])]})
+        "runtime": latest["runtime.name"].astype(str) + " " + latest["runtime.version"].astype(str), "precision": latest["model.precision"],
+        "threads": latest["runtime.threads"], "batch": latest["batch"], "p50 (µs)": p50.round(1),
+        "p90 (µs)": (latest["latency_ns.p90"].astype(float) / 1e3).round(1),
+        "file (MB)": (latest["model.bytes"].astype(float) / 1e6).round(2), "accuracy": latest["quality.value"],
+        "counts": ["yes" if valid else "; ".join(why) if isinstance(why, list) else "no"
+                   for valid, why in zip(latest["valid"], latest["void_reasons"])]})
     return table.assign(void=~latest["valid"]).sort_values(["machine", "void", "p50 (µs)"]).drop(columns="void")

@@ -12,14 +12,17 @@ from helpers.quiet import quiet
 
 @dataclass
 class Model:
-    """A model that is loaded and ready. `input_shape` is what one call of the file takes, NCHW (None: not known)."""
+    """A model that is loaded and ready. `input_shape` is what one call of the file takes, NCHW.
+
+    None in it stands for a size that the file leaves free, None instead of it where the file does not tell.
+    """
 
     path: Path
     runtime: str
     version: str
     precision: str
     threads: int
-    input_shape: tuple[int, ...] | None
+    input_shape: tuple[int | None, ...] | None
     run: Callable[[np.ndarray], np.ndarray] = field(repr=False)
 
     def predict(self, x: np.ndarray) -> np.ndarray:
@@ -29,13 +32,15 @@ class Model:
         """
         if x.dtype != np.float32:
             raise ValueError(f"{self.path.name} takes float32, not {x.dtype}; helpers.data.normalize makes it")
-        if x.ndim != 4:
+        if x.ndim != 4 or not len(x):
             raise ValueError(f"{self.path.name} takes images as N x channels x height x width, not {x.shape}")
+        x = np.ascontiguousarray(x)  # a transposed or flipped view would be read in the wrong order, or refused
         batch = 1
         if self.input_shape:
-            batch = self.input_shape[0]
-            if x.shape[1:] != self.input_shape[1:] or len(x) % batch:
-                wanted = " x ".join(map(str, self.input_shape[1:]))
+            batch = self.input_shape[0] or len(x)
+            fits = all(wanted in (None, given) for wanted, given in zip(self.input_shape[1:], x.shape[1:]))
+            if not fits or len(x) % batch:
+                wanted = " x ".join(str(n or "any") for n in self.input_shape[1:])
                 raise ValueError(f"{self.path.name} takes images of {wanted} in batches of {batch}; these are {x.shape}")
         if len(x) == batch:
             return self.run(x)
@@ -61,6 +66,8 @@ def open_model(path: Path | str, threads: int = 1) -> Model:
             return opener(path, threads)
     except ModuleNotFoundError as error:
         raise ImportError(f"{path.name} needs {package}, which is not installed here: pip install {package}") from error
+    except ImportError as error:
+        raise ImportError(f"{path.name} needs {package}, which is installed and does not load: {error}") from error
     except Exception as error:
         raise ValueError(f"{show(path)} cannot be loaded as a {ending} model: is it damaged, or another kind of file? "
                          f"({type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''})") from error
@@ -94,7 +101,8 @@ def _onnx(path: Path, threads: int) -> Model:
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     entry, raw = session.get_inputs()[0], path.read_bytes()
     precision = "int8" if b"QuantizeLinear" in raw or b"QLinear" in raw else "float32"
-    return Model(path, "ONNX Runtime", onnxruntime.__version__, precision, threads, tuple(entry.shape),
+    shape = tuple(n if isinstance(n, int) else None for n in entry.shape)  # a free size has a name instead
+    return Model(path, "ONNX Runtime", onnxruntime.__version__, precision, threads, shape,
                  lambda x: session.run(None, {entry.name: x})[0])
 
 
@@ -117,8 +125,8 @@ def _tflite(path: Path, threads: int) -> Model:
         interpreter.invoke()
         return dequantize(interpreter.get_tensor(result["index"]), *result["quantization"])
 
-    weights = [tensor["dtype"] for tensor in interpreter.get_tensor_details()]
-    return Model(path, "LiteRT", ai_edge_litert.__version__, "int8" if np.int8 in weights else "float32", threads, shape, run)
+    types = {tensor["dtype"] for tensor in interpreter.get_tensor_details()}
+    return Model(path, "LiteRT", ai_edge_litert.__version__, "int8" if np.int8 in types else "float32", threads, shape, run)
 
 
 def quantize(x: np.ndarray, dtype: type, scale: float, zero_point: int) -> np.ndarray:
@@ -159,7 +167,7 @@ def _ncnn(path: Path, threads: int) -> Model:
 
     def run(x: np.ndarray) -> np.ndarray:
         with net.create_extractor() as extractor:
-            extractor.input(first, ncnn.Mat(np.ascontiguousarray(x[0])))
+            extractor.input(first, ncnn.Mat(x[0]))
             return np.array(extractor.extract(last)[1])[None]
 
     return Model(path, "ncnn", ncnn.__version__, _precision_by_name(path), threads, shape, run)
@@ -175,7 +183,7 @@ def _mnn(path: Path, threads: int) -> Model:
     received = MNN.Tensor(out_shape, MNN.Halide_Type_Float, np.empty(out_shape, np.float32), MNN.Tensor_DimensionType_Caffe)
 
     def run(x: np.ndarray) -> np.ndarray:
-        entry.copyFrom(MNN.Tensor(shape, MNN.Halide_Type_Float, np.ascontiguousarray(x), MNN.Tensor_DimensionType_Caffe))
+        entry.copyFrom(MNN.Tensor(shape, MNN.Halide_Type_Float, x, MNN.Tensor_DimensionType_Caffe))
         interpreter.runSession(session)
         result.copyToHostTensor(received)
         return np.array(received.getNumpyData(), np.float32).reshape(out_shape)

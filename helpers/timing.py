@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 
 CONTENDED = 0.1  # a thread that was off the CPU for more of its time than this was disturbed
-SMALLEST_SAMPLE = {50: 6, 90: 29, 99: 299}  # calls below which no 95 % interval of the percentile exists
+SMALLEST_ROUNDS = 6  # resampling fewer rounds than this gives intervals that promise too much
 STUDENT_T = (4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131, 2.120,
              2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045)  # 97.5 %, df 2-29
 
@@ -67,17 +67,21 @@ class Latency:
     threads: int = 1
 
     def percentile(self, q: float) -> float:
-        """The q-th percentile in nanoseconds, by nearest rank: a time that some call really took."""
-        return float(_percentile(self.samples_ns, q))
+        """The q-th percentile in nanoseconds: a time that some call really took."""
+        return percentile(self.samples_ns, q)
 
     def interval(self, q: float = 50) -> Interval | None:
-        """The percentile with an interval *within this session* (bootstrap over rounds); None where calls are too few.
+        """The percentile with an interval *within this session* (bootstrap over rounds); None where the data are too few.
+
+        Too few are less than six rounds, and so few calls that the largest and the smallest of them enclose the
+        percentile with less than 95 % probability, 1 - q**n - (1 - q)**n.
 
         It says how steady this run was. Another session differs by more: see between_pieces.
         """
-        if self.samples_ns.size < SMALLEST_SAMPLE.get(q, SMALLEST_SAMPLE[99]):
+        share, n = q / 100, self.samples_ns.size
+        if len(self.samples_ns) < SMALLEST_ROUNDS or 1 - share**n - (1 - share) ** n < 0.95:
             return None
-        return Interval(self.percentile(q), *_bootstrap([self.samples_ns], lambda wall: _percentile(wall, q)))
+        return Interval(self.percentile(q), *_bootstrap([self.samples_ns], lambda wall: percentile(wall, q)))
 
     @property
     def contention(self) -> float | None:
@@ -98,7 +102,9 @@ class Latency:
         if not self.warm_up.steady:
             found.append("still getting faster at the end of the warm-up: measure again")
         interval = self.interval(50)
-        if interval is None or interval.high - interval.low > 0.1 * interval.value:
+        if interval is None:
+            found.append(f"too few rounds or calls for an interval: measure at least {SMALLEST_ROUNDS} rounds")
+        elif interval.high - interval.low > 0.1 * interval.value:
             found.append("unsteady: p50 differs by more than 10 % between rounds")
         return found
 
@@ -109,14 +115,16 @@ def warm_up(function: Callable[[], object], *, min_duration_s: float = 0.2, max_
 
     A window is `window` calls, or fewer where they are long (a tenth of a second, at least one call).
     """
-    start, best, flat = time.perf_counter_ns(), math.inf, 0
+    start, reference, flat = time.perf_counter_ns(), math.inf, 0
     first_ns = int(time_calls(function, 1, discard=0)[0][0])
-    calls, window = 1, max(1, min(window, int(1e8 / first_ns)))
+    calls, window = 1, max(1, min(window, int(1e8 / max(first_ns, 1))))
     while True:
         middle = float(np.median(time_calls(function, window, discard=0)[0]))
         calls += window
-        flat = flat + 1 if middle > best * (1 - tolerance) else 0
-        best = min(best, middle)
+        if middle > reference * (1 - tolerance):
+            flat += 1  # against the same reference each time, so that a slow decline is seen
+        else:
+            flat, reference = 0, middle
         elapsed_s = (time.perf_counter_ns() - start) / 1e9
         if (flat >= 3 and elapsed_s >= min_duration_s) or elapsed_s >= max_duration_s:
             return WarmUp(calls, first_ns, flat >= 3)
@@ -196,15 +204,18 @@ def speedup(baseline: Latency, candidate: Latency, q: float = 50) -> Ratio:
     """
     if len(baseline.samples_ns) != len(candidate.samples_ns):
         raise ValueError("speedup compares two candidates of one benchmark: they have different numbers of rounds")
+    if len(baseline.samples_ns) < SMALLEST_ROUNDS:
+        raise ValueError(f"a ratio needs at least {SMALLEST_ROUNDS} rounds for its interval, not {len(baseline.samples_ns)}")
     pair = [baseline.samples_ns, candidate.samples_ns]
     return Ratio(baseline.percentile(q) / candidate.percentile(q),
-                 *_bootstrap(pair, lambda a, b: _percentile(a, q) / _percentile(b, q)))
+                 *_bootstrap(pair, lambda a, b: percentile(a, q) / percentile(b, q)))
 
 
 def between_pieces(pieces: Sequence[Latency], q: float = 50) -> Interval:
-    """The percentile over pieces measured minutes apart, in nanoseconds, with the interval that holds between sessions.
+    """The mean percentile of pieces measured with pauses between, in nanoseconds, and its interval by Student's t.
 
-    Student's t over at least six pieces. The only honest interval beside a latency that stands alone.
+    At least six pieces, seconds apart or better minutes. Wider than the interval of one piece, which knows nothing
+    of how the machine drifts, and so the one to print beside a latency that stands alone.
     """
     if not 6 <= len(pieces) <= len(STUDENT_T) + 2:
         raise ValueError(f"between_pieces needs 6 to {len(STUDENT_T) + 2} pieces spread over time, not {len(pieces)}")
@@ -213,9 +224,10 @@ def between_pieces(pieces: Sequence[Latency], q: float = 50) -> Interval:
     return Interval(float(values.mean()), float(values.mean() - half), float(values.mean() + half))
 
 
-def _percentile(samples: np.ndarray, q: float) -> np.ndarray:
+def percentile(samples: np.ndarray, q: float) -> float:
+    """The q-th percentile of all entries by MLPerf LoadGen's rule: of n sorted values, the one at index n * q / 100."""
     ordered = np.sort(samples, axis=None)
-    return ordered[min(len(ordered) - 1, int(len(ordered) * q / 100))]
+    return float(ordered[min(len(ordered) - 1, int(len(ordered) * q / 100))])
 
 
 def _bootstrap(arrays: list[np.ndarray], statistic: Callable, resamples: int = 400) -> tuple[float, float]:

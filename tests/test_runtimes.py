@@ -10,8 +10,10 @@ import torch
 
 from helpers import convert, metrics
 from helpers.data import mnist, normalize
+from helpers.quiet import quiet
 from helpers.runtimes import OPENERS, dequantize, open_model, quantize
 from helpers.training import predict
+from helpers.workers import Worker
 
 FLOAT = ["pt2", "onnx", "tflite", "ncnn.param", "mnn", "pte"]
 INT8 = ["onnx", "tflite", "mnn", "pte"]
@@ -88,6 +90,38 @@ def test_answers_are_not_overwritten_by_the_next_call(files, sample):
         assert (first == kept).all(), kind
 
 
+@pytest.mark.parametrize("kind", FLOAT)
+def test_views_are_read_in_their_own_order(files, sample, kind):
+    x, _ = sample
+    model = open_model(files["mnist_cnn", kind])
+    for view in (x[:20].transpose(0, 1, 3, 2), x[:20, :, ::-1], x[:40:2]):
+        assert (model.predict(view) == model.predict(view.copy())).all(), "a turned or flipped picture"
+    with pytest.raises(ValueError, match="N x channels"):
+        model.predict(x[:0])
+
+
+def test_a_file_with_a_free_batch(quick_networks, sample, tmp_path):
+    x, reference = sample
+    batch = torch.export.Dim("n", min=1, max=64)
+    with quiet():
+        torch.onnx.export(quick_networks["lenet"], (EXAMPLE.repeat(2, 1, 1, 1),), tmp_path / "free.onnx", dynamo=True,
+                          external_data=False, verbose=False, dynamic_shapes=({0: batch},))
+    model = open_model(tmp_path / "free.onnx")
+    assert model.input_shape == (None, 1, 28, 28)
+    assert metrics.largest_difference(model.predict(x[:7]), reference["lenet"][:7]) <= 1e-4
+    with pytest.raises(ValueError, match="takes images of 1 x 28 x 28"):
+        model.predict(np.zeros((1, 1, 32, 32), np.float32))
+    with pytest.raises(ValueError, match="how large its input is"):
+        Worker(tmp_path / "free.onnx")
+
+
+def test_a_runtime_that_is_installed_and_does_not_load(tmp_path, monkeypatch):
+    (tmp_path / "model.onnx").write_bytes(b"x")
+    monkeypatch.setitem(OPENERS, ".onnx", (lambda *_: (_ for _ in ()).throw(ImportError("libgomp.so.1")), "onnxruntime"))
+    with pytest.raises(ImportError, match="installed and does not load: libgomp"):
+        open_model(tmp_path / "model.onnx")
+
+
 def test_a_file_with_a_batch(quick_networks, sample, tmp_path):
     x, reference = sample
     model = open_model(convert.to_onnx(quick_networks["lenet"], torch.zeros(4, 1, 28, 28), tmp_path / "four.onnx"))
@@ -99,8 +133,6 @@ def test_a_file_with_a_batch(quick_networks, sample, tmp_path):
 
 def test_channels_last_files_are_fed_channels_last(quick_networks, sample, tmp_path):
     import litert_torch
-
-    from helpers.quiet import quiet
 
     x, reference = sample
     network, path = quick_networks["lenet"], tmp_path / "last.tflite"
@@ -183,12 +215,13 @@ def test_converting_prints_nothing_and_starts_no_installer(quick_networks, tmp_p
     """All conversions in a fresh process whose pip, network and standard output are watched."""
     code = textwrap.dedent(f"""
         import socket, subprocess, os, sys
-        started = []
+        started, called = [], []
         def watched(event, arguments):
             if event in ("subprocess.Popen", "os.system", "os.exec", "os.posix_spawn"):
                 started.append(str(arguments[:2]))
-            if event == "socket.connect" and not isinstance(arguments[1], (str, bytes)):
-                raise AssertionError(f"a converter calls {{arguments[1]}}")
+            if event in ("socket.getaddrinfo", "socket.gethostbyname") or (
+                    event == "socket.connect" and not isinstance(arguments[1], (str, bytes))):
+                called.append(str(arguments[:2]))
         sys.addaudithook(watched)
         import numpy as np, torch
         from helpers import convert
@@ -204,13 +237,15 @@ def test_converting_prints_nothing_and_starts_no_installer(quick_networks, tmp_p
         convert.to_executorch(net, example, folder / "a.pte")
         convert.to_onnx_int8(folder / "a.onnx", folder / "b.onnx", images)
         convert.to_tflite_int8(folder / "a.tflite", folder / "b.tflite", images)
-        print("started:", [s for s in started if "pip" in s.replace("pipe", "")])
+        convert.to_pt2(net, example, folder / "a.pt2")
+        convert.to_executorch_int8(net, folder / "b.pte", images)
+        print("started:", [s for s in started if "pip" in s.replace("pipe", "")], "called:", called)
     """)
     before = sorted(p.name for p in tmp_path.iterdir())
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
-    assert done.stdout == "started: []\n" and done.stderr == "", (done.stdout, done.stderr[-2000:])
+    assert done.stdout == "started: [] called: []\n" and done.stderr == "", (done.stdout, done.stderr[-2000:])
     assert before == [] and sorted(p.name for p in tmp_path.iterdir()) == sorted(
-        ["a.onnx", "a.mnn", "b.mnn", "a.tflite", "a.ncnn.param", "a.ncnn.bin", "a.pte", "b.onnx", "b.tflite"]), "left-overs"
+        ["a.onnx", "a.mnn", "b.mnn", "a.tflite", "a.ncnn.param", "a.ncnn.bin", "a.pte", "b.onnx", "b.tflite", "a.pt2", "b.pte"]), "left-overs"
 
 
 def test_a_failed_conversion_leaves_nothing_and_tells_why(tmp_path):

@@ -95,3 +95,10 @@ def test_a_pickle_in_a_checkpoint_is_not_run(monkeypatch, tmp_path):
     with pytest.raises(Exception, match="[Ww]eights.only"):
         training.trained("lenet")
     assert not (tmp_path / "owned").exists()
+
+
+def test_a_network_that_has_seen_the_test_images_is_pointed_out(monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("WORKBOOK_BUILD", str(tmp_path))
+    training.save("lenet", LeNet(), training.History(source="MNIST, the official train images"))
+    training.trained("lenet")
+    assert "will look too good" in capsys.readouterr().out

@@ -63,8 +63,8 @@ def busy_core(core: int, mine: int):
     allowed = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {mine})
     process = subprocess.Popen([sys.executable, "-c", "while True: pass"])
-    os.sched_setaffinity(process.pid, {core})
     try:
+        os.sched_setaffinity(process.pid, {core})
         time.sleep(0.2)
         yield
     finally:
@@ -84,15 +84,16 @@ def variation(values: list[float]) -> float:
 def against_loadgen(call) -> None:
     order, ours, theirs = random.Random(0), [], []
     for _ in range(REPETITIONS):
-        for _, (found, measure) in sorted({0: (ours, p50), 1: (theirs, loadgen_p50)}.items(), key=lambda _: order.random()):
+        for found, measure in order.sample([(ours, p50), (theirs, loadgen_p50)], 2):
             found.append(measure(call))
     print(f"p50: ours {np.median(ours) / 1e3:.1f} us (variation {variation(ours):.1f} %), LoadGen {np.median(theirs) / 1e3:.1f} us "
           f"({variation(theirs):.1f} %), ours / LoadGen {np.median(ours) / np.median(theirs):.3f}, n = {REPETITIONS}")
 
 
 def when_disturbed(call) -> None:
-    for name, core in (("the other core busy", 1), ("the same core busy", 0)):
-        with busy_core(core, mine=0):
+    mine, other = sorted(os.sched_getaffinity(0))[:2]
+    for name, core in (("the other core busy", other), ("the same core busy", mine)):
+        with busy_core(core, mine):
             runs = [timing.benchmark({"a": call}, rounds=30, seed=seed)["a"] for seed in range(REPETITIONS)]
         flagged = sum(any("contended" in text for text in run.warnings) for run in runs)
         print(f"{name}: variation of p50 {variation([run.percentile(50) for run in runs]):.1f} %, of the loop's time "

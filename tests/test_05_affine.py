@@ -1,0 +1,500 @@
+"""Notebook 05: grids and ranges do what they say, and the integers are those of the runtimes, bit for bit."""
+
+import platform
+import re
+from fractions import Fraction
+from math import floor
+
+import numpy as np
+import pytest
+import torch
+from notebook_code import code_cells, definitions
+from torch import nn
+
+from helpers import convert, runtimes
+from helpers.data import mnist, normalize
+from helpers.metrics import accuracy
+from helpers.training import predict
+
+book = definitions("05_affine_quantization")
+on_x86 = platform.machine() in ("x86_64", "AMD64")
+
+
+def values(n: int = 2000, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).standard_t(4, n)
+
+
+# grids
+
+@pytest.mark.parametrize("bits", [2, 3, 4, 8, 16])
+@pytest.mark.parametrize("symmetric", [False, True])
+@pytest.mark.parametrize("low, high", [(-1.3, 2.9), (0, 5), (0.5, 5), (-4, -1), (-1e-30, 3e-30), (-1e20, 1)])
+def test_a_grid_holds_its_range_and_zero(bits, symmetric, low, high):
+    grid = book.affine_grid(low, high, bits, symmetric)
+    assert grid.high - grid.low == 2**bits - (2 if symmetric else 1) and grid.low <= grid.zero <= grid.high
+    inside = np.linspace(min(low, 0), max(high, 0), 1001)
+    error = np.abs(book.fake_quantize(inside, grid) - inside)
+    assert error.max() <= grid.scale * (1 + 1e-9)  # half a step, and another half where the zero point was rounded
+    assert book.fake_quantize(np.zeros(1), grid) == 0
+    q = book.quantize(inside, grid)
+    assert q.dtype == np.int32 and grid.low <= q.min() and q.max() <= grid.high and (np.diff(q) >= 0).all()
+    np.testing.assert_array_equal(book.quantize(book.dequantize(q, grid), grid), q)
+
+
+@pytest.mark.parametrize("symmetric", [False, True])
+def test_the_grid_is_that_of_pytorch_and_of_the_runtimes(symmetric):
+    tensor = values().astype(np.float32) * 3
+    grid = book.affine_grid(-4, 6, 8, symmetric)  # some values are clipped
+    theirs = torch.fake_quantize_per_tensor_affine(
+        torch.from_numpy(tensor), float(grid.scale), int(grid.zero), grid.low, grid.high).numpy()
+    np.testing.assert_allclose(book.fake_quantize(tensor, grid), theirs, atol=1e-6)
+    stored = book.stored_grid(np.float32(0.037), np.int8(-14), np.int8)
+    np.testing.assert_array_equal(book.quantize(tensor, stored), runtimes.quantize(tensor, np.int8, 0.037, -14))
+    q = np.arange(-128, 128).astype(np.int8)
+    np.testing.assert_array_equal(book.dequantize(q, stored).astype(np.float32), runtimes.dequantize(q, 0.037, -14))
+
+
+def test_unsigned_integers_do_not_wrap_on_their_way_back():
+    grid = book.stored_grid(np.float32(0.5), np.uint8(200), np.uint8)
+    assert book.dequantize(np.array([0, 200, 255], np.uint8), grid).tolist() == [-100, 0, 27.5]
+
+
+def test_each_row_has_a_grid_of_its_own():
+    rows = values().reshape(20, 100) * np.logspace(-3, 3, 20)[:, None]
+    together = book.fake_quantize(rows, book.affine_grid(*book.min_max_range(rows), 4, True))
+    for row, moved in zip(rows, together):
+        np.testing.assert_array_equal(moved, book.fake_quantize(row, book.affine_grid(row.min(), row.max(), 4, True)))
+
+
+@pytest.mark.parametrize("value", [0.0, 3.7, -3.7, 1e-40, -1e-300])
+@pytest.mark.parametrize("symmetric", [False, True])
+@pytest.mark.parametrize("name", book.RANGES)
+def test_a_tensor_of_one_value_comes_back(value, symmetric, name):
+    tensor = np.full((3, 5), value)
+    low, high = book.RANGES[name](tensor.reshape(1, -1), 8, symmetric)
+    back = book.fake_quantize(tensor, book.affine_grid(low, high, 8, symmetric))
+    np.testing.assert_allclose(back, tensor, rtol=1e-2, atol=0)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_not_finite_is_refused_in_one_sentence(bad):
+    tensor = np.array([[1.0, bad, 2.0]])
+    with pytest.raises(ValueError, match="NaN or infinity"):
+        book.affine_grid(*book.min_max_range(tensor), 8)
+    with pytest.raises(ValueError, match="NaN or infinity"):
+        book.quantize(tensor, book.affine_grid(0, 1, 8))
+    with pytest.raises(ValueError, match="NaN or infinity"):
+        book.mse_range(tensor, 8)
+    assert book.attempt([1, bad], 8).startswith("refused: a range needs two finite ends")
+
+
+@pytest.mark.parametrize("bits", [0, -1, 1, 17, 2.5, "8", None])
+def test_bits_out_of_range_are_refused(bits):
+    for symmetric in (False, True):
+        with pytest.raises(ValueError, match="from 2 to 16"):
+            book.affine_grid(-1, 1, bits, symmetric)
+
+
+# what clipping and rounding cost
+
+@pytest.mark.parametrize("bits", [3, 4, 8])
+def test_the_two_errors_are_all_there_is(bits):
+    tensor = values(50_000)
+    for threshold in (0.5, 2, 5, np.abs(tensor).max()):
+        clipped, rounded = book.split_error(tensor, threshold, bits)
+        grid = book.affine_grid(-threshold, threshold, bits, True)
+        assert clipped + rounded == pytest.approx(((book.fake_quantize(tensor, grid) - tensor) ** 2).mean())
+    assert clipped == 0
+    uniform = np.random.default_rng(0).uniform(-1, 1, 100_000)
+    step = book.affine_grid(-1, 1, bits, True).scale
+    assert book.split_error(uniform, 1, bits)[1] == pytest.approx(step**2 / 12, rel=0.02)
+
+
+# rounding
+
+def nearest(x: int, n: int, tie) -> int:
+    """Python's exact arithmetic: x / 2**n rounded to nearest, ties decided by `tie`(lower neighbour)."""
+    exact = Fraction(x, 2**n)
+    below = floor(exact)
+    rest = exact - below
+    return tie(below) if rest == Fraction(1, 2) else below + (rest > Fraction(1, 2))
+
+
+TIES = {"half_up": lambda below: below + 1, "half_away": lambda below: below + (below >= 0),
+        "half_even": lambda below: below + below % 2}
+
+
+@pytest.mark.parametrize("name", TIES)
+@pytest.mark.parametrize("n", [0, 1, 2, 5, 31, 40])
+def test_rounding_is_exact(name, n):
+    random = np.random.default_rng(n).integers(-(2**61), 2**61, 300)
+    ties = (2 * np.arange(-20, 20) + 1) << max(n - 1, 0)
+    x = np.concatenate([random, ties, np.arange(-40, 40)])
+    expected = [nearest(int(v), n, TIES[name]) for v in x]
+    np.testing.assert_array_equal(getattr(book, name)(x, n), expected)
+    np.testing.assert_array_equal(getattr(book, name)(x, np.full(len(x), n)), expected)
+    np.testing.assert_array_equal(book.truncate(x, n), [int(v) >> n for v in x])
+
+
+# rows and ranges
+
+def test_finer_grids_are_better():
+    weights = values(64 * 48).reshape(64, 3, 4, 4) * np.random.default_rng(1).uniform(0.1, 1, (64, 1, 1, 1))
+    decibels = [book.signal_to_noise(book.as_rows(weights, g), 4) for g in ("tensor", "channel", 16)]
+    assert decibels == sorted(decibels) and decibels[2] - decibels[0] > 3
+    assert book.as_rows(weights, "channel").shape == (64, 48) and book.as_rows(weights, 16).shape == (192, 16)
+    with pytest.raises(ValueError, match="do not divide into groups of 7"):
+        book.as_rows(np.zeros((2, 5)), 7)
+
+
+@pytest.mark.parametrize("symmetric", [False, True])
+@pytest.mark.parametrize("bits", [2, 3, 4, 8])
+def test_no_range_has_less_error_than_mse(bits, symmetric):
+    rows = values(8000).reshape(4, 2000) ** 3
+
+    def error(low, high):
+        return ((book.fake_quantize(rows, book.affine_grid(low, high, bits, symmetric)) - rows) ** 2).mean(axis=1)
+
+    best = error(*book.mse_range(rows, bits, symmetric))
+    assert (best <= error(*book.min_max_range(rows)) + 1e-12).all()
+    low, high = book.min_max_range(rows)
+    for factor in np.linspace(0.1, 1, 24):
+        assert (best <= error(factor * low, factor * high) * 1.02).all()
+
+
+def test_the_moving_average_moves():
+    low, high = book.moving_average_range(np.array([[0.0, 1.0], [-2.0, 3.0], [-1.0, 1.0]]), momentum=0.5)
+    assert (low.item(), high.item()) == (-1.0, 1.5)
+
+
+def test_percentiles_and_divergence_leave_out_an_outlier():
+    tensor = np.append(np.random.default_rng(0).normal(size=100_000), 30).reshape(1, -1)
+    for estimate in (book.percentile_range, book.divergence_range):
+        low, high = (end.item() for end in estimate(tensor, 6))
+        assert -5 < low < -2 and 2 < high < 5
+    assert book.min_max_range(tensor)[1].item() == 30
+
+
+# networks on few bits
+
+@pytest.fixture(scope="module")
+def lenet(quick_networks):
+    return quick_networks["lenet"]
+
+
+@pytest.fixture(scope="module")
+def calibration():
+    return normalize(mnist("train").images[:100])
+
+
+def test_many_bits_are_float_and_few_bits_need_care(lenet, calibration):
+    test, before = mnist("test"), {name: tensor.clone() for name, tensor in lenet.state_dict().items()}
+    inputs = book.layer_inputs(lenet, calibration)
+    assert [x.shape[1:] for x in inputs] == [(1, 28, 28), (6, 12, 12), (256,), (120,), (84,)]
+    logits = predict(lenet, test.images)
+    fine = predict(book.simulate(lenet, inputs, 16, "channel", input_bits=16), test.images)
+    assert np.mean(fine.argmax(1) == logits.argmax(1)) > 0.998
+
+    def score(bits, rung):
+        quantized = book.simulate(lenet, inputs, bits, *book.RUNGS[rung])
+        return accuracy(test.labels, predict(quantized, test.images).argmax(1)).value
+
+    coarse, *_, best = book.RUNGS
+    assert abs(score(8, coarse) - score(8, best)) < 0.01
+    assert score(2, best) > score(2, coarse) + 0.2
+    assert all(torch.equal(tensor, before[name]) for name, tensor in lenet.state_dict().items())  # it works on copies
+
+
+@pytest.fixture(scope="module")
+def folded():
+    """The depthwise network with random weights and lively batch normalizations, folded."""
+    torch.manual_seed(1)
+    network = book.DepthwiseNet()
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.weight, 0.5, 2)
+            nn.init.normal_(module.bias, 0, 0.3)
+    images = torch.from_numpy(normalize(mnist("train").images[:200]))
+    for _ in range(30):
+        network(images)  # running means and variances
+    network.eval()
+    result = book.fold_batch_norm(network)
+    with torch.no_grad():
+        torch.testing.assert_close(result(images), network(images), atol=1e-4, rtol=1e-4)
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in result.modules())
+    return result
+
+
+def test_twin_and_equalized_compute_the_same(folded):
+    images = mnist("test").images[:50]
+    logits, twin = predict(folded, images), book.rescaled_twin(folded)
+    np.testing.assert_array_equal(predict(twin, images), logits)  # powers of two: not a bit changes
+    spread = [m.depthwise[0].weight.abs().amax((1, 2, 3)) for m in twin.modules() if isinstance(m, book.Block)]
+    before = [m.depthwise[0].weight.abs().amax((1, 2, 3)) for m in folded.modules() if isinstance(m, book.Block)]
+    for small, was in zip(spread, before):
+        assert sorted(set((small / was).tolist())) == [1 / 16, 16]
+    even = book.equalized(twin)
+    np.testing.assert_allclose(predict(even, images), logits, atol=1e-3)
+    for block in (m for m in even.modules() if isinstance(m, book.Block)):
+        out = block.expand[0].weight.abs().amax((1, 2, 3))
+        torch.testing.assert_close(out, block.depthwise[0].weight.abs().amax((1, 2, 3)), rtol=1e-2, atol=0)
+        torch.testing.assert_close(out, block.project[0].weight.abs().amax((0, 2, 3)), rtol=1e-2, atol=0)
+
+
+def test_one_grid_per_tensor_loses_the_twin_and_equalization_brings_it_back(folded, calibration):
+    images = mnist("test").images[:200]
+    answers = predict(folded, images).argmax(1)
+
+    def agreement(network, granularity):
+        quantized = book.simulate(network, book.layer_inputs(network, calibration), 8, granularity, input_bits=16)
+        return np.mean(predict(quantized, images).argmax(1) == answers)
+
+    twin = book.rescaled_twin(folded)
+    assert agreement(twin, "tensor") < 0.6
+    assert agreement(twin, "channel") > 0.9 and agreement(book.equalized(twin), "tensor") > 0.9
+
+
+# multipliers and rules
+
+def test_a_multiplier_is_31_bits_and_a_shift():
+    real = np.concatenate([np.logspace(-8, 3, 500), [0.5, 1, 2.0**-20, 1 - 2.0**-40, np.nextafter(0.5, 0)]])
+    m0, n = book.fixed_point(real, 31)
+    assert m0.dtype == np.int64 and (m0 >= 2**30).all() and (m0 < 2**31).all()
+    np.testing.assert_allclose(m0 / 2.0**n, real, rtol=2.0**-31)
+    exact = real.astype(np.float32)
+    m24, n24 = book.fixed_point(exact, 24)
+    np.testing.assert_array_equal(m24 / 2.0**n24, exact)
+    for bad in (0, -1, np.nan, np.inf):
+        with pytest.raises(ValueError, match="positive finite"):
+            book.fixed_point([1, bad], 31)
+
+
+def layer_with(multipliers: np.ndarray):
+    """A layer whose multipliers, as float32, are these."""
+    one = book.stored_grid(np.float32(1), np.int8(0), np.int8)
+    count = len(multipliers)
+    return book.Weighted("test", np.ones((1, count), np.int8), np.zeros(count, np.int32), None, one,
+                         multipliers.astype(np.float32), one)
+
+
+def gemmlowp(accumulator: int, m0: int, n: int) -> int:
+    """SaturatingRoundingDoublingHighMul and RoundingDivideByPOT, from their definitions in C++."""
+    product = (accumulator << max(31 - n, 0)) * m0
+    nudge = 2**30 if product >= 0 else 1 - 2**30
+    high = abs(product + nudge) // 2**31 * (1 if product + nudge >= 0 else -1)  # C++ divides towards zero
+    shift = max(n - 31, 0)
+    mask = 2**shift - 1
+    return (high >> shift) + ((high & mask) > (mask >> 1) + (high < 0))
+
+
+def test_the_rules_are_what_their_names_say():
+    rng = np.random.default_rng(0)
+    multipliers = np.concatenate([rng.uniform(1e-4, 1, 40), 2.0 ** -np.arange(1, 12), [1.5]]).astype(np.float32)
+    layer = layer_with(multipliers)
+    accumulators = rng.integers(-(2**20), 2**20, (500, len(multipliers))).astype(np.int32)
+    columns = list(zip(layer.m0.tolist(), layer.n.tolist()))
+
+    def by_hand(function):
+        return [[function(int(a), m0, n) for a, (m0, n) in zip(row, columns)] for row in accumulators]
+
+    up, away = TIES["half_up"], TIES["half_away"]
+    expected = {
+        book.once_half_up: lambda a, m, n: nearest(a * m, n, up),
+        book.once_half_away: lambda a, m, n: nearest(a * m, n, away),
+        book.twice_half_up: lambda a, m, n: nearest(nearest((a << max(31 - n, 0)) * m, 31, up), max(n - 31, 0), up),
+        book.twice_half_away: gemmlowp,
+        book.cut_off: lambda a, m, n: a * m >> n,
+    }
+    for rule, function in expected.items():
+        np.testing.assert_array_equal(rule(accumulators, layer), by_hand(function), err_msg=rule.__name__)
+    results = [rule(accumulators, layer) for rule in book.RULES.values()]
+    assert all((a != b).any() and np.abs(a - b).max() == 1 for i, a in enumerate(results) for b in results[:i])
+
+
+def test_float32_in_integers_is_float32():
+    rng = np.random.default_rng(0)
+    layer = layer_with(np.concatenate([rng.uniform(1e-5, 1, 60), 2.0 ** -np.arange(1, 12)]))
+    for limit in (2**8, 2**20, 2**26, 2**31):
+        accumulators = rng.integers(-limit, limit, (2000, len(layer.m24)), dtype=np.int64).astype(np.int32)
+        expected = book.float32_half_even(accumulators, layer)
+        np.testing.assert_array_equal(book.float32_in_integers(accumulators, layer), expected)
+    assert book.bit_length(np.array([0, 1, 2, 3, 255, 256, 2**54])).tolist() == [0, 1, 2, 2, 8, 9, 55]
+
+
+# layers
+
+@pytest.mark.parametrize("zero", [-128, -3, 0, 127])
+def test_accumulators_are_those_of_a_convolution(zero):
+    rng = np.random.default_rng(0)
+    weight = rng.integers(-127, 128, (8, 5, 3, 2)).astype(np.int8)
+    bias = rng.integers(-9999, 9999, 8).astype(np.int32)
+    q = rng.integers(-128, 128, (4, 9, 7, 5)).astype(np.int8)
+    grid = book.stored_grid(np.float32(1), np.int8(zero), np.int8)
+    columns = weight.transpose(2, 3, 1, 0).reshape(-1, 8)
+    layer = book.Weighted("CONV_2D", columns, bias, (3, 2), grid, np.float32([0.01]), grid)
+    inputs = q.transpose(0, 3, 1, 2).astype(np.float64) - zero
+    theirs = nn.functional.conv2d(*(torch.from_numpy(part.astype(np.float64)) for part in (inputs, weight, bias)))
+    ours = book.accumulate(q, layer)
+    assert ours.dtype == np.int32 and layer.constant.dtype == np.int32
+    np.testing.assert_array_equal(ours, theirs.numpy().transpose(0, 2, 3, 1))
+
+
+def test_a_relu_is_a_clip_at_the_zero_point():
+    grid = book.stored_grid(np.float32(1), np.int8(-20), np.int8, relu=True)
+    assert (grid.low, grid.high) == (-20, 127)
+    one, none = np.ones((1, 1), np.int8), np.zeros(1, np.int32)
+    layer = book.Weighted("CONV_2D", one, none, None, grid, np.float32([0.5]), grid)
+    out = book.requantize(np.array([[-50], [-1], [0], [5], [1000]], np.int32), layer, book.once_half_up, np.int8)
+    assert out.ravel().tolist() == [-20, -20, -20, -17, 127] and out.dtype == np.int8
+
+
+def test_the_witness_refuses_floats_and_counts():
+    q = np.arange(6, dtype=np.int32).view(book.IntegerOnly)
+    for operation in (lambda: q * 0.5, lambda: q / 2, lambda: np.sqrt(q), lambda: q + np.float32(1),
+                      lambda: q.astype(float) + 1, lambda: q.reshape(2, 3) @ np.ones((3, 1)), lambda: q.mean()):
+        with pytest.raises(TypeError, match="not integers only"):
+            operation()
+    book.IntegerOnly.census.clear()
+    result = np.clip((q.reshape(2, 3) @ np.ones((3, 2), np.int32)) << 2, 0, 20).max(axis=0)
+    assert isinstance(result, book.IntegerOnly) and result.tolist() == [20, 20]
+    assert book.IntegerOnly.census["matmul", "int32", "int32"] == 4
+
+
+def test_differences_count_and_refuse():
+    assert book.differences(np.int8([[1, -128, 3]]), np.int8([[1, 127, 2]])) == (2, 255)
+    with pytest.raises(ValueError, match="cannot be compared"):
+        book.differences(np.zeros(3, np.int8), np.zeros(3, np.uint8))
+    with pytest.raises(ValueError, match="cannot be compared"):
+        book.differences(np.zeros((3, 1), np.int8), np.zeros(3, np.int8))
+
+
+# against the runtimes
+
+@pytest.fixture(scope="module")
+def files(quick_networks, calibration):
+    return {name: book.quantized_files(name, calibration) for name in quick_networks}
+
+
+@pytest.fixture(scope="module")
+def counts(files):
+    """The experiment with provoked ties."""
+    tie_files = {name: (book.provoke_onnx if name.startswith("ONNX") else book.provoke_tflite)(
+        path, path.with_stem(f"ties_{path.stem}")) for name, path in files["lenet"].items()}
+    return book.count_by_rule(book.inspect_runtimes(tie_files, mnist("test").images[:200]), book.RULES)
+
+
+@pytest.fixture(scope="module")
+def rules(counts):
+    found = {}
+    for (runtime, layer), rule in counts[list(book.RULES)].idxmin(axis=1).items():
+        found.setdefault(runtime, book.everywhere(book.once_half_up))[layer] = book.RULES[rule]
+    return found
+
+
+@pytest.mark.skipif(not on_x86, reason="the rules are known for x86-64")
+def test_provoked_ties_tell_the_rule_of_every_runtime(counts):
+    assert len(counts) == 13 and ((counts[list(book.RULES)] == 0).sum(axis=1) == 1).all()
+    found = counts[list(book.RULES)].idxmin(axis=1)
+    assert set(found.drop(["LiteRT, optimized", "LiteRT, reference"])) == {"float32, half even"}
+    assert found["LiteRT, optimized"].to_dict() == {
+        "depthwise": "twice, half away", "convolution": "twice, half up", "dense": "twice, half up"}
+    assert found["LiteRT, reference"].to_dict() == {
+        "depthwise": "twice, half away", "convolution": "twice, half away", "dense": "once, half away"}
+
+
+@pytest.mark.parametrize("name, count", [("lenet", 300), ("mnist_cnn", 40)])
+def test_every_number_is_that_of_the_runtime(files, rules, name, count):
+    test = mnist("test")
+    table = book.compare(book.inspect_runtimes(files[name], test.images[:count]), rules, test.labels[:count])
+    assert list(table.index) == ["ONNX Runtime, per channel", "ONNX Runtime, per tensor", "LiteRT, XNNPACK",
+                                 "LiteRT, optimized", "LiteRT, reference"]
+    assert table["8-bit numbers"].min() > 1_000 * count
+    limit = 0 if on_x86 else table["8-bit numbers"].sum() / 1000
+    assert table["differ"].sum() <= limit, table
+
+
+def test_int8_activations_too(files, rules, calibration, tmp_path):
+    path = convert.to_onnx_int8(files["lenet"]["TFLite"].with_name("lenet.onnx"), tmp_path / "s8.onnx", calibration,
+                                qdq=False, unsigned_activations=False)
+    network, images = book.read_onnx(path), mnist("test").images[:100]
+    ours = book.forward(network, book.integer_images(network, images), rules["ONNX Runtime, per channel"])
+    assert network.dtype == ours[-1].dtype == np.int8
+    found = [book.differences(a, b) for a, b in zip(ours, book.run_onnx(path, images), strict=True)]
+    assert sum(count for count, _ in found) == 0 or not on_x86
+
+
+def test_the_logits_are_those_of_the_untouched_file(files, rules):
+    images = mnist("test").images[:100]
+    for kind, runtime in (("ONNX, per tensor", "ONNX Runtime, per tensor"), ("TFLite", "LiteRT, XNNPACK")):
+        path = files["mnist_cnn"][kind]
+        network = book.read_onnx(path) if kind.startswith("ONNX") else book.read_tflite(path)
+        last = book.forward(network, book.integer_images(network, images), rules[runtime])[-1]
+        ours = book.dequantize(last, network.output).astype(np.float32)
+        theirs = runtimes.open_model(path).predict(normalize(images))
+        if on_x86:
+            np.testing.assert_array_equal(ours, theirs)
+        assert np.abs(ours - theirs).max() <= network.output.scale * 1.01
+
+
+def test_a_wrong_rule_is_off_by_one_at_most(files):
+    for runtime, (network, q, theirs) in book.inspect_runtimes(files["lenet"], mnist("test").images[:50]).items():
+        table = book.rule_table(network, q, theirs, {"cut off": book.cut_off})
+        assert all(count > 0 and largest == 1 for count, largest in table["cut off"]), runtime
+
+
+def test_no_float_between_the_first_and_the_last_integer(files, rules):
+    for runtime, (network, q, theirs) in book.inspect_runtimes(files["mnist_cnn"], mnist("test").images[:5]).items():
+        tensor = q.view(book.IntegerOnly)
+        for operation, expected in zip(network.operations, theirs, strict=True):
+            rule = rules[runtime][book.layer_kind(operation)]
+            tensor = book.apply(operation, tensor, book.float32_in_integers if rule is book.float32_half_even else rule)
+            assert isinstance(tensor, book.IntegerOnly) and tensor.dtype == network.dtype
+            assert np.array_equal(np.asarray(tensor), expected) or not on_x86
+        layer = next(operation for operation in network.operations if isinstance(operation, book.Weighted))
+        with pytest.raises(TypeError, match="not integers only"):
+            book.float32_half_even(np.zeros((2, len(layer.bias)), np.int32).view(book.IntegerOnly), layer)
+
+
+def test_what_a_reader_does_not_know_it_refuses(files, calibration, tmp_path):
+    float_onnx, float_tflite = (files["lenet"]["TFLite"].with_name(f"lenet.{ending}") for ending in ("onnx", "tflite"))
+    with pytest.raises(ValueError, match="not in the QOperator form"):
+        book.read_onnx(float_onnx)
+    with pytest.raises(ValueError, match="does not take int8"):
+        book.read_tflite(float_tflite)
+    padded = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(3136, 10))
+    strided = nn.Sequential(nn.Conv2d(1, 4, 4, stride=2), nn.ReLU(), nn.Flatten(), nn.Linear(676, 10))
+    for network, what in ((padded, "padding"), (strided, "strides")):
+        path = convert.to_onnx(network, torch.zeros(1, 1, 28, 28), tmp_path / "odd.onnx")
+        quantized = convert.to_onnx_int8(path, tmp_path / "odd_int8.onnx", calibration[:20], qdq=False)
+        with pytest.raises(ValueError, match=f"cannot read .*{what}"):
+            book.read_onnx(quantized)
+
+
+# what the page says
+
+def shown(pattern: str) -> list[float]:
+    """The figures in the summary of the notebook as it is committed."""
+    text = " ".join(o.data["text/markdown"] for cell in code_cells("05_affine_quantization") for o in cell.outputs
+                    if "text/markdown" in o.get("data", {}))
+    found = re.search(pattern, " ".join(text.split()))
+    assert found, f"{pattern!r} is not in {text}"
+    return [float(number.replace(",", "")) for number in found.groups()]
+
+
+def test_the_ladder_on_the_page():
+    (spread,) = shown(r"schemes lie within ([\d.]+) points")
+    flat, coarse, _, fine = shown(r"\(([\d.]+) % in float\) keeps ([\d.]+) % per tensor with min-max, "
+                                  r"([\d.]+) % per channel, ([\d.]+) % with MSE ranges")
+    assert spread <= 0.3 and coarse <= flat - 15 and fine >= flat - 4
+
+
+def test_the_twin_on_the_page():
+    per_tensor, per_channel, even = shown(r"the rescaled twin has ([\d.]+) % per tensor, ([\d.]+) % per channel, "
+                                          r"and ([\d.]+) % per tensor after")
+    assert per_tensor < 30 and per_channel > 95 and even > 97
+
+
+def test_bit_for_bit_on_the_page():
+    differ, numbers, second_differ, second_numbers = shown(
+        r"(\d+) of ([\d,]+) numbers differ on LeNet, (\d+) of ([\d,]+) numbers differ on MnistNet")
+    assert differ == second_differ == 0 and numbers > 30e6 and second_numbers > 300e6
