@@ -7,7 +7,7 @@ import sys
 import nbformat
 import pytest
 
-from helpers.paths import ROOT
+from helpers.paths import ROOT, folder
 
 sys.path.insert(0, str(ROOT / "notebooks"))
 import book  # noqa: E402
@@ -96,6 +96,34 @@ def test_it_runs_quickly_from_a_fresh_kernel(name, quick_networks):
     page = book.page(notebook, name).read_text(encoding="utf-8")
     assert book.title(notebook) in page and "formula0" not in page
     assert not re.search(r"""<(script|link|img)[^>]+(src|href)=["']?https?:""", page), "the page loads something from elsewhere"
+
+
+@pytest.mark.parametrize("name", ["00_start_here", "03_measure_latency"])
+def test_it_runs_on_a_machine_without_pytorch(name, quick_networks, tmp_path, monkeypatch):
+    """As on a Pi: the model files were made elsewhere and copied; importing torch fails."""
+    import torch
+
+    from helpers import convert
+    from helpers.models import torchvision_model
+
+    monkeypatch.setenv("WORKBOOK_BUILD", str(tmp_path / "build"))
+    models, example = folder("models"), torch.zeros(1, 1, 28, 28)
+    network = quick_networks["mnist_cnn"]
+    convert.to_onnx(network, example, models / "mnist_cnn.onnx")
+    convert.to_mnn(models / "mnist_cnn.onnx", models / "mnist_cnn.mnn")
+    convert.to_tflite(network, example, models / "mnist_cnn.tflite")
+    convert.to_ncnn(network, example, models / "mnist_cnn.ncnn.param")
+    for n in QUICK["03_measure_latency"]["batches"]:
+        convert.to_onnx(network, example.repeat(n, 1, 1, 1), models / f"mnist_cnn_batch{n}.onnx")
+    convert.to_onnx(torchvision_model("mobilenet_v2"), torch.zeros(1, 3, 224, 224), models / "mobilenet_v2.onnx")
+
+    absent = ["torch", "torchvision", "tensorflow", "executorch", "litert_torch", "torchao", "onnx"]
+    (tmp_path / "sitecustomize.py").write_text(f"import sys\nsys.modules.update(dict.fromkeys({absent}))\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    notebook = book.execute(name, QUICK[name])
+    shown = "\n".join(printed(cell) for cell in code_cells(notebook))
+    assert "PyTorch is not installed" in shown if name.startswith("00") else "times ONNX Runtime" in shown
+    assert not any(o.get("name") == "stderr" for cell in code_cells(notebook) for o in cell.outputs)
 
 
 def test_all_notebooks_have_a_quick_run():
