@@ -2,14 +2,16 @@
 PYTHON ?= python3
 VENV   := .venv
 RUN    := $(VENV)/bin/python
+# not ?=, since some shells set a HOST of their own
+HOST   := pi@raspberrypi.local
 # small networks run best on one thread; two on a busy machine only wait for each other
 export OMP_NUM_THREADS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help workbook test lab notebooks bench pins doctor clean
+.PHONY: help workbook test test-pi-notebooks lab pi notebooks figures cpp handout test-labs bench pins doctor clean
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "%-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 workbook: $(VENV)/ready  ## run every notebook on real data: pages, results and models under build/
 	@$(RUN) notebooks/book.py workbook
@@ -17,11 +19,29 @@ workbook: $(VENV)/ready  ## run every notebook on real data: pages, results and 
 test: $(VENV)/ready  ## run every test, a quick run of each notebook among them
 	@$(RUN) -m pytest
 
+test-pi-notebooks: $(VENV)/ready  ## run the notebooks for the Pi on an emulated Pi 4 and Pi 5 (slow: an emulator)
+	@$(RUN) -m pytest -v tests/emulated_notebooks.py
+
 lab: $(VENV)/ready  ## open JupyterLab on the notebooks
 	@$(RUN) -m jupyter lab --notebook-dir notebooks
 
+pi: $(VENV)/ready  ## open JupyterLab on a Raspberry Pi, set up if need be: make pi HOST=pi@raspberrypi.local
+	@$(RUN) -m helpers pi start $(HOST)
+
 notebooks: $(VENV)/ready  ## execute the notebooks in place, as they are committed
 	@$(RUN) notebooks/book.py in-place
+
+figures: $(VENV)/ready  ## train every network of the curves and tables that notebooks keep in notebooks/figures/ (a quarter of an hour)
+	@$(RUN) notebooks/book.py figures
+
+cpp: $(VENV)/ready  ## build the C++ programs that notebook 08 compares with Python, under build/cpp/ (two minutes, once)
+	@$(RUN) -m helpers.programs
+
+handout: $(VENV)/ready  ## make the zip for participants, build/handout.zip: the workbook and the labs without their answers
+	@$(RUN) -m labs.grading handout build/handout.zip
+
+test-labs: $(VENV)/ready  ## run every test of the labs and their grader, a class of 60 among them (a quarter of an hour)
+	@WORKBOOK_ALL_LABS=1 $(RUN) -m pytest tests/labs
 
 bench: $(VENV)/ready  ## print how good our timing and metrics are, against the best tools (minutes)
 	@for script in tests/benchmarks/*.py; do echo "== $$script"; $(RUN) $$script || exit 1; done

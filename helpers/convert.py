@@ -1,9 +1,10 @@
 """One trained PyTorch network to the file that each runtime reads.
 
 Every `to_*` takes the network, an example input (float32 tensor, 1 x channels x height x width: its shape becomes
-the file's input shape) and the path to write; every `to_*_int8` takes a float file or network and `calibration`,
-float32 N x channels x height x width, images of all classes as the network sees them. They return the path,
-write the whole file or none, install nothing, and keep the converters' logs to themselves unless one fails.
+the file's input shape) and the path to write; to_onnx and to_executorch also take what quantize_pt2e returns. Every
+`to_*_int8` takes a float file or network and `calibration`, float32 N x channels x height x width, images of all
+classes as the network sees them. They return the path, write the whole file or none, install nothing, and keep the
+converters' logs to themselves unless one fails.
 """
 
 import contextlib
@@ -36,12 +37,28 @@ def to_pt2(model: torch.nn.Module, example: torch.Tensor, path: Path) -> Path:
     return path
 
 
+def to_torchscript(model: torch.nn.Module, example: torch.Tensor, path: Path) -> Path:
+    """TorchScript, which C++ reads too: the traced graph, weights frozen in, with the example's shape beside it.
+
+    PyTorch calls it deprecated. It stays for what .pt2 cannot do: the same file runs in Python and in C++, anywhere.
+    """
+    with _writing(path) as scratch:
+        frozen = torch.jit.freeze(torch.jit.trace(model.eval(), example))
+        torch.jit.save(frozen, scratch, _extra_files={"input_shape": " ".join(map(str, example.shape))})
+    return path
+
+
 def to_onnx(model: torch.nn.Module, example: torch.Tensor, path: Path) -> Path:
     """ONNX, for ONNX Runtime and as a way to others. Input "input", output "logits"."""
     with _writing(path) as scratch:
-        torch.onnx.export(model.eval(), (example,), scratch, input_names=["input"], output_names=["logits"],
+        torch.onnx.export(_ready(model), (example,), scratch, input_names=["input"], output_names=["logits"],
                           dynamo=True, external_data=False, verbose=False)
     return path
+
+
+def _ready(model: torch.nn.Module) -> torch.nn.Module:
+    """`model` in eval mode; an exported graph has no modes, and raises where one asks for them."""
+    return model if isinstance(model, torch.fx.GraphModule) else model.eval()
 
 
 def to_tflite(model: torch.nn.Module, example: torch.Tensor, path: Path) -> Path:
@@ -90,24 +107,21 @@ def to_mnn(onnx_file: Path, path: Path, weight_bits: int = 32) -> Path:
 
 def to_executorch(model: torch.nn.Module, example: torch.Tensor, path: Path) -> Path:
     """ExecuTorch's program, its layers handed to XNNPACK, the same kernels that LiteRT uses."""
-    return _lower(model.eval(), example, path)
-
-
-def _lower(model: torch.nn.Module, example: torch.Tensor, path: Path) -> Path:
     with _writing(path) as scratch:
         from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
         from executorch.exir import to_edge_transform_and_lower
 
-        exported = torch.export.export(model, (example,))
+        exported = torch.export.export(_ready(model), (example,))
         lowered = to_edge_transform_and_lower(exported, partitioner=[XnnpackPartitioner()])
         scratch.write_bytes(lowered.to_executorch().buffer)
     return path
 
 
 def to_onnx_int8(onnx_file: Path, path: Path, calibration: np.ndarray, *, per_channel: bool = True,
-                 qdq: bool = True, unsigned_activations: bool | None = None) -> Path:
-    """Static int8 by ONNX Runtime: int8 weights, min-max ranges from `calibration`, float32 in and out.
+                 qdq: bool = True, unsigned_activations: bool | None = None, ranges: str = "MinMax") -> Path:
+    """Static int8 by ONNX Runtime: int8 weights, ranges from `calibration`, float32 in and out.
 
+    `ranges` is how they are chosen: "MinMax", "Entropy" or "Percentile" (ONNX Runtime's CalibrationMethod).
     With qdq=False the file holds integer operators (QLinearConv) instead of pairs of quantize and dequantize
     around float ones. Activations are uint8 where that is quicker (x86) and int8 elsewhere, unless said.
     """
@@ -123,7 +137,7 @@ def to_onnx_int8(onnx_file: Path, path: Path, calibration: np.ndarray, *, per_ch
         quant_pre_process(str(onnx_file), str(prepared))
         quantize_static(str(prepared), str(scratch), _Feed(_input_name(prepared), calibration), per_channel=per_channel,
                         quant_format=QuantFormat.QDQ if qdq else QuantFormat.QOperator,
-                        calibrate_method=CalibrationMethod.MinMax, weight_type=QuantType.QInt8,
+                        calibrate_method=CalibrationMethod[ranges], weight_type=QuantType.QInt8,
                         activation_type=QuantType.QUInt8 if unsigned_activations else QuantType.QInt8)
     return path
 
@@ -158,8 +172,13 @@ def to_tflite_int8(tflite_file: Path, path: Path, calibration: np.ndarray) -> Pa
     return path
 
 
-def to_executorch_int8(model: torch.nn.Module, path: Path, calibration: np.ndarray) -> Path:
-    """Static int8 by PyTorch: the exported graph gets observers, sees `calibration`, and is lowered to XNNPACK."""
+def quantize_pt2e(model: torch.nn.Module, calibration: np.ndarray, *, per_channel: bool = True) -> torch.nn.Module:
+    """`model` quantized by PyTorch for XNNPACK: static int8, weights and activations; it takes one image at a time.
+
+    The exported graph gets observers, sees `calibration`, and is converted (torchao's PT2E): int8 weights, with
+    quantize and dequantize operators around every layer. It computes what the file will, in float and slowly: look
+    at its logits, and time the file that to_executorch or to_onnx makes of it.
+    """
     with quiet():
         from executorch.backends.xnnpack.quantizer.xnnpack_quantizer import (
             XNNPACKQuantizer, get_symmetric_quantization_config)
@@ -167,9 +186,14 @@ def to_executorch_int8(model: torch.nn.Module, path: Path, calibration: np.ndarr
 
         images = torch.from_numpy(calibration)
         graph = torch.export.export(model.eval(), (images[:1],)).module()
-        observed = prepare_pt2e(graph, XNNPACKQuantizer().set_global(get_symmetric_quantization_config(is_per_channel=True)))
+        quantizer = XNNPACKQuantizer().set_global(get_symmetric_quantization_config(is_per_channel=per_channel))
+        observed = prepare_pt2e(graph, quantizer)
         with torch.no_grad():
             for image in images.split(1):
                 observed(image)
-        quantized = convert_pt2e(observed)
-    return _lower(quantized, images[:1], path)
+        return convert_pt2e(observed)
+
+
+def to_executorch_int8(model: torch.nn.Module, path: Path, calibration: np.ndarray) -> Path:
+    """Static int8 by PyTorch, lowered to XNNPACK: quantize_pt2e, then to_executorch."""
+    return to_executorch(quantize_pt2e(model, calibration), torch.from_numpy(calibration[:1]), path)

@@ -127,15 +127,31 @@ def mnist(split: str) -> Images:
 
 
 def _local_idx(split: str) -> Images | None:
+    paths = _idx_paths(split)
+    return _images(*paths, source=f"MNIST, {split} images of WORKBOOK_DATA") if paths else None
+
+
+def _idx_paths(split: str) -> list[Path]:
+    """The IDX files of `split` in the folder that WORKBOOK_DATA names: images and labels, or none."""
     root = os.environ.get("WORKBOOK_DATA")
     if not root:
-        return None
+        return []
     for folder in (Path(root), Path(root, "MNIST", "raw"), Path(root, "mnist")):
         for ending in ("", ".gz"):
             paths = [folder / f"{IDX_PREFIX[split]}-{part}{ending}" for part in ("images-idx3-ubyte", "labels-idx1-ubyte")]
             if all(path.exists() for path in paths):
-                return _images(*paths, source=f"MNIST, {split} images of WORKBOOK_DATA")
-    return None
+                return paths
+    return []
+
+
+def files_here() -> dict[str, Path]:
+    """The MNIST files that this machine has, {path in the workbook of a Pi: file}, so that both judge by the same images.
+
+    Those of WORKBOOK_DATA, for build/idx, or else those that were downloaded, for build/data.
+    """
+    named = {f"build/idx/{path.name}": path for split in IDX_PREFIX for path in _idx_paths(split)}
+    cached = {f"build/data/{name}": path for name in FILES if (path := build("data", name)).exists()}
+    return named or (cached if len(cached) == len(FILES) else {})
 
 
 def read_idx(path: Path) -> np.ndarray:

@@ -1,7 +1,10 @@
 """The networks of the book, small enough to read in one look."""
 
+import copy
+
 import torch
 from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 
 class MnistNet(nn.Sequential):
@@ -48,7 +51,69 @@ class LeNet(nn.Sequential):
         self.fc3 = nn.Linear(84, 10, bias=False)
 
 
-BY_NAME = {"mnist_cnn": MnistNet, "lenet": LeNet}
+class Block(nn.Module):
+    """An inverted residual block: widen, filter each channel alone, narrow; with a way round where shapes allow it."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int, factor: int = 3) -> None:
+        super().__init__()
+        wide = factor * inputs
+        self.expand = conv_norm_relu(inputs, wide, 1)
+        self.depthwise = conv_norm_relu(wide, wide, 3, stride, groups=wide)
+        self.project = conv_norm_relu(wide, outputs, 1)[:2]  # no ReLU
+        self.skip = stride == 1 and inputs == outputs
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.project(self.depthwise(self.expand(x)))
+        return x + y if self.skip else y
+
+
+def conv_norm_relu(inputs: int, outputs: int, size: int, stride: int = 1, groups: int = 1) -> nn.Sequential:
+    """A convolution without bias, batch normalization and a ReLU."""
+    return nn.Sequential(nn.Conv2d(inputs, outputs, size, stride, size // 2, groups=groups, bias=False),
+                         nn.BatchNorm2d(outputs), nn.ReLU())
+
+
+class DepthwiseNet(nn.Sequential):
+    """MobileNetV2 for digits: a stem, four inverted residual blocks, a head; 23,930 parameters, batch normalization.
+
+    Input and output as MnistNet's.
+    """
+
+    def __init__(self) -> None:
+        blocks = Block(16, 24, 2), Block(24, 24, 1), Block(24, 32, 2), Block(32, 32, 1)
+        super().__init__(conv_norm_relu(1, 16, 3, 2), *blocks, conv_norm_relu(32, 96, 1),
+                         nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(96, 10))
+
+
+def fold_batch_norm(model: nn.Module) -> nn.Module:
+    """A copy in eval mode whose batch normalizations are part of the convolutions before them: the same function."""
+    folded = copy.deepcopy(model).eval()
+    for part in folded.modules():
+        if isinstance(part, nn.Sequential) and len(part) > 1 and isinstance(part[1], nn.BatchNorm2d):
+            part[0], part[1] = fuse_conv_bn_eval(part[0], part[1]), nn.Identity()
+    return folded
+
+
+def rescaled_twin(folded: nn.Module, factor: float = 4.0, seed: int = 0) -> nn.Module:
+    """A copy of a folded DepthwiseNet that computes the same, its depthwise weights factor**4 apart between channels.
+
+    In each block half of the channels enter the depthwise layer divided by `factor` and leave it multiplied by it,
+    the other half the other way round; a ReLU lets positive factors through (Nagel et al., 2019, use it the other way).
+    """
+    twin, generator = copy.deepcopy(folded), torch.Generator().manual_seed(seed)
+    for block in (module for module in twin.modules() if isinstance(module, Block)):
+        expand, depthwise, project = block.expand[0], block.depthwise[0], block.project[0]
+        order = torch.randperm(expand.out_channels, generator=generator)
+        s = torch.where(order % 2 == 0, factor, 1 / factor)
+        expand.weight.data /= s.view(-1, 1, 1, 1)
+        expand.bias.data /= s
+        depthwise.weight.data *= (s * s).view(-1, 1, 1, 1)
+        depthwise.bias.data *= s
+        project.weight.data /= s.view(1, -1, 1, 1)
+    return twin
+
+
+BY_NAME = {"mnist_cnn": MnistNet, "lenet": LeNet, "depthwise": DepthwiseNet}
 
 
 def torchvision_model(name: str, seed: int = 0) -> nn.Module:

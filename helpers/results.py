@@ -53,7 +53,8 @@ def record(latency, *, model: dict, runtime: dict, before: dict, after: dict, sc
     latency: a timing.Latency. before, after: device.conditions() on both sides of the measurement.
     model, runtime, method, quality, energy: dicts with the names in FIELDS, what is not known left out.
     stages: what was timed, of "preprocess", "inference" and "postprocess". scenario: "SingleStream" (one image
-    after another), "Offline" (batches) or "Camera". peak_rss: bytes by mark, as device.peak_rss gives them.
+    after another), "Offline" (batches), "Camera", "Sustained" (a slice of a long run) or "Metered" (while a power
+    meter was read). peak_rss: bytes by mark, as device.peak_rss gives them.
     between: the timing.between_pieces of further pieces; `p50_ci` is the interval within the session of `latency`.
 
     `void_reasons` says why the measurement does not count: throttling, or contention above timing.CONTENDED.
@@ -247,7 +248,7 @@ def summary(frame):
     table = pandas.DataFrame({
         "machine": latest["host.board"].fillna(latest["host.cpu"]), "model": latest["model.name"],
         "runtime": latest["runtime.name"].astype(str) + " " + latest["runtime.version"].astype(str), "precision": latest["model.precision"],
-        "threads": latest["runtime.threads"], "batch": latest["batch"], "p50 (µs)": p50.round(1),
+        "threads": latest["runtime.threads"], "batch": latest["batch"], "scenario": latest["scenario"], "p50 (µs)": p50.round(1),
         "p90 (µs)": (latest["latency_ns.p90"].astype(float) / 1e3).round(1),
         "file (MB)": (latest["model.bytes"].astype(float) / 1e6).round(2), "accuracy": latest["quality.value"],
         "counts": ["yes" if valid else "; ".join(why) if isinstance(why, list) else "no"

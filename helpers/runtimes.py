@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from helpers import armnn
 from helpers.paths import show
 from helpers.quiet import quiet
 
@@ -47,29 +48,37 @@ class Model:
         return np.concatenate([self.run(x[i:i + batch]) for i in range(0, len(x), batch)])
 
 
-def open_model(path: Path | str, threads: int = 1) -> Model:
+def open_model(path: Path | str, threads: int = 1, delegate: str | None = None) -> Model:
     """Load the model file at `path` into the runtime that its ending names: OPENERS has the list.
 
-    `precision` is read from the file where the format tells, else from its name (NAME_int8).
+    `precision` is read from the file where the format tells, else from its name (NAME_int8). delegate="armnn" lets
+    Arm NN compute what it can of a .tflite file; helpers.armnn says where its library is looked for.
     Raises FileNotFoundError, ValueError for a file that is not what its ending says, ImportError (with the line
-    that installs it) for a missing runtime.
+    that installs it) for a missing runtime or delegate.
     """
     path = Path(path)
     ending = next((e for e in OPENERS if path.name.endswith(e)), None)
     if ending is None:
         raise ValueError(f"{path.name}: no runtime reads this ending; known are {', '.join(OPENERS)}")
+    if delegate not in (None, "armnn"):
+        raise ValueError(f'no delegate is called "{delegate}"; there is "armnn"')
+    if delegate and ending != ".tflite":
+        raise ValueError(f"{path.name}: Arm NN's delegate computes .tflite files only; leave `delegate` out")
     if not path.exists():
         raise FileNotFoundError(f"{show(path)} does not exist; notebook 02 makes the book's model files")
     opener, package = OPENERS[ending]
     try:
         with quiet():
-            return opener(path, threads)
+            return opener(path, threads, delegate) if delegate else opener(path, threads)
     except ModuleNotFoundError as error:
         raise ImportError(f"{path.name} needs {package}, which is not installed here: pip install {package}") from error
+    except armnn.NotLoaded:
+        raise
     except ImportError as error:
         raise ImportError(f"{path.name} needs {package}, which is installed and does not load: {error}") from error
     except Exception as error:
-        raise ValueError(f"{show(path)} cannot be loaded as a {ending} model: is it damaged, or another kind of file? "
+        doubt = "does Arm NN refuse it" if delegate else "another kind of file"
+        raise ValueError(f"{show(path)} cannot be loaded as a {ending} model: is it damaged, or {doubt}? "
                          f"({type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''})") from error
 
 
@@ -92,6 +101,21 @@ def _pt2(path: Path, threads: int) -> Model:
     return Model(path, "PyTorch", torch.__version__.split("+")[0], _precision_by_name(path), threads, tuple(shape), run)
 
 
+def _torchscript(path: Path, threads: int) -> Model:
+    import torch
+
+    torch.set_num_threads(threads)
+    extra = {"input_shape": ""}
+    module = torch.jit.load(path, map_location="cpu", _extra_files=extra)
+
+    def run(x: np.ndarray) -> np.ndarray:
+        with torch.inference_mode():
+            return module(torch.from_numpy(x)).numpy()
+
+    shape = tuple(int(n) for n in extra["input_shape"].split()) or None
+    return Model(path, "TorchScript", torch.__version__.split("+")[0], _precision_by_name(path), threads, shape, run)
+
+
 def _onnx(path: Path, threads: int) -> Model:
     import onnxruntime
 
@@ -106,11 +130,12 @@ def _onnx(path: Path, threads: int) -> Model:
                  lambda x: session.run(None, {entry.name: x})[0])
 
 
-def _tflite(path: Path, threads: int) -> Model:
+def _tflite(path: Path, threads: int, delegate: str | None = None) -> Model:
     import ai_edge_litert
     from ai_edge_litert.interpreter import Interpreter
 
-    interpreter = Interpreter(str(path), num_threads=threads)
+    delegates = [armnn.load_delegate(threads)] if delegate else None
+    interpreter = Interpreter(str(path), num_threads=threads, experimental_delegates=delegates)
     interpreter.allocate_tensors()
     entry, result = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
     shape = tuple(int(n) for n in entry["shape"])
@@ -126,7 +151,8 @@ def _tflite(path: Path, threads: int) -> Model:
         return dequantize(interpreter.get_tensor(result["index"]), *result["quantization"])
 
     types = {tensor["dtype"] for tensor in interpreter.get_tensor_details()}
-    return Model(path, "LiteRT", ai_edge_litert.__version__, "int8" if np.int8 in types else "float32", threads, shape, run)
+    runtime = "LiteRT + Arm NN" if delegate else "LiteRT"
+    return Model(path, runtime, ai_edge_litert.__version__, "int8" if np.int8 in types else "float32", threads, shape, run)
 
 
 def quantize(x: np.ndarray, dtype: type, scale: float, zero_point: int) -> np.ndarray:
@@ -209,6 +235,7 @@ def _pte(path: Path, threads: int) -> Model:
 # file ending: who opens it, and the package that must be installed
 OPENERS = {
     ".pt2": (_pt2, "torch"),
+    ".torchscript": (_torchscript, "torch"),
     ".onnx": (_onnx, "onnxruntime"),
     ".tflite": (_tflite, "ai-edge-litert"),
     ".ncnn.param": (_ncnn, "ncnn"),

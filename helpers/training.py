@@ -2,6 +2,7 @@
 
 import copy
 import time
+from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 
@@ -35,6 +36,7 @@ class Recipe:
 RECIPES = {
     "mnist_cnn": Recipe(epochs=25, peak_lr=2e-3, label_smoothing=0.1),
     "lenet": Recipe(epochs=100, peak_lr=4e-3, label_smoothing=0.05),
+    "depthwise": Recipe(epochs=15, peak_lr=4e-3, label_smoothing=0.05, averaging=0.99),
 }
 
 
@@ -81,8 +83,10 @@ def augment(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
 
 
 def train(model: torch.nn.Module, train_set: Images, recipe: Recipe, test_set: Images | None = None,
-          progress: bool = False) -> tuple[torch.nn.Module, History]:
+          progress: bool = False, before_epoch: Callable[[int], None] | None = None) -> tuple[torch.nn.Module, History]:
     """Train `model` on augmented images with AdamW and a one-cycle learning rate; one thread, reproducible.
+
+    `before_epoch`, where given, is called with the epoch's number, from 0, after the model is set to train.
 
     Returns a copy whose weights are the exponential moving average over the training steps (smoother than
     the last step, and better by a few tenths of a per cent), in eval mode, and the history. The same recipe
@@ -100,6 +104,8 @@ def train(model: torch.nn.Module, train_set: Images, recipe: Recipe, test_set: I
         average, history, step, start = copy.deepcopy(model), History(source=train_set.source), 0, time.process_time()
         for epoch in range(recipe.epochs):
             model.train()
+            if before_epoch is not None:
+                before_epoch(epoch)
             losses = []
             for chosen in torch.randperm(len(pixels), generator=generator)[: steps_per_epoch * recipe.batch].split(recipe.batch):
                 inputs = (augment(pixels[chosen], generator) - 0.1307) / 0.3081
@@ -152,7 +158,7 @@ def save(name: str, model: torch.nn.Module, history: History) -> None:
 
 
 def trained(name: str) -> torch.nn.Module:
-    """The trained network `name` ("mnist_cnn" or "lenet") in eval mode: from build/models, or trained now."""
+    """The trained network `name` ("mnist_cnn", "lenet" or "depthwise") in eval mode: from build/models, or trained now."""
     if name not in BY_NAME:
         raise ValueError(f"no network is called {name!r}; there are {', '.join(BY_NAME)}")
     model, path = BY_NAME[name](), build("models", f"{name}.pt")

@@ -2,6 +2,10 @@
 
 Two runtimes in one process compete for threads, and one can slow the other many times over (notebook 03 shows
 it). A Worker loads one file with one thread count in a fresh process and reads the clocks there.
+
+The process is Python with helpers.runtimes, or a program that speaks the same protocol: started as `PROGRAM MODEL
+THREADS`, it writes a line of JSON about the model, then answers every line of standard input, a list of a command
+and its arguments, with one line. Images and answers go through files of raw float32. helpers/cpp has such programs.
 """
 
 import contextlib
@@ -15,30 +19,54 @@ from pathlib import Path
 import numpy as np
 
 from helpers import timing
-from helpers.paths import ROOT
+from helpers.paths import ROOT, show
 
 
 class Worker:
     """The model at `path`, loaded in a process of its own and fed one fixed random image; a candidate for benchmark.
 
     Use it in a `with` block: the process ends with the block. `runtime`, `version`, `precision` and `input_shape`
-    say what was loaded, `load_ns` how long importing the runtime and loading took.
+    say what was loaded, `load_ns` how long importing the runtime and loading took. A `program`, such as
+    programs.path("ncnn"), takes the place of Python; `delegate` is that of runtimes.open_model.
     """
 
-    def __init__(self, path: Path | str, threads: int = 1) -> None:
+    def __init__(self, path: Path | str, threads: int = 1, program: Path | str | None = None,
+                 delegate: str | None = None) -> None:
+        if program and delegate:
+            raise ValueError(f"{Path(program).name} takes no delegate: leave out one of the two")
         self.path, self.threads = Path(path), threads
+        command = [str(program)] if program else [sys.executable, "-m", "helpers.workers"]
+        command += [str(self.path.resolve()), str(threads), *([delegate] if delegate else [])]
         environment = os.environ | {"OMP_NUM_THREADS": str(threads), "PYTHONPATH": str(ROOT)}
         self._log = tempfile.TemporaryFile("w+", errors="replace")
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "helpers.workers", str(self.path.resolve()), str(threads)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log, text=True, env=environment)
+        try:
+            self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log,
+                                             text=True, encoding="utf-8", env=environment)
+        except OSError as error:
+            self._log.close()
+            raise RuntimeError(f"{show(command[0])} cannot be started ({error.strerror}): `make cpp` builds it") from error
         try:
             about = self._receive()
             self.runtime, self.version, self.precision = about["runtime"], about["version"], about["precision"]
             self.input_shape, self.load_ns = tuple(about["input_shape"]), about["load_ns"]
+            with tempfile.TemporaryDirectory() as folder:
+                image = Path(folder, "image")
+                np.random.default_rng(0).standard_normal(self.input_shape, np.float32).tofile(image)
+                self._ask("image", str(image))
         except BaseException:
             self.close()
             raise
+
+    def predict(self, x: np.ndarray) -> np.ndarray:
+        """The answers to the images `x`, float32 N x channels x height x width, as float32 N x outputs."""
+        if x.dtype != np.float32 or x.ndim != 4 or not len(x) or x.shape[1:] != self.input_shape[1:]:
+            wanted = " x ".join(map(str, self.input_shape[1:]))
+            raise ValueError(f"{self.path.name} takes images as float32 N x {wanted}, not {x.dtype} {x.shape}")
+        with tempfile.TemporaryDirectory() as folder:
+            images, logits = Path(folder, "images"), Path(folder, "logits")
+            x.tofile(images)
+            self._ask("predict", str(images), str(logits))
+            return np.fromfile(logits, np.float32).reshape(len(x), -1)
 
     def warm_up(self) -> timing.WarmUp:
         """timing.warm_up, there."""
@@ -70,7 +98,7 @@ class Worker:
 
     def _ask(self, *request: object):
         with contextlib.suppress(BrokenPipeError):  # the process is gone: reading below says how it ended
-            self._process.stdin.write(json.dumps(request) + "\n")
+            self._process.stdin.write(json.dumps(request, ensure_ascii=False) + "\n")
             self._process.stdin.flush()
         return self._receive()
 
@@ -87,13 +115,13 @@ class Worker:
         return answer
 
 
-def _serve(path: str, threads: int) -> None:
+def _serve(path: str, threads: int, delegate: str | None) -> None:
     import time
 
     from helpers import device, runtimes
 
     # answers go to the real standard output; whatever a runtime prints goes to the error stream
-    answers = os.fdopen(os.dup(1), "w")
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
 
     def answer(content: object) -> None:
@@ -102,27 +130,43 @@ def _serve(path: str, threads: int) -> None:
 
     start = time.perf_counter_ns()
     try:
-        model = runtimes.open_model(path, threads)
+        model = runtimes.open_model(path, threads, delegate)
     except (OSError, ValueError, ImportError) as error:
         return answer({"error": str(error)})
     if not model.input_shape or None in model.input_shape:
         return answer({"error": f"{model.path.name} does not say how large its input is, so nothing can be fed to it"})
     answer({"runtime": model.runtime, "version": model.version, "precision": model.precision,
             "input_shape": model.input_shape, "load_ns": time.perf_counter_ns() - start})
-    image = np.random.default_rng(0).standard_normal(model.input_shape, np.float32)
+    image = np.zeros(model.input_shape, np.float32)
+
+    def images(file: str) -> np.ndarray:
+        return np.fromfile(file, np.float32).reshape(-1, *model.input_shape[1:])
 
     def call() -> None:
         model.run(image)
 
+    def obey(request: list) -> object:
+        nonlocal image
+        match request:
+            case ["image", file]:
+                image = images(file)
+            case ["predict", file, logits]:
+                model.predict(images(file)).tofile(logits)
+            case ["warm_up"]:
+                return vars(timing.warm_up(call))
+            case ["time_calls", calls, discard]:
+                return [part.tolist() for part in timing.time_calls(call, calls, discard)]
+            case ["peak_rss"]:
+                return device.peak_rss_of_this_process()
+            case unknown:
+                raise ValueError(f"unknown request {unknown}")
+
     for line in sys.stdin:
-        command, *arguments = json.loads(line)
-        if command == "warm_up":
-            answer(vars(timing.warm_up(call)))
-        elif command == "time_calls":
-            answer([part.tolist() for part in timing.time_calls(call, *arguments)])
-        elif command == "peak_rss":
-            answer(device.peak_rss_of_this_process())
+        try:
+            answer(obey(json.loads(line)))
+        except ValueError as error:
+            answer({"error": str(error)})
 
 
 if __name__ == "__main__":
-    _serve(sys.argv[1], int(sys.argv[2]))
+    _serve(sys.argv[1], int(sys.argv[2]), (sys.argv[3:] or [None])[0])

@@ -2,6 +2,7 @@
 
     python notebooks/book.py workbook    execute copies, write build/html/index.html
     python notebooks/book.py in-place    execute the notebooks themselves, as they are committed
+    python notebooks/book.py figures     run those with a long run to its end: they store it under notebooks/figures/
 """
 
 import argparse
@@ -11,6 +12,7 @@ import re
 import shutil
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import nbformat
@@ -35,23 +37,39 @@ def names() -> list[str]:
     return sorted(path.stem for path in HERE.glob("[0-9][0-9]_*.ipynb"))
 
 
-def execute(name: str, overrides: dict | None = None) -> nbformat.NotebookNode:
-    """Run notebooks/NAME.ipynb from a fresh kernel and return it executed; `overrides` replaces named parameters."""
+def with_a_long_run() -> list[str]:
+    """The notebooks whose figures come from a longer run of themselves: those with the parameter `train_everything`."""
+    return [name for name in names() if "train_everything" in parameters(nbformat.read(HERE / f"{name}.ipynb", 4))]
+
+
+def execute(name: str, overrides: dict | None = None, progress: Callable[[int, int], None] | None = None,
+            kernel: str = "python3", cell_minutes: int = 20) -> nbformat.NotebookNode:
+    """Run notebooks/NAME.ipynb from a fresh kernel and return it executed; `overrides` replaces named parameters.
+
+    `progress` is told the number of each code cell that starts, from 1, and how many there are. `kernel` names an
+    installed kernel. A cell may take `cell_minutes`.
+    """
     notebook = nbformat.read(HERE / f"{name}.ipynb", 4)
     notebook.metadata = nbformat.from_dict(METADATA)
     if overrides:
         override(notebook, name, overrides)
+    code = [i for i, cell in enumerate(notebook.cells) if cell.cell_type == "code"]
     started: list[int] = []
-    client = NotebookClient(notebook, timeout=1200, kernel_name="python3", record_timing=False,
+
+    def on_cell_start(cell: nbformat.NotebookNode, cell_index: int) -> None:
+        started.append(cell_index)
+        if progress and cell_index in code:
+            progress(code.index(cell_index) + 1, len(code))
+
+    client = NotebookClient(notebook, timeout=60 * cell_minutes, kernel_name=kernel, record_timing=False,
                             resources={"metadata": {"path": str(HERE)}},
-                            on_cell_start=lambda cell, cell_index: started.append(cell_index))
+                            on_cell_start=on_cell_start)
     try:
         client.execute()
     except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
-        code = [i for i, cell in enumerate(notebook.cells) if cell.cell_type == "code"]
         failed = [i for i in started if i in code][-1]
         what = f"{error.ename}: {error.evalue}" if isinstance(error, CellExecutionError) else (
-            "it ran for more than 20 minutes" if isinstance(error, CellTimeoutError) else "the kernel died: was memory short?")
+            f"it ran for more than {cell_minutes} minutes" if isinstance(error, CellTimeoutError) else "the kernel died: was memory short?")
         raise NotebookFailed(f"{name}.ipynb, code cell {code.index(failed) + 1} of {len(code)}:\n"
                              f"{notebook.cells[failed].source}\n\n{what}") from error
     return notebook
@@ -62,11 +80,17 @@ def override(notebook: nbformat.NotebookNode, name: str, overrides: dict) -> Non
     cells = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
     if len(cells) != 1:
         raise KeyError(f"{name}.ipynb has {len(cells)} cells tagged 'parameters', it should have one")
-    known = {node.id for node in ast.walk(ast.parse(cells[0].source))
-             if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+    known = parameters(notebook)
     if gone := set(overrides) - known:
         raise KeyError(f"{name}.ipynb has no parameter {', '.join(sorted(gone))}; it has {', '.join(sorted(known))}")
     cells[0].source += "".join(f"\n{key} = {value!r}" for key, value in overrides.items())
+
+
+def parameters(notebook: nbformat.NotebookNode) -> set[str]:
+    """The names that cells tagged `parameters` set."""
+    sources = [cell.source for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
+    return {node.id for source in sources for node in ast.walk(ast.parse(source))
+            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
 
 
 def without_formulas(notebook: nbformat.NotebookNode) -> tuple[nbformat.NotebookNode, dict[str, str]]:
@@ -137,22 +161,23 @@ def results_table() -> str:
 
 def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(description="Run the notebooks of the book, first to last.")
-    parser.add_argument("mode", choices=["workbook", "in-place"])
+    parser.add_argument("mode", choices=["workbook", "in-place", "figures"])
     parser.add_argument("names", nargs="*", help="only these notebooks (default: all)")
     options = parser.parse_args(arguments)
     rows, start = [], time.monotonic()
-    for name in options.names or names():
+    overrides = {"train_everything": True} if options.mode == "figures" else None
+    for name in options.names or (with_a_long_run() if overrides else names()):
         begun = time.monotonic()
         print(f"{name:36}", end="", flush=True)
         try:
-            notebook = execute(name)
+            notebook = execute(name, overrides, cell_minutes=120 if overrides else 20)
         except NotebookFailed as error:
             sys.exit(f"FAILED\n{error}")
         seconds = time.monotonic() - begun
         print(f"{seconds:6.0f} s  ok", flush=True)
         if options.mode == "in-place":
             nbformat.write(notebook, HERE / f"{name}.ipynb")
-        else:
+        elif options.mode == "workbook":
             page(notebook, name)
             rows.append((name, title(notebook), seconds))
     if options.mode == "in-place" and (picture := build("html", "runtimes.png")).exists():

@@ -15,7 +15,7 @@ from helpers.runtimes import OPENERS, dequantize, open_model, quantize
 from helpers.training import predict
 from helpers.workers import Worker
 
-FLOAT = ["pt2", "onnx", "tflite", "ncnn.param", "mnn", "pte"]
+FLOAT = ["pt2", "torchscript", "onnx", "tflite", "ncnn.param", "mnn", "pte"]
 INT8 = ["onnx", "tflite", "mnn", "pte"]
 EXAMPLE = torch.zeros(1, 1, 28, 28)
 
@@ -28,6 +28,7 @@ def files(quick_networks, tmp_path_factory):
     for name, network in quick_networks.items():
         at = {kind: folder / f"{name}.{kind}" for kind in FLOAT}
         convert.to_pt2(network, EXAMPLE, at["pt2"])
+        convert.to_torchscript(network, EXAMPLE, at["torchscript"])
         convert.to_onnx(network, EXAMPLE, at["onnx"])
         convert.to_tflite(network, EXAMPLE, at["tflite"])
         convert.to_ncnn(network, EXAMPLE, at["ncnn.param"])
@@ -172,7 +173,7 @@ def test_what_is_not_there_and_what_is_not_a_model(tmp_path, ending):
 
 
 def test_a_truncated_model(files, tmp_path):
-    for kind in ("pt2", "onnx", "tflite", "mnn", "pte"):
+    for kind in ("pt2", "torchscript", "onnx", "tflite", "mnn", "pte"):
         path = tmp_path / f"half.{kind}"
         raw = files["mnist_cnn", kind].read_bytes()
         path.write_bytes(raw[: len(raw) // 2])
@@ -202,7 +203,8 @@ def test_images_of_another_shape_or_type(files, kind):
 
 @pytest.mark.parametrize("ending, module, package", [
     (".onnx", "onnxruntime", "onnxruntime"), (".tflite", "ai_edge_litert", "ai-edge-litert"), (".ncnn.param", "ncnn", "ncnn"),
-    (".mnn", "MNN", "MNN"), (".pte", "executorch.runtime", "executorch"), (".pt2", "torch", "torch")])
+    (".mnn", "MNN", "MNN"), (".pte", "executorch.runtime", "executorch"), (".pt2", "torch", "torch"),
+    (".torchscript", "torch", "torch")])
 def test_a_runtime_that_is_not_installed(tmp_path, monkeypatch, ending, module, package):
     path = tmp_path / f"model{ending}"
     path.write_bytes(b"x")
@@ -238,6 +240,7 @@ def test_converting_prints_nothing_and_starts_no_installer(quick_networks, tmp_p
         convert.to_onnx_int8(folder / "a.onnx", folder / "b.onnx", images)
         convert.to_tflite_int8(folder / "a.tflite", folder / "b.tflite", images)
         convert.to_pt2(net, example, folder / "a.pt2")
+        convert.to_torchscript(net, example, folder / "a.torchscript")
         convert.to_executorch_int8(net, folder / "b.pte", images)
         print("started:", [s for s in started if "pip" in s.replace("pipe", "")], "called:", called)
     """)
@@ -245,7 +248,7 @@ def test_converting_prints_nothing_and_starts_no_installer(quick_networks, tmp_p
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
     assert done.stdout == "started: [] called: []\n" and done.stderr == "", (done.stdout, done.stderr[-2000:])
     assert before == [] and sorted(p.name for p in tmp_path.iterdir()) == sorted(
-        ["a.onnx", "a.mnn", "b.mnn", "a.tflite", "a.ncnn.param", "a.ncnn.bin", "a.pte", "b.onnx", "b.tflite", "a.pt2", "b.pte"]), "left-overs"
+        ["a.onnx", "a.mnn", "b.mnn", "a.tflite", "a.ncnn.param", "a.ncnn.bin", "a.pte", "b.onnx", "b.tflite", "a.pt2", "a.torchscript", "b.pte"]), "left-overs"
 
 
 def test_a_failed_conversion_leaves_nothing_and_tells_why(tmp_path):

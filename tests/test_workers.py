@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from helpers import convert, timing
+from helpers.runtimes import open_model
 from helpers.workers import Worker
 
 
@@ -47,6 +48,32 @@ def test_bad_files_are_reported_here(tmp_path):
     (tmp_path / "text.onnx").write_text("words")
     with pytest.raises(ValueError, match="cannot be loaded"):
         Worker(tmp_path / "text.onnx")
+
+
+def test_what_a_worker_answers_is_what_the_runtime_answers(onnx_file):
+    x = np.random.default_rng(1).standard_normal((5, 1, 28, 28), np.float32)
+    with Worker(onnx_file) as worker:
+        assert (worker.predict(x) == open_model(onnx_file).predict(x)).all()
+        assert (worker.predict(x[:, :, ::-1].transpose(0, 1, 3, 2)) == worker.predict(x[:, :, ::-1].transpose(0, 1, 3, 2).copy())).all()
+        for wrong in (x.astype(float), x[0], x[:, :, 1:], x[:0]):
+            with pytest.raises(ValueError, match="takes images as float32 N x 1 x 28 x 28"):
+                worker.predict(wrong)
+        with pytest.raises(ValueError, match=r"unknown request \['dance', 1\]"):
+            worker._ask("dance", 1)
+        assert worker.time_calls(2, discard=0)[0].shape == (2,), "and it goes on"
+
+
+def test_a_program_that_is_missing_or_no_program(onnx_file, tmp_path):
+    with pytest.raises(RuntimeError, match=r"bench_none cannot be started \(No such file or directory\): `make cpp` builds it"):
+        Worker(onnx_file, program=tmp_path / "bench_none")
+    (tmp_path / "bench_text").write_bytes(b"\x7fELF of another machine")
+    (tmp_path / "bench_text").chmod(0o755)
+    with pytest.raises(RuntimeError, match=r"\(Exec format error\): `make cpp` builds it"):
+        Worker(onnx_file, program=tmp_path / "bench_text")
+    (tmp_path / "bench_mute").write_text("#!/bin/sh\necho missing library >&2; exit 127\n")
+    (tmp_path / "bench_mute").chmod(0o755)
+    with pytest.raises(RuntimeError, match=r"died \(exit status 127\): missing library"):
+        Worker(onnx_file, program=tmp_path / "bench_mute")
 
 
 def test_a_worker_that_dies_says_so(onnx_file):

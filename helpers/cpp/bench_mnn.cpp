@@ -1,0 +1,36 @@
+// MNN, whose headers come with no package: built only where MNN_ROOT names a build of it. Reads NAME.mnn.
+#include <MNN/Interpreter.hpp>
+#include <MNN/Tensor.hpp>
+
+#include <cstring>
+#include <memory>
+
+#include "bench.hpp"
+
+static bench::Model open_model(const std::string& path, int threads) {
+    std::shared_ptr<MNN::Interpreter> interpreter(MNN::Interpreter::createFromFile(path.c_str()), MNN::Interpreter::destroy);
+    if (!interpreter) throw std::runtime_error("MNN cannot load it: is it damaged, or another kind of file?");
+    MNN::BackendConfig backend;
+    backend.precision = MNN::BackendConfig::Precision_High;  // float32, as helpers/runtimes.py has it
+    MNN::ScheduleConfig schedule;
+    schedule.type = MNN_FORWARD_CPU;
+    schedule.numThread = threads;
+    schedule.backendConfig = &backend;
+    MNN::Session* session = interpreter->createSession(schedule);
+    if (!session) throw std::runtime_error("MNN cannot prepare the model for this processor");
+    MNN::Tensor* entry = interpreter->getSessionInput(session, nullptr);
+    MNN::Tensor* result = interpreter->getSessionOutput(session, nullptr);
+    const std::vector<int> sizes = entry->shape();
+    auto sent = std::make_shared<MNN::Tensor>(entry, MNN::Tensor::CAFFE);  // NCHW, whatever order MNN keeps inside
+    auto received = std::make_shared<MNN::Tensor>(result, MNN::Tensor::CAFFE);
+    auto run = [=](const float* image, std::vector<float>& logits) {
+        std::memcpy(sent->host<float>(), image, size_t(sent->size()));
+        entry->copyFromHostTensor(sent.get());
+        if (interpreter->runSession(session) != MNN::NO_ERROR) throw std::runtime_error("MNN cannot run the model");
+        result->copyToHostTensor(received.get());
+        logits.assign(received->host<float>(), received->host<float>() + received->elementSize());
+    };
+    return {"MNN", MNN::getVersion(), {sizes.begin(), sizes.end()}, run};
+}
+
+int main(int argc, char** argv) { return bench::serve(argc, argv, open_model); }

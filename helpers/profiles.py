@@ -1,0 +1,129 @@
+"""Where a model file spends its time, operator by operator, as far as its runtime tells; one thread.
+
+Times under a profiler are for comparing operators of one file: looking costs time itself. Each function returns a
+DataFrame with a row for each operator in the order in which they run: "operator" and "time (µs)", a median.
+"""
+
+import json
+import os
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from helpers.quiet import quiet
+from helpers.runtimes import open_model
+
+# what an operator of an int8 .onnx file spends its time on, by how its name begins
+KINDS = {"integer": ("QLinear", "QGemm", "NhwcMaxPool", "MatMulInteger", "ConvInteger"),
+         "to and from int8": ("QuantizeLinear", "DequantizeLinear"), "moving": ("Transpose", "Reorder", "Reshape")}
+
+
+def in_onnxruntime(path: Path | str, calls: int):
+    """The operators of an .onnx file, by ONNX Runtime's own profiler.
+
+    Further columns: "spent on" (one of KINDS, or "float32"), "layer" (3 x 3, depthwise, linear ...), "output" (its
+    shape), and where it multiplies "MACs" and "bytes", the float32 numbers in, out and weights, by the shapes that
+    it really works on: channels may be filled up to a multiple of 8 or 16.
+    """
+    import onnxruntime
+    import pandas
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.enable_profiling, options.log_severity_level = 1, True, 3
+    with tempfile.TemporaryDirectory() as folder:
+        options.profile_file_prefix = os.path.join(folder, "profile")
+        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        entry = session.get_inputs()[0]
+        image = np.random.default_rng(0).standard_normal(entry.shape, np.float32)
+        for _ in range(calls):
+            session.run(None, {entry.name: image})
+        events = json.loads(Path(session.end_profiling()).read_text())
+    ran = [event for event in events if event["name"].endswith("_kernel_time")]
+    taken = np.array([event["dur"] for event in ran]).reshape(calls, -1)
+    rows = []
+    for event, time_us in zip(ran, np.median(taken, axis=0)):
+        about = event["args"]
+        inputs, outputs = ([list(shape.values())[0] for shape in about[f"{side}_type_shape"]] for side in ("input", "output"))
+        layer, macs, moved = work_of(inputs, outputs)
+        spent = next((kind for kind, starts in KINDS.items() if about["op_name"].startswith(starts)), "float32")
+        rows.append({"operator": about["op_name"], "spent on": spent, "layer": layer, "time (µs)": time_us,
+                     "output": " x ".join(map(str, outputs[0])), "MACs": macs, "bytes": moved})
+    return pandas.DataFrame(rows)
+
+
+def work_of(inputs: list[list[int]], outputs: list[list[int]]) -> tuple[str, float, float]:
+    """What a float layer is by the shapes that go in (weights second) and out, its MACs, its bytes in, out and weights.
+
+    ("-", nan, nan) where it does not multiply.
+    """
+    source, result = int(np.prod(inputs[0])), int(np.prod(outputs[0]))
+    if len(inputs) > 1 and len(inputs[1]) == 4:  # a convolution's weights: outputs x (inputs / groups) x height x width
+        layer = "depthwise" if inputs[1][1] == 1 < inputs[0][1] else f"{inputs[1][2]} x {inputs[1][3]}"
+        weights = int(np.prod(inputs[1]))
+        return layer, result * weights // inputs[1][0], 4 * (source + weights + result)
+    if len(inputs[0]) == len(outputs[0]) == 2:  # a linear layer's weights were packed away and have no shape here
+        return "linear", source * result, 4 * (source + source * result + result)
+    return "-", float("nan"), float("nan")
+
+
+def in_mnn(path: Path | str, calls: int):
+    """The operators of an .mnn file: MNN calls a function of ours before and after each."""
+    import pandas
+
+    with quiet():  # importing it and making a session print
+        import MNN
+
+        interpreter = MNN.Interpreter(str(path))
+        session = interpreter.createSession({"backend": "CPU", "numThread": 1, "precision": "high"})
+    names, taken = [], []
+
+    def before(tensors: list, about) -> bool:
+        names.append(f"{about.getName()} ({about.getType()})")
+        taken.append(-time.perf_counter_ns())
+        return True
+
+    def after(tensors: list, about) -> bool:
+        taken[-1] += time.perf_counter_ns()
+        return True
+
+    for _ in range(calls):
+        interpreter.runSessionWithCallBackInfo(session, before, after)
+    per_call = np.array(taken).reshape(calls, -1)
+    return pandas.DataFrame({"operator": names[: per_call.shape[1]], "time (µs)": np.median(per_call, axis=0) / 1e3})
+
+
+def in_ncnn(path: Path | str, calls: int):
+    """The layers of NAME.ncnn.param: ncnn computes what it is asked for and keeps it, so we ask layer by layer."""
+    import ncnn
+    import pandas
+
+    net = ncnn.Net()
+    net.opt.num_threads, net.opt.lightmode = 1, False  # in light mode it would not keep what it has
+    net.load_param(str(path)), net.load_model(str(Path(path).with_suffix(".bin")))
+    blobs, layers = net.blobs(), [layer for layer in net.layers() if layer.type != "Input"]
+    image, taken = ncnn.Mat(np.zeros(open_model(path).input_shape[1:], np.float32)), []
+    for _ in range(calls):
+        with net.create_extractor() as extractor:
+            extractor.input(net.input_names()[0], image)
+            for layer in layers:
+                start = time.perf_counter_ns()
+                extractor.extract(blobs[layer.tops[0]].name)
+                taken.append(time.perf_counter_ns() - start)
+    per_call = np.array(taken).reshape(calls, -1)
+    return pandas.DataFrame({"operator": [f"{layer.name} ({layer.type})" for layer in layers],
+                             "time (µs)": np.median(per_call, axis=0) / 1e3})
+
+
+def pieces_in_litert(path: Path | str) -> int:
+    """Into how many pieces LiteRT cuts the graph of a .tflite file for XNNPACK, its fast kernels; 1 is all in one.
+
+    Its Python package has no profiler for operators; this is what it tells.
+    """
+    from ai_edge_litert.interpreter import Interpreter
+
+    with quiet():
+        interpreter = Interpreter(str(path), num_threads=1)
+        interpreter.allocate_tensors()
+        return sum(operator["op_name"] == "DELEGATE" for operator in interpreter._get_ops_details())

@@ -1,0 +1,165 @@
+"""Arm NN's delegate: what is said where it is missing, and a delegate of the same interface that is really loaded."""
+
+import os
+import shutil
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+import torch
+
+from helpers import convert
+from helpers.runtimes import open_model
+from helpers.workers import Worker
+
+# The interface of an external delegate, as Arm NN's library has it: two functions, and the structure that the first
+# returns. This one writes down the options and how many layers it was offered, and takes none of them.
+DELEGATE = r"""
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct { int size; int data[]; } IntArray;
+typedef struct Context { size_t tensors; int (*GetExecutionPlan)(struct Context*, IntArray**); } Context;
+typedef struct Delegate {
+    void* data;
+    int (*Prepare)(Context*, struct Delegate*);
+    int (*unused[2])(void);
+    void (*FreeBufferHandle)(void);
+    int64_t flags;
+    void* builder;
+} Delegate;
+
+static void note(const char* what, const char* value) {
+    FILE* log = fopen(getenv("DELEGATE_LOG"), "a");
+    fprintf(log, "%s=%s\n", what, value);
+    fclose(log);
+}
+
+static int prepare(Context* context, Delegate* delegate) {
+    IntArray* plan;
+    char layers[20];
+    context->GetExecutionPlan(context, &plan);
+    snprintf(layers, sizeof layers, "%d", plan->size);
+    note("layers", layers);
+    return getenv("DELEGATE_REFUSES") != NULL;
+}
+
+Delegate* tflite_plugin_create_delegate(char** keys, char** values, size_t n, void (*report)(const char*)) {
+    for (size_t i = 0; i < n; i++) note(keys[i], values[i]);
+    if (getenv("DELEGATE_FAILS")) {
+        report("no backend of the list is registered");
+        return NULL;
+    }
+    Delegate* made = calloc(1, sizeof(Delegate));
+    made->Prepare = prepare;
+    return made;
+}
+
+void tflite_plugin_destroy_delegate(Delegate* delegate) { free(delegate); }
+"""
+
+
+@pytest.fixture(scope="module")
+def tflite_file(tmp_path_factory):
+    from helpers.models import LeNet
+
+    return convert.to_tflite(LeNet(), torch.zeros(1, 1, 28, 28), tmp_path_factory.mktemp("armnn") / "net.tflite")
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory):
+    if not shutil.which("gcc"):
+        pytest.skip("needs a C compiler: sudo apt install gcc")
+    source = tmp_path_factory.mktemp("delegate") / "delegate.c"
+    source.write_text(DELEGATE)
+    made = source.with_name("libarmnnDelegate.so")
+    subprocess.run(["gcc", "-shared", "-fPIC", "-o", made, source], check=True)
+    return made
+
+
+@pytest.fixture
+def log(library, tmp_path, monkeypatch):
+    """What the delegate writes down, once ARMNN_DELEGATE names it."""
+    monkeypatch.setenv("ARMNN_DELEGATE", str(library))
+    monkeypatch.setenv("DELEGATE_LOG", str(tmp_path / "log"))
+    return tmp_path / "log"
+
+
+def test_the_delegate_is_loaded_with_its_options_and_offered_the_layers(tflite_file, log):
+    x = np.random.default_rng(0).standard_normal((3, 1, 28, 28), np.float32)
+    model = open_model(tflite_file, threads=2, delegate="armnn")
+    noted = dict(line.split("=") for line in log.read_text().splitlines())
+    assert int(noted.pop("layers")) > 5, "the network's own layers, before LiteRT hands them to XNNPACK as one"
+    assert noted == {"backends": "CpuAcc,CpuRef", "number-of-threads": "2", "logging-severity": "fatal"}
+    assert model.runtime == "LiteRT + Arm NN" and model.input_shape == (1, 1, 28, 28)
+    assert (model.predict(x) == open_model(tflite_file).predict(x)).all(), "it took no layer: LiteRT computes them all"
+
+
+def test_a_worker_takes_it_along(tflite_file, log):
+    with Worker(tflite_file, delegate="armnn") as worker:
+        assert worker.runtime == "LiteRT + Arm NN" and worker.time_calls(3, discard=0)[0].shape == (3,)
+    assert "layers=" in log.read_text()
+    with pytest.raises(ValueError, match="takes no delegate"):
+        Worker(tflite_file, program="bench_ncnn", delegate="armnn")
+
+
+def test_without_it_nothing_is_loaded(tflite_file, log):
+    assert open_model(tflite_file).runtime == "LiteRT" and not log.exists()
+
+
+def test_a_delegate_that_fails_or_refuses(tflite_file, log, monkeypatch):
+    monkeypatch.setenv("DELEGATE_FAILS", "1")
+    with pytest.raises(ImportError, match=r"libarmnnDelegate\.so does not load.*no backend of the list is registered"):
+        open_model(tflite_file, delegate="armnn")
+    monkeypatch.delenv("DELEGATE_FAILS")
+    monkeypatch.setenv("DELEGATE_REFUSES", "1")
+    with pytest.raises(ValueError, match="does Arm NN refuse it"):
+        open_model(tflite_file, delegate="armnn")
+
+
+def test_a_library_that_is_missing_or_another_one(tflite_file, tmp_path, monkeypatch):
+    monkeypatch.delenv("ARMNN_DELEGATE", raising=False)
+    monkeypatch.setattr("ctypes.util.find_library", lambda name: None)
+    with pytest.raises(ImportError, match="let the environment variable ARMNN_DELEGATE name"):
+        open_model(tflite_file, delegate="armnn")
+    monkeypatch.setenv("ARMNN_DELEGATE", str(tmp_path / "none.so"))
+    with pytest.raises(ImportError, match=r"none\.so, which does not exist"):
+        open_model(tflite_file, delegate="armnn")
+    (tmp_path / "text.so").write_text("words")
+    monkeypatch.setenv("ARMNN_DELEGATE", str(tmp_path / "text.so"))
+    with pytest.raises(ImportError, match=r"text\.so does not load: is it built for this processor"):
+        open_model(tflite_file, delegate="armnn")
+
+
+def test_a_library_that_is_no_delegate(tflite_file, library, tmp_path, monkeypatch):
+    (tmp_path / "other.c").write_text("int something(void) { return 1; }")
+    subprocess.run(["gcc", "-shared", "-fPIC", "-o", tmp_path / "other.so", tmp_path / "other.c"], check=True)
+    monkeypatch.setenv("ARMNN_DELEGATE", str(tmp_path / "other.so"))
+    with pytest.raises(ImportError, match="does not load.*tflite_plugin_create_delegate"):
+        open_model(tflite_file, delegate="armnn")
+
+
+def test_other_files_and_other_names_are_refused(tflite_file, tmp_path):
+    with pytest.raises(ValueError, match=r"computes \.tflite files only"):
+        open_model(tmp_path / "net.onnx", delegate="armnn")
+    with pytest.raises(ValueError, match='no delegate is called "coral"; there is "armnn"'):
+        open_model(tflite_file, delegate="coral")
+
+
+def test_the_messages_are_one_sentence_and_nothing_follows_them(tflite_file, tmp_path):
+    """In a process of its own: the interpreter's delegate class likes to complain once more when it is collected."""
+    code = f"""
+        from helpers.runtimes import open_model
+        try:
+            open_model({str(tflite_file)!r}, delegate="armnn")
+        except ImportError as error:
+            print(error)
+    """
+    (tmp_path / "text.so").write_text("words")
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True,
+                          env=os.environ | {"ARMNN_DELEGATE": str(tmp_path / "text.so")})
+    assert done.stderr == "" and done.stdout.count("\n") == 1 and done.stdout.startswith("Arm NN's delegate text.so")
