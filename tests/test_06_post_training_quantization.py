@@ -1,0 +1,194 @@
+"""Notebook 06: files of one quantized network agree, the table finds a planted layer, and the page keeps its promises."""
+
+import copy
+import re
+
+import numpy as np
+import pytest
+import torch
+from notebook_code import code_cells, definitions
+from torch import nn
+
+from helpers import convert, metrics
+from helpers.data import mnist, normalize
+from helpers.models import DepthwiseNet
+from helpers.runtimes import open_model
+from helpers.training import predict
+
+NAME = "06_post_training_quantization"
+book = definitions(NAME)
+EXAMPLE = torch.zeros(1, 1, 28, 28)
+
+
+@pytest.fixture(scope="module")
+def calibration():
+    """Training images of all digits, as the networks take them."""
+    return normalize(mnist("train").images[:100])
+
+
+# from one quantized graph to files
+
+@pytest.mark.parametrize("name", ["lenet", "mnist_cnn"])
+def test_executorch_and_onnx_runtime_agree_to_one_output_step(quick_networks, calibration, tmp_path, name):
+    quantized = convert.quantize_pt2e(quick_networks[name], calibration)
+    onnx_file = convert.to_onnx(quantized, EXAMPLE, tmp_path / "a_int8.onnx")
+    pte_file = convert.to_executorch(quantized, EXAMPLE, tmp_path / "a_int8.pte")
+    x = normalize(mnist("test").images)
+    by_onnx, by_pte = open_model(onnx_file).predict(x), open_model(pte_file).predict(x)
+    step = book.output_step(onnx_file)
+    assert step == pytest.approx(np.diff(np.unique(by_onnx)).min(), rel=1e-3), "the logits lie on another grid"
+    assert metrics.largest_difference(by_onnx, by_pte) <= 1.01 * step
+    assert metrics.changed_predictions(by_onnx, by_pte) == 0
+    assert open_model(onnx_file).precision == "int8"
+
+
+def test_quantize_pt2e_leaves_the_network_alone_and_takes_both_granularities(quick_networks, calibration):
+    network = quick_networks["lenet"]
+    before = copy.deepcopy(network.state_dict())
+    grids = {}
+    for per_channel in (True, False):
+        quantized = convert.quantize_pt2e(network, calibration, per_channel=per_channel)
+        targets = [str(node.target) for node in quantized.graph.nodes]
+        grids[per_channel] = sum("dequantize_per_channel" in target for target in targets)
+    assert grids == {True: 5, False: 0}
+    assert all((before[key] == value).all() for key, value in network.state_dict().items())
+    assert not any(layer._forward_hooks for layer in network.modules())
+
+
+def test_ranges_other_than_min_max_give_other_files_and_a_wrong_name_is_refused(quick_networks, calibration, tmp_path):
+    onnx_file = convert.to_onnx(quick_networks["lenet"], EXAMPLE, tmp_path / "a.onnx")
+    raw = {ranges: convert.to_onnx_int8(onnx_file, tmp_path / f"{ranges}_int8.onnx", calibration, ranges=ranges).read_bytes()
+           for ranges in ("MinMax", "Entropy", "Percentile")}
+    assert raw["MinMax"] != raw["Percentile"], {name: len(content) for name, content in raw.items()}
+    with pytest.raises(KeyError, match="Middle"):
+        convert.to_onnx_int8(onnx_file, tmp_path / "x_int8.onnx", calibration, ranges="Middle")
+    assert not (tmp_path / "x_int8.onnx").exists()
+
+
+# the studies
+
+@pytest.mark.parametrize("bits", [8, 4])
+def test_fewer_bits_leave_fewer_logits(quick_networks, calibration, bits):
+    observed = book.with_observers(quick_networks["lenet"], book.config_for(bits, book.MinMaxObserver), calibration)
+    logits = book.logits_of(book.study(observed, calibration), calibration, batch=50)
+    assert 2 < len(np.unique(logits)) <= 2**bits
+    again = book.logits_of(book.study(observed, calibration), calibration, batch=50)
+    np.testing.assert_array_equal(logits, again, "calibrating a copy must not touch the original")
+
+
+def test_hidden_norms_compute_the_same_and_are_quantized_apart(calibration):
+    torch.manual_seed(0)
+    network = DepthwiseNet().train()
+    for part in network.modules():
+        if isinstance(part, nn.BatchNorm2d):
+            nn.init.uniform_(part.weight, 0.5, 2)
+            nn.init.uniform_(part.bias, -1, 1)
+    network(torch.from_numpy(calibration))  # moves the running statistics
+    network.eval()
+    hidden = book.hide_norms(network)
+    images = mnist("test").images[:50]
+    assert not any(isinstance(part, nn.BatchNorm2d) for part in hidden.modules())
+    assert any(isinstance(part, nn.BatchNorm2d) for part in network.modules())
+    assert metrics.largest_difference(predict(hidden, images), predict(network, images)) < 1e-4
+    operators = []
+    for model in (network, hidden):
+        graph = convert.quantize_pt2e(model, calibration[:10]).graph
+        operators.append(sum("quantized_decomposed.quantize" in str(node.target) for node in graph.nodes))
+    assert operators[1] > operators[0]
+
+
+# layer by layer
+
+def test_sqnr_by_hand():
+    y = torch.tensor([[1.0, 100.0], [1.0, 100.0]])
+    noisy = y + torch.tensor([[1.0, 0.1], [-1.0, 0.1]])
+    whole, median = book.sqnr(y, noisy)
+    assert whole == pytest.approx(10 * np.log10(20002 / 2.02), abs=1e-3)
+    assert median == pytest.approx(min(0.0, 60.0), abs=1e-3)  # torch's median of two is the smaller
+    assert book.sqnr(torch.eye(3)[:, :2], torch.eye(3)[:, :2])[1] > 100, "no noise at all"
+    silent = torch.tensor([[1.0, 0.0]])
+    assert book.sqnr(silent, silent + 0.1)[1] == pytest.approx(20, abs=1e-3), "a silent channel has no say"
+
+
+def test_the_planted_layer_is_found_and_cured(quick_networks, calibration):
+    network, test = quick_networks["lenet"], mnist("test")
+    planted = book.plant(network)
+    cured = book.equalized(planted)
+    reference = predict(network, test.images)
+    for same in (planted, cured):
+        assert metrics.largest_difference(predict(same, test.images), reference) < 1e-3
+    assert (planted.conv2.weight != network.conv2.weight).any() and (planted.conv1.weight == network.conv1.weight).all()
+    per_tensor = book.config_for(8, per_channel=False)
+    healthy, _ = book.layer_table(network, per_tensor, calibration)
+    sick, broken = book.layer_table(planted, per_tensor, calibration)
+    assert healthy["median channel, dB"].min() > 20 and book.culprit(sick) == "conv2"
+    assert sick.loc["conv2", "whole tensor, dB"] > sick.loc["conv2", "median channel, dB"] + 10
+
+    def accuracy(graph):
+        return np.mean(book.logits_of(graph, normalize(test.images), batch=50).argmax(1) == test.labels)
+
+    best, worst = np.mean(reference.argmax(1) == test.labels), accuracy(broken)
+    assert best - worst > 0.1
+    for cure in (book.layer_table(planted, per_tensor, calibration, leave_float="conv2")[1],
+                 book.layer_table(cured, per_tensor, calibration)[1]):
+        assert accuracy(cure) - worst >= 0.9 * (best - worst)
+
+
+def test_a_layer_left_in_float_has_no_grid(quick_networks, calibration):
+    network = quick_networks["lenet"]
+    for left, expected in ((None, 5), ("conv2", 4), ("fc3", 4)):
+        _, graph = book.layer_table(network, book.config_for(8), calibration, leave_float=left)
+        assert sum("dequantize_per_channel" in str(node.target) for node in graph.graph.nodes) == expected, left
+
+
+# what the committed page shows
+
+def shown(pattern: str) -> str:
+    """All that the one cell whose source has `pattern` puts out, as text or HTML."""
+    cells = [cell for cell in code_cells(NAME) if pattern in cell.source]
+    assert len(cells) == 1, f"{len(cells)} cells have {pattern!r}"
+    return "\n".join(output.get("text", "") + "".join(output.get("data", {}).get("text/html", "")
+                                                       or output.get("data", {}).get("text/markdown", ""))
+                     for output in cells[0].outputs)
+
+
+def html_rows(pattern: str) -> list[list[str]]:
+    """The rows of the table that a cell shows, tags removed."""
+    rows = re.findall(r"<tr.*?>(.*?)</tr>", shown(pattern), re.DOTALL)
+    return [[re.sub(r"<.*?>", "", cell).strip() for cell in re.findall(r"<t[dh].*?>.*?</t[dh]>", row, re.DOTALL)] for row in rows]
+
+
+def test_committed_int8_files_are_as_good_as_float_and_small():
+    lost = [[float(n) for n in row[1:]] for row in html_rows("lost_points.unstack()") if row and row[0] in ("lenet", "mnist_cnn")]
+    assert len(lost) == 2 and all(len(row) == 4 for row in lost) and max(map(max, lost)) <= 0.3
+    sizes = {(row[0], row[1]): float(row[5]) for row in html_rows("table = pd.DataFrame(rows).sort_values") if len(row) == 8 and row[0] != "network"}
+    for name in ("lenet", "mnist_cnn"):
+        assert sizes[name, "ExecuTorch PT2E"] <= 0.30 and sizes[name, "LiteRT int8"] <= 0.30
+        assert sizes[name, "ONNX Runtime MinMax"] <= 0.30, "the ONNX file that ships"
+
+
+def test_committed_speed_ups_have_intervals_for_both_networks_in_three_runtimes():
+    rows = {(row[0], row[1]): row[-1] for row in html_rows("table = pd.DataFrame(rows).sort_values") if len(row) == 8}
+    for name in ("lenet", "mnist_cnn"):
+        for scheme in ("ExecuTorch PT2E", "ONNX Runtime PT2E", "ONNX Runtime MinMax", "LiteRT int8"):
+            assert re.fullmatch(r"\d+\.\d\d \[\d+\.\d\d, \d+\.\d\d\]", rows[name, scheme]), rows[name, scheme]
+
+
+def test_committed_words_about_two_digits_follow_the_spreads():
+    rows = {row[0]: row[1:] for row in html_rows("pd.Series(by_set).map(spread)") if row}
+    words = shown("def verdict(bits: int)")
+    said = re.findall(r"(lose|gain|show no difference)", words.split("Two digits", 1)[1])
+    for ten, two, verdict in zip(rows["all ten digits"], rows["two digits"], said, strict=True):
+        (_, low, high), (_, other_low, other_high) = ([float(n) for n in re.findall(r"\d+\.\d", cell)] for cell in (ten, two))
+        expected = "lose" if low > other_high else "gain" if other_low > high else "show no difference"
+        assert verdict == expected, (ten, two)
+
+
+def test_committed_old_api_says_that_it_is_deprecated():
+    assert "deprecated" in shown("words = [str(w.message)")
+
+
+def test_a_planted_layer_is_found_on_the_committed_page():
+    assert "conv2" in shown("worst = culprit(sick)")
+    recovered = [row for row in html_rows('"of the loss recovered"') if row and row[-1].endswith("%")]
+    assert sum(float(row[-1][:-1]) >= 90 for row in recovered) >= 2
