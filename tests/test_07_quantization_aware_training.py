@@ -1,0 +1,298 @@
+"""Notebook 07: gradients through a grid are those of the literature, the freezes freeze, and the figures are earned."""
+
+import copy
+import json
+import re
+
+import numpy as np
+import pytest
+import torch
+from notebook_code import code_cells, definitions
+
+from helpers import models, training
+from helpers.data import Images, mnist, normalize
+from helpers.quiet import quiet
+
+NAME = "07_quantization_aware_training"
+book = definitions(NAME)
+names = book.fit.__globals__  # the notebook's own namespace: what its cells set at run time is set here
+
+
+@pytest.fixture(scope="module", autouse=True)
+def as_in_the_notebook(quick_networks):
+    with quiet():
+        import torchao.quantization.pt2e as pt2e
+        from executorch.backends.xnnpack.quantizer.xnnpack_quantizer import (
+            XNNPACKQuantizer, get_symmetric_quantization_config)
+        from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_qat_pt2e
+    train_set = mnist("train")
+    names.update(pt2e=pt2e, XNNPACKQuantizer=XNNPACKQuantizer, prepare_qat_pt2e=prepare_qat_pt2e, convert_pt2e=convert_pt2e,
+                 get_symmetric_quantization_config=get_symmetric_quantization_config, qat_epochs=2, library_epochs=2,
+                 free_batch=({0: torch.export.Dim("n", min=1, max=4096)},), test_set=mnist("test"),
+                 train_set=Images(train_set.images[:1280], train_set.labels[:1280], train_set.source),
+                 lenet=quick_networks["lenet"], calibration=torch.from_numpy(normalize(train_set.images[:64])))
+
+
+def normal(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+# gradients
+
+def test_rounding_passes_the_gradient_straight_through():
+    x = (normal(100) * 5).requires_grad_()
+    y = book.round_straight_through(x)
+    assert torch.allclose(y, x.round(), atol=1e-6)
+    assert torch.equal(torch.autograd.grad((3 * y).sum(), x)[0], torch.full_like(x, 3))
+
+
+def test_a_scaled_gradient_leaves_the_value():
+    x = normal(50).requires_grad_()
+    y = book.scale_gradient(x, 0.125)
+    assert torch.allclose(y, x)
+    assert torch.equal(torch.autograd.grad(y.sum(), x)[0], torch.full_like(x, 0.125))
+
+
+@pytest.mark.parametrize("low, high, zero", [(-1, 1, 0), (-3, 3, 0), (0, 15, 6), (0, 255, 0)])
+def test_the_step_has_the_gradient_of_the_paper(low, high, zero):
+    """Esser et al. (2020), equation 3 with a zero point: round(v/s) - v/s inside, low - z or high - z where clipped."""
+    step = 0.3
+    v = (normal(400) * 0.3 * high).requires_grad_()
+    grid = book.LearnedGrid(torch.tensor([step]), torch.tensor([float(zero)]), low, high, sharing=400)
+    marks = v.detach() / step
+    inside = (marks.round() + zero >= low) & (marks.round() + zero <= high)
+    expected = torch.where(inside, marks.round() - marks, torch.where(marks > 0, high - zero, low - zero).float())
+    upstream = normal(400, seed=1)
+    of_step, of_v = torch.autograd.grad(grid(v), (grid.step, v), upstream)
+    assert torch.allclose(of_step, (expected * upstream).sum() / np.sqrt(400 * high), rtol=1e-4, atol=1e-4)
+    assert torch.allclose(of_v, upstream * inside, atol=1e-5)
+
+
+# grids
+
+def test_each_channel_has_a_step_and_shares_its_gradient():
+    weight = normal(6, 4, 5, 5) * torch.arange(1, 7).view(-1, 1, 1, 1)
+    grid = book.weight_grid(weight, 4)
+    assert grid.step.shape == (6, 1, 1, 1) and (grid.low, grid.high) == (-7, 7) and not grid.zero.any()
+    assert grid.gradient_scale == pytest.approx(1 / np.sqrt(100 * 7))
+    assert book.weight_grid(weight, 4, per_channel=False).step.numel() == 1
+    values = normal(10, 3, 7, 7).relu()
+    of_input = book.input_grid(values, 4)
+    assert of_input.step.dim() == 0 and of_input.gradient_scale == pytest.approx(1 / np.sqrt(147 * 15))
+
+
+@pytest.mark.parametrize("bits", [2, 3, 4, 8])
+def test_the_grids_are_those_of_notebook_05(bits):
+    affine = definitions("05_affine_quantization")
+    weight = normal(8, 50)
+    for search, find in ((False, affine.min_max_range), (True, affine.mse_range)):
+        theirs = affine.fake_quantize(weight.numpy(), affine.affine_grid(*find(weight.numpy(), bits, True), bits, True))
+        ours = book.weight_grid(weight, bits, search=search)(weight).detach().numpy()
+        close = np.isclose(ours, theirs, atol=1e-4).mean()
+        assert close > 0.99, close  # a tie of two errors may fall either way in float32
+    inputs = normal(20, 30).relu()
+    low, high = affine.mse_range(inputs.numpy().reshape(1, -1), bits)
+    theirs = affine.fake_quantize(inputs.numpy(), affine.affine_grid(low.item(), high.item(), bits))
+    assert np.isclose(book.input_grid(inputs, bits)(inputs).detach().numpy(), theirs, atol=1e-4).mean() > 0.99
+
+
+def test_zeros_stay_zeros_and_have_a_finite_gradient():
+    weight = torch.zeros(3, 5, requires_grad=True)
+    grid = book.weight_grid(weight.detach(), 3)
+    moved = grid(weight)
+    moved.sum().backward()
+    assert not moved.any() and torch.isfinite(weight.grad).all() and torch.isfinite(grid.step.grad).all()
+
+
+def test_ternary_and_binary_weights_are_those_of_the_papers():
+    weight = normal(4, 3, 5, 5)
+    for row, ternary, binary in zip(weight.flatten(1), book.Ternary()(weight).flatten(1), book.Binary()(weight).flatten(1)):
+        beyond = row.abs() > 0.7 * row.abs().mean()
+        expected = torch.where(beyond, row.sign() * row[beyond].abs().mean(), 0.0)
+        assert torch.allclose(ternary, expected, atol=1e-6)
+        assert torch.allclose(binary, row.sign() * row.abs().mean(), atol=1e-6)
+    for kind in (book.Ternary, book.Binary):
+        v = weight.clone().requires_grad_()
+        assert torch.equal(torch.autograd.grad(kind()(v).sum(), v)[0], torch.ones_like(v))
+
+
+def test_it_is_about_sixty_lines():
+    parts = (book.round_straight_through, book.scale_gradient, book.LearnedGrid, book.fit, book.weight_grid,
+             book.input_grid, book.fake_quantized)
+    lines = [line for part in parts for line in source_of(part).splitlines() if line.strip()]
+    assert len(lines) <= 75, len(lines)
+
+
+def source_of(part) -> str:
+    """The source of a definition, from the notebook's cells."""
+    pattern = rf"^(?:class|def) {part.__name__}\b.*?(?=^\S|\Z)"
+    return next(m[0] for cell in code_cells(NAME) if (m := re.search(pattern, cell.source, re.M | re.S)))
+
+
+# networks
+
+def test_a_network_on_grids_is_a_copy_and_keeps_its_image_at_8_bits(quick_networks):
+    lenet = quick_networks["lenet"]
+    before = copy.deepcopy(lenet.state_dict())
+    network = book.ptq("PTQ per channel, MSE", 2)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in lenet.state_dict().items())
+    grids = [part for part in network.modules() if isinstance(part, book.LearnedGrid)]
+    assert [(grid.low, grid.high) for grid in grids].count((0, 255)) == 1
+    assert [(grid.low, grid.high) for grid in grids].count((0, 3)) == 4
+    assert [(grid.low, grid.high) for grid in grids].count((-1, 1)) == 5
+    for layer in book.weighted_layers(network).values():
+        assert all(len(row.unique()) <= 3 for row in layer.weight.detach().flatten(1))
+
+
+def test_training_repairs_what_two_bits_broke():
+    network = book.ptq("PTQ per tensor, min-max", 2)
+    steps = {name: p.clone() for name, p in network.named_parameters() if name.endswith("step")}
+    before = (book.answers(network) == mnist("test").labels).mean()
+    repaired = book.qat(network, seed=0)
+    after = (book.answers(repaired) == mnist("test").labels).mean()
+    assert after > before + 0.3, (before, after)
+    moved = dict(repaired.named_parameters())
+    assert len(steps) == 10 and all(not torch.equal(moved[name], step) for name, step in steps.items())
+
+
+def test_before_epoch_is_told_each_epoch_in_training_mode(quick_networks):
+    network, seen = copy.deepcopy(quick_networks["lenet"]), []
+    few = Images(mnist("train").images[:64], mnist("train").labels[:64], "64 images")
+    training.train(network, few, training.Recipe(3, 1e-4, 0.0), before_epoch=lambda epoch: seen.append((epoch, network.training)))
+    assert seen == [(0, True), (1, True), (2, True)]
+
+
+@pytest.fixture(scope="module")
+def depthwise():
+    torch.manual_seed(0)
+    recipe = training.Recipe(2, peak_lr=4e-3, label_smoothing=0.05, averaging=0.9)
+    return training.train(models.DepthwiseNet(), mnist("train"), recipe)[0]
+
+
+def test_the_twin_computes_the_same_with_weights_far_apart(depthwise):
+    images = mnist("test").images[:100]
+    folded = models.fold_batch_norm(depthwise)
+    logits = training.predict(folded, images)
+    np.testing.assert_allclose(logits, training.predict(depthwise, images), atol=1e-4)
+    twin = models.rescaled_twin(folded)
+    np.testing.assert_array_equal(training.predict(twin, images), logits)  # powers of two: not a bit changes
+    largest = [block.depthwise[0].weight.detach().abs().amax((1, 2, 3)) for block in list(twin)[1:5]]
+    assert all(one.max() / one.min() > 200 for one in largest)
+
+
+def batch_norm_modes(graph) -> set:
+    return {node.args[5] for node in graph.graph.nodes if node.target is torch.ops.aten.batch_norm.default}
+
+
+def test_the_library_way_freezes_and_converts_to_what_was_simulated(depthwise):
+    graph = book.prepared(depthwise, names["calibration"], bits=3)
+    assert batch_norm_modes(graph) == {True}
+    seen, record = [], {}
+
+    def note(epoch):
+        seen.append({name: tensor.clone() for name, tensor in graph.state_dict().items()
+                     if re.search(r"running_mean|(?<!process_\d)\.(scale|min_val)$", name)})
+
+    train = names["train"]
+    names["train"] = lambda *a, before_epoch, **k: train(*a, before_epoch=lambda e: (before_epoch(e), note(e)), **k)
+    try:
+        finished = book.library_qat(graph, seed=0)
+    finally:
+        names["train"] = train
+    record = {name: tensor for name, tensor in graph.state_dict().items() if name in seen[0]}
+    assert len(record) > 40
+    assert any(not torch.equal(seen[0][name], seen[1][name]) for name in record), "the first half follows"
+    assert all(torch.equal(seen[1][name], record[name]) for name in record), "the second half is frozen"
+    assert batch_norm_modes(finished) == {True}  # its copy was made before: evaluation mode can be forgotten
+    forgotten = training.predict(finished, mnist("test").images[:200])
+    book.set_mode(finished, training=False)
+    simulated = training.predict(finished, mnist("test").images[:200])
+    assert np.abs(simulated - forgotten).max() > 0.1
+    with quiet():
+        converted = names["convert_pt2e"](finished)
+        names["pt2e"].allow_exported_model_train_eval(converted)
+    computed = training.predict(converted, mnist("test").images[:200])
+    assert (computed.argmax(1) == simulated.argmax(1)).mean() > 0.98
+
+
+# the long run
+
+@pytest.fixture
+def runs():
+    run = book.Run("QAT, 4 bits", 0, 1.5, "0123")
+    return {("QAT, 4 bits", 0): run, ("QAT, 4 bits", 1): book.Run("QAT, 4 bits", 1, 2.5, "0120")}
+
+
+def test_a_long_run_is_read_as_it_was_written(tmp_path, runs):
+    path = tmp_path / "figures" / "long.json"
+    book.store(path, "0123", runs)
+    made, labels, found = book.load(path)
+    assert found == runs and labels == "0123" and made["qat_epochs"] == 2 and set(made) == set(book.MADE)
+
+
+@pytest.mark.parametrize("damage", [
+    lambda stored: stored.pop("labels"), lambda stored: stored["made"].pop("commit"),
+    lambda stored: stored["runs"][0].update(answers="012"), lambda stored: stored["runs"][0].update(answers="012x"),
+    lambda stored: stored["runs"][0].update(cpu_s=-1), lambda stored: stored["runs"][0].pop("seed"),
+    lambda stored: stored["runs"][0].update(accuracy=0.99)])
+def test_a_damaged_long_run_is_refused(tmp_path, runs, damage):
+    path = tmp_path / "long.json"
+    book.store(path, "0123", runs)
+    stored = json.loads(path.read_text())
+    damage(stored)
+    path.write_text(json.dumps(stored))
+    with pytest.raises(ValueError, match="long.json cannot be used .*make figures"):
+        book.load(path)
+
+
+def test_a_long_run_that_is_missing_says_how_to_make_it(tmp_path):
+    with pytest.raises(ValueError, match="make figures"):
+        book.load(tmp_path / "none.json")
+
+
+def stored_accuracy(name: str, seed: int = 0) -> float:
+    _, labels, runs = book.load(book.STORED)
+    return 100 * np.mean([a == b for a, b in zip(runs[name, seed].answers, labels)])
+
+
+@pytest.mark.parametrize("bits, least", [(4, 98.2), (3, 97.8), (2, 97.0)])
+def test_the_committed_curve(bits, least):
+    _, labels, runs = book.load(book.STORED)
+    assert len(labels) >= 1000
+    for seed in book.SEEDS:
+        assert stored_accuracy(f"QAT, {bits} bits", seed) >= least
+        assert runs[f"QAT, {bits} bits", seed].cpu_s <= 25
+
+
+def test_the_committed_ladder():
+    at_2 = stored_accuracy("PTQ per channel, MSE, 2 bits")
+    assert at_2 < 95 and stored_accuracy("PTQ per tensor, min-max, 2 bits") < 50
+    assert all(stored_accuracy(f"{rung}, 8 bits") > 98 for rung in book.RUNGS)
+    assert stored_accuracy("Ternary, QAT") >= 97.5 > stored_accuracy("Ternary, PTQ")
+    assert stored_accuracy("Binary, QAT") >= 97 > 90 > stored_accuracy("Binary, PTQ")
+    assert stored_accuracy("twin per tensor, PTQ") < 50 and stored_accuracy("twin per tensor, QAT") > 90
+
+
+def page() -> str:
+    shown = [output.data.get("text/markdown", "") for cell in code_cells(NAME) for output in cell.outputs if "data" in output]
+    return " ".join(" ".join(shown).split())
+
+
+def test_the_summary_says_what_was_stored():
+    for bits in (4, 3, 2):
+        assert f"{stored_accuracy(f'QAT, {bits} bits'):.1f} %" in page()
+    found = re.search(r"ships with ([\d.]+) % in ExecuTorch and ([\d.]+) % in ONNX Runtime, judged by the file \(([\d.]+) %", page())
+    assert found, page()
+    executorch, onnx, exact = map(float, found.groups())
+    assert min(executorch, onnx) >= exact - 0.6
+
+
+def test_every_mistake_has_three_seeds_and_the_grave_ones_cost():
+    def lost(mistake: str, against: str = book.RIGHT) -> list[float]:
+        return [stored_accuracy(f"3 bits, {against}", seed) - stored_accuracy(f"3 bits, {mistake}", seed) for seed in book.SEEDS]
+
+    assert len(book.SEEDS) == 3
+    for mistake in ("random start", "evaluation mode forgotten"):
+        assert min(lost(mistake)) > 1, (mistake, lost(mistake))
+    for mistake in ("observers never frozen", "calibrated on one digit"):
+        assert len(lost(mistake)) == 3
