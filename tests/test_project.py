@@ -79,7 +79,7 @@ WITHOUT_TORCH = """
 import sys
 class Absent:
     def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in {"torch", "torchvision", "tensorflow", "executorch", "litert_torch", "torchao"}:
+        if name.split(".")[0] in {"torch", "torchvision", "tensorflow", "executorch", "litert_torch", "torchao", "fabric"}:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 sys.meta_path.insert(0, Absent())
 """
@@ -89,6 +89,7 @@ def test_helpers_import_without_torch_and_tensorflow():
     code = WITHOUT_TORCH + """
 import helpers.data, helpers.device, helpers.metrics, helpers.plots, helpers.results, helpers.runtimes
 import helpers.timing, helpers.workers, helpers.quiet, helpers.paths, helpers.peak, helpers.__main__
+import helpers.doctor, helpers.model_files, helpers.pi, helpers.pi_host, helpers.ssh
 print("fine")
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
@@ -153,7 +154,7 @@ def test_results_command(build_folder):
 
 def test_make_help_lists_every_target():
     done = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True)
-    for target in ("workbook", "test", "lab", "notebooks", "bench", "pins", "doctor"):
+    for target in ("workbook", "test", "lab", "pi", "notebooks", "bench", "pins", "doctor"):
         assert re.search(rf"^{target}\s+\w", done.stdout, re.MULTILINE), target
 
 

@@ -1,0 +1,252 @@
+"""The workbook on one Pi or on many: copy it there, run notebooks there, bring the results back. All through SSH.
+
+What runs on the Pi itself is pi_host. Nothing listens beyond the machine it runs on, here or there; a connection that
+breaks loses nothing that was measured, and the same command goes on from there.
+"""
+
+import hashlib
+import json
+import os
+import re
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from helpers import data, model_files, results
+from helpers.paths import ROOT, build, folder, show
+from helpers.ssh import Pi, PiError, Tunnel
+
+ON_THE_PI = ("00_start_here", "03_measure_latency", "08_benchmark_on_the_pi")  # what runs without torch
+RETRY_S = 5
+_merging = threading.Lock()  # two Pis may write to one file: a cloned card has the same machine_id
+
+
+def bundle() -> dict[str, Path]:
+    """What a Pi gets, {path there: file here}: helpers, its notebooks, requirements, model files, images. No torch."""
+    code = [path for path in (ROOT / "helpers").rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+    notebooks = [path for name in ON_THE_PI if (path := ROOT / "notebooks" / f"{name}.ipynb").exists()]
+    lists = [ROOT / name for name in ("requirements-pi.txt", "requirements.txt", "pyproject.toml")]
+    files = {path.relative_to(ROOT).as_posix(): path for path in [*code, *notebooks, ROOT / "notebooks/book.py", *lists]}
+    files |= {f"build/models/{path.name}": path for path in model_files.for_the_pi()}
+    return files | data.files_here()
+
+
+def prepare(pi: Pi, say: Callable[[str], None] = print) -> None:
+    """Check the Pi, copy what has changed, and set up the environment; copy nothing while a notebook is being run there."""
+    facts = pi.ask("check")
+    pi.folder = facts["folder"]
+    if facts["running"]:
+        return say(f"{facts['running']} is being run there: nothing is copied now")
+    _copy(pi, say)
+    job = pi.ask("set_up", requirements=_requirements())["job"]
+    if job:
+        say(f"setting up {facts['system']} (once)")
+        _follow(pi, job, say)
+
+
+def _copy(pi: Pi, say: Callable[[str], None]) -> None:
+    files = bundle()
+    facts = {path: (hashlib.sha256(file.read_bytes()).hexdigest(), file.stat().st_size) for path, file in files.items()}
+    plan = pi.ask("plan", files=facts, requirements=_requirements())
+    for name in plan["kept"]:
+        say(f"{name} was changed on the Pi and is kept; rename it there to get the one from here")
+    if not any(path.startswith("build/models/") for path in files):
+        say("there are no model files here to copy, and most notebooks need some: `make pi` makes them first")
+    if plan["send"]:
+        say(f"copying {len(plan['send'])} of {len(files)} files, {sum(facts[path][1] for path in plan['send']) / 1e6:.1f} MB")
+    for path in plan["send"]:
+        pi.put(files[path], path)
+
+
+def _requirements() -> str:
+    """What the environment on the Pi depends on, as one hash."""
+    names = ("requirements-pi.txt", "requirements.txt", "pyproject.toml")
+    return hashlib.sha256(b"".join((ROOT / name).read_bytes() for name in names)).hexdigest()
+
+
+def _follow(pi: Pi, job: str, say: Callable[[str], None]) -> None:
+    result = pi.ask("follow", say, job=job)
+    if not result["ok"]:
+        raise PiError(f"{pi.host}: {result['why']}")
+
+
+def start(host: str, say: Callable[[str], None] = print) -> None:
+    """Prepare the Pi, start JupyterLab there, and keep a tunnel to it open until Ctrl-C; prints its address here.
+
+    JupyterLab goes on when the tunnel is closed or broken; a broken one is opened again. `stop` ends JupyterLab.
+    """
+    with Pi(host) as pi:
+        prepare(pi, say)
+        server = pi.ask("jupyter")
+        with Tunnel(pi, server["port"]) as tunnel:
+            say(f"\nOpen  http://127.0.0.1:{tunnel.server_address[1]}/lab?token={server['token']}\n\n"
+                f"Ctrl-C closes this door; `python -m helpers pi stop {host}` ends JupyterLab on the Pi.")
+            try:
+                _keep_open(tunnel, say)
+            except KeyboardInterrupt:
+                say("closed; JupyterLab and its kernels go on")
+            finally:
+                tunnel.pi.connection.close()
+
+
+def _keep_open(tunnel: Tunnel, say: Callable[[str], None]) -> None:
+    host = tunnel.pi.host
+    while True:
+        time.sleep(1)
+        if tunnel.pi.is_connected:
+            continue
+        say(f"{host}: the connection is lost; trying again every {RETRY_S} s")
+        while not tunnel.pi.is_connected:
+            time.sleep(RETRY_S)
+            try:
+                pi = Pi(host)
+                tunnel.port = pi.ask("jupyter")["port"]  # started again if the Pi was
+                tunnel.pi = pi
+            except PiError as error:
+                say(str(error))
+        say(f"{host}: connected again")
+
+
+def run(hosts: Sequence[str], notebook: str, parameters: dict | None = None, say: Callable[[str], None] = print) -> dict[str, Exception]:
+    """Run `notebook` on all `hosts` at once and bring the results back; the hosts that failed, with the reason.
+
+    A run that was broken off is followed if it still goes on, fetched if it has ended, and started again otherwise;
+    then it measures what is missing if the notebook can (parameter `reuse_hours`).
+    """
+    name = Path(notebook).stem
+    if name not in ON_THE_PI:
+        raise PiError(f"{name} does not run on a Pi; these do: {', '.join(ON_THE_PI)}")
+    return on_all(hosts, lambda pi, told: _run(pi, name, parameters or {}, told), say)
+
+
+def _run(pi: Pi, name: str, parameters: dict, say: Callable[[str], None]) -> None:
+    prepare(pi, say)
+    state = pi.ask("run", notebook=name, parameters=parameters)["state"]
+    say({"started": f"running {name}", "running": f"{name} is still running: following it",
+         "finished": f"{name} has ended meanwhile"}[state])
+    try:
+        _follow(pi, "run", say)
+    except PiError:
+        if pi.is_connected:  # the notebook failed: what it measured until then is worth having
+            _fetch(pi, say)
+        raise
+    _fetch(pi, say)
+    pi.ask("done")
+
+
+def fetch(hosts: Sequence[str], say: Callable[[str], None] = print) -> dict[str, Exception]:
+    """Bring the records and the notebooks back from all `hosts`; the hosts that failed, with the reason."""
+    def one(pi: Pi, told: Callable[[str], None]) -> None:
+        pi.folder = pi.ask("check")["folder"]
+        _fetch(pi, told)
+
+    return on_all(hosts, one, say)
+
+
+def _fetch(pi: Pi, say: Callable[[str], None]) -> None:
+    found, here, new = pi.ask("found"), _folder_of(pi.host), 0
+    for path in found["records"]:
+        content = pi.get(path)
+        with _merging:
+            new += merge(content, folder("results") / Path(path).name)
+        lines = [json.dumps(entry) + "\n" for entry in _records(content)]
+        _store(here / Path(path).name, "".join(lines).encode())  # which records came from which Pi
+    for path in found["notebooks"]:
+        _store(here / Path(path).name, pi.get(path))
+    say(f"{new} new records in {show(folder('results'))}, {len(found['notebooks'])} notebooks in {show(here)}")
+
+
+def merge(content: bytes, store: Path) -> int:
+    """Add the records in `content` that `store` lacks, by run_id; how many those were.
+
+    Unfinished lines and what is no record of this workbook are left out; nothing that `store` holds is changed.
+    """
+    known = {entry["run_id"] for entry in _records(store.read_bytes())} if store.exists() else set()
+    new = {entry["run_id"]: entry for entry in _records(content) if entry["run_id"] not in known}
+    for entry in new.values():
+        results.append_result(store, entry)
+    return len(new)
+
+
+def _records(content: bytes) -> list[dict]:
+    found = []
+    for line in content.split(b"\n"):
+        try:
+            entry = json.loads(line)
+        except ValueError:  # the last line of a measurement that is going on, or of one that broke
+            continue
+        known = isinstance(entry, dict) and entry.get("schema_version") in range(1, results.SCHEMA_VERSION + 1)
+        if known and isinstance(entry.get("run_id"), str):
+            found.append(entry)
+    return found
+
+
+def table(hosts: Sequence[str]):
+    """What was fetched from `hosts` as one results.summary with a first column "host"; None where nothing was."""
+    import pandas
+
+    tables = []
+    for host in hosts:
+        if list(_folder_of(host).glob("*.jsonl")):
+            frame = results.summary(results.read_results(_folder_of(host)))
+            tables.append(frame.assign(host=host)[["host", *frame.columns]])
+    return pandas.concat(tables, ignore_index=True) if tables else None
+
+
+def stop(hosts: Sequence[str], say: Callable[[str], None] = print) -> dict[str, Exception]:
+    """End every process that was started on `hosts` from here; the hosts that failed, with the reason."""
+    return on_all(hosts, lambda pi, told: told(f"{pi.ask('stop')['stopped']} processes ended"), say)
+
+
+def status(hosts: Sequence[str], say: Callable[[str], None] = print) -> dict[str, Exception]:
+    """Print what is running on `hosts`, and what it said last; the hosts that failed, with the reason."""
+    def one(pi: Pi, told: Callable[[str], None]) -> None:
+        state = pi.ask("status")
+        told(f"{', '.join(state['jobs']) or 'nothing of ours'} running, {state['free_mb']:,} MB free")
+        for job, line in state["last"].items():
+            told(f"{job}: {line}")
+
+    return on_all(hosts, one, say)
+
+
+def doctor(hosts: Sequence[str], say: Callable[[str], None] = print) -> dict[str, Exception]:
+    """Check `hosts` with the doctor that is installed there; the hosts where something is wrong, with the reason."""
+    def one(pi: Pi, told: Callable[[str], None]) -> None:
+        pi.ask("check")
+        if (problems := pi.ask("doctor", told)["failed"]):
+            raise PiError(f"{pi.host}: {problems}")
+
+    return on_all(hosts, one, say)
+
+
+def on_all(hosts: Sequence[str], do: Callable, say: Callable[[str], None]) -> dict[str, Exception]:
+    """Call do(pi, say) for all `hosts` at once, each with a connection of its own; one that fails stops no other."""
+    failed: dict[str, Exception] = {}
+
+    def one(host: str) -> None:
+        try:
+            with Pi(host) as pi:
+                do(pi, say if len(hosts) == 1 else lambda text: say(f"{host}: {text}"))
+        except Exception as error:  # whatever it was, the other Pis go on
+            failed[host] = error
+            say(str(error) if isinstance(error, PiError) else f"{host}: {type(error).__name__}: {error}")
+
+    threads = [threading.Thread(target=one, args=(host,), daemon=True) for host in dict.fromkeys(hosts)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return failed
+
+
+def _folder_of(host: str) -> Path:
+    path = folder("pi") / re.sub(r"[^\w.@-]", "_", host)
+    path.mkdir(exist_ok=True)
+    return path
+
+
+def _store(path: Path, content: bytes) -> None:
+    part = build("pi", f"{path.name}.{threading.get_ident()}.part")
+    part.write_bytes(content)
+    os.replace(part, path)
