@@ -1,0 +1,370 @@
+"""Notebook 08 and what it rests on: the files for the Pi, records of a throttled or silent Pi, profilers, and whole runs."""
+
+import json
+import os
+import re
+import shutil
+import sys
+import types
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from helpers import device, metrics, model_files, results
+from helpers.data import mnist, normalize
+from helpers.paths import ROOT, build, folder
+from helpers.runtimes import open_model
+from helpers.timing import Latency, WarmUp
+from notebook_code import code_cells, definitions
+
+sys.path.insert(0, str(ROOT / "notebooks"))
+import book  # noqa: E402
+
+NAME = "08_benchmark_on_the_pi"
+SMALL = {"networks": ["mnist_cnn"], "thread_counts": [1], "rounds": 6, "round_s": 0.002, "image_count": 50,
+         "peak_seconds": 0.02, "sustained_s": 1, "profiled_calls": 2}
+
+
+@pytest.fixture(scope="module")
+def notebook():
+    return definitions(NAME)
+
+
+@pytest.fixture(scope="module")
+def made(quick_networks):
+    """MnistNet's files and the two examples, as the laptop makes them."""
+    return model_files.make_missing(["mnist_cnn", *model_files.EXAMPLES], batches=[1])
+
+
+# ---- the files for the Pi
+
+
+def test_the_files_that_are_made(made):
+    assert {path.name for path in made} == {"mnist_cnn" + ending for ending in model_files.FORMS} | {
+        "mnist_cnn_batch1.onnx", *(f"six_convs_{name}{form}" for name in ("relu", "gelu") for form in (".onnx", "_int8_u8.onnx"))}
+    assert all(file.exists for file in model_files.files(["mnist_cnn"]))
+    assert not any(file.exists for file in model_files.files(["resnet18"]))
+    counted = model_files.facts()["mnist_cnn"]
+    assert counted == {"parameters": 1_199_882, "macs": 11_992_448, "input_shape": [1, 1, 28, 28], "weights": "trained"}
+    assert model_files.facts()["six_convs_relu"]["weights"] == "random"
+
+
+def test_what_is_there_is_not_made_again_unless_the_network_was_trained_anew(made):
+    assert model_files.make_missing(["mnist_cnn", *model_files.EXAMPLES], batches=[1]) == []
+    old, checkpoint = build("models", "mnist_cnn_int8.mnn"), build("models", "mnist_cnn.pt")
+    os.utime(old, (checkpoint.stat().st_mtime - 10,) * 2)
+    assert model_files.make_missing(["mnist_cnn"], batches=[1]) == [old]
+    os.remove(build("models", "mnist_cnn.ncnn.bin"))  # half a model
+    assert model_files.make_missing(["mnist_cnn"], batches=[1]) == [build("models", "mnist_cnn.ncnn.param")]
+
+
+def test_every_file_reads_the_digits(made):
+    test_set = mnist("test")
+    x, labels = normalize(test_set.images[:200]), test_set.labels[:200]
+    answers = {file: open_model(file.path).predict(x).argmax(1) for file in model_files.files(["mnist_cnn"])}
+    reference = next(answer for file, answer in answers.items() if file.precision == "float32")
+    assert metrics.accuracy(labels, reference).value > 0.8
+    for file, answer in answers.items():
+        assert (answer != reference).sum() <= (0 if file.precision == "float32" else 6), file
+        model = open_model(file.path)
+        assert (model.runtime, model.precision) == (file.runtime, file.precision.split(",")[0].split(" ")[0])
+
+
+def test_signed_and_unsigned_activations_are_what_they_are_called(made):
+    import onnx
+
+    kinds = {}
+    for sign in ("u8", "s8"):
+        graph = onnx.load(build("models", f"mnist_cnn_int8_{sign}.onnx")).graph
+        points = {weight.name: weight.data_type for weight in graph.initializer if weight.name.endswith("zero_point")}
+        kinds[sign] = next(points[node.input[2]] for node in graph.node if node.op_type == "QuantizeLinear")
+    assert kinds == {"u8": onnx.TensorProto.UINT8, "s8": onnx.TensorProto.INT8}
+
+
+def test_what_goes_to_the_pi(made):
+    names = {path.name for path in model_files.for_the_pi()}
+    assert {"mnist_cnn.ncnn.param", "mnist_cnn.ncnn.bin", "networks.json", "mnist_cnn_batch1.onnx"} <= names
+    assert not [name for name in names if name.endswith((".pt", ".pt2", ".pte", ".torchscript"))]
+    assert all(path.exists() for path in model_files.for_the_pi())
+
+
+def test_an_unknown_network_and_a_machine_without_pytorch(monkeypatch):
+    with pytest.raises(ValueError, match="no network is called vgg; there are mnist_cnn, mobilenet_v2, resnet18"):
+        model_files.files(["vgg"])
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(ImportError, match="made on the laptop, where torch is installed: `python -m helpers pi` copies"):
+        model_files.make_missing(["mnist_cnn"])
+
+
+def test_a_converter_that_is_not_installed_is_named_and_the_rest_is_made(made, monkeypatch, capsys):
+    for ending in (".tflite", "_int8.tflite", ".mnn"):
+        os.remove(build("models", f"mnist_cnn{ending}"))
+    with monkeypatch.context() as without:
+        for module in ("litert_torch", "ai_edge_quantizer"):
+            without.setitem(sys.modules, module, None)
+        assert model_files.make_missing(["mnist_cnn"], batches=[1]) == [build("models", "mnist_cnn.mnn")]
+    said = capsys.readouterr().out
+    assert re.search(r"mnist_cnn.tflite is left out: .*litert_torch", said)
+    assert "mnist_cnn_int8.tflite is left out: it is made from mnist_cnn.tflite, which is missing" in said
+    assert len(model_files.make_missing(["mnist_cnn"], batches=[1])) == 2
+
+
+# ---- a Pi's own word, from its files and its firmware to the ranking
+
+
+def latency(p50_us=140, threads=1, contention=0.0):
+    wall = np.random.default_rng(0).integers(990, 1010, (6, 10)) * p50_us
+    cpu = (wall * (1 - contention)).astype(np.int64)
+    return Latency(wall, cpu, np.stack([wall.sum(1), cpu.sum(1)], 1), WarmUp(50, 9_000_000, True), threads)
+
+
+@pytest.fixture
+def pi(tmp_path, monkeypatch):
+    """A made-up Pi: a tree of files, and a vcgencmd on the PATH that says what `pi.says` was last given."""
+    class Pi:
+        root = tmp_path / "root"
+
+        def write(self, name: str, text: str) -> None:
+            (self.root / name).parent.mkdir(parents=True, exist_ok=True)
+            (self.root / name).write_text(text)
+
+        def says(self, bits: int) -> dict:
+            (tmp_path / "bits").write_text(f"throttled={bits:#x}\n")
+            return device.conditions(self.root)
+
+    command = tmp_path / "bin" / "vcgencmd"
+    command.parent.mkdir()
+    command.write_text(f'#!/bin/sh\n[ "$1" = get_throttled ] && exec cat "{tmp_path}/bits"\n')
+    command.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{command.parent}{os.pathsep}{os.environ['PATH']}")
+    made_up = Pi()
+    made_up.write("sys/devices/system/cpu/cpu0/cpufreq/scaling_governor", "ondemand\n")
+    made_up.write("sys/class/thermal/thermal_zone0/type", "cpu-thermal\n")
+    made_up.write("sys/class/thermal/thermal_zone0/temp", "52582\n")
+    return made_up
+
+
+def ranked(path, before: dict, after: dict) -> tuple[list, list]:
+    """Store one record between two states and an undisturbed slower one; the ranked ids, and the reasons of the rest."""
+    host = {"board": "made up for a test", "machine_id": "01234567"}
+    quiet = {"at": "2026-01-02T03:04:05.000+00:00", "throttled": "0x0"}
+    for name, state in (("it", (before, after)), ("slower", (quiet, quiet))):
+        line = results.record(latency(200 if name == "slower" else 100), before=state[0], after=state[1], host=host,
+                              model={"name": name}, runtime={"name": "ncnn"})
+        results.append_result(path, line)
+    frame = results.rank(results.read_results(path))
+    return frame["model.name"].tolist(), [row["reasons"] for row in frame.attrs["void"]]
+
+
+@pytest.mark.parametrize("when", ["before", "after", "both"])
+@pytest.mark.parametrize("bit", [0, 1, 2, 3, 16, 17, 18, 19])
+def test_every_throttling_bit_from_the_firmware_to_the_ranking(pi, tmp_path, bit, when):
+    before = pi.says(1 << bit if when in ("before", "both") else 0)
+    after = pi.says(1 << bit if when in ("after", "both") else 0)
+    assert (before["governor"], before["temp_c"]) == ("ondemand", 52.582)
+    names, void = ranked(tmp_path / "pi.jsonl", before, after)
+    # a bit of now speaks against it whenever it is up, a bit of since-boot only if it came up meanwhile
+    counts = bit >= 16 and when != "after"
+    assert names == (["it", "slower"] if counts else ["slower"])
+    if not counts:
+        meanwhile = " at some time during the measurement" if bit >= 16 else ""
+        assert void == [[f"the Pi reported: {device.THROTTLE_BITS[bit % 16]}{meanwhile}"]]
+
+
+def test_several_bits_give_several_reasons(pi, tmp_path):
+    names, void = ranked(tmp_path / "pi.jsonl", pi.says(0x50000), pi.says(0xF0005))
+    assert names == ["slower"]
+    assert void == [["the Pi reported: under-voltage",
+                     "the Pi reported: frequency capped at some time during the measurement", "the Pi reported: throttled",
+                     "the Pi reported: soft temperature limit at some time during the measurement"]]
+
+
+@pytest.mark.parametrize("missing, field", [("sys/devices/system/cpu/cpu0/cpufreq", "governor"),
+                                            ("sys/class/thermal/thermal_zone0", "temp_c")])
+def test_a_missing_governor_or_thermal_zone_is_unknown_and_counts(pi, tmp_path, notebook, missing, field):
+    shutil.rmtree(pi.root / missing)
+    state = pi.says(0)
+    assert state[field] is None and state["throttled"] == "0x0"
+    path = tmp_path / "pi.jsonl"
+    names, void = ranked(path, state, pi.says(0))
+    assert names == ["it", "slower"] and void == []
+    assert json.loads(path.read_text().splitlines()[0])["conditions"]["before"][field] is None
+    table = notebook.fitness(state, 0).set_index("what")["now"]
+    assert table["governor" if field == "governor" else "temperature"] == "not told"
+    assert table["temperature" if field == "governor" else "governor"] == ("53 °C" if field == "governor" else "ondemand")
+    _, void = ranked(tmp_path / "hot.jsonl", state, pi.says(0x4))
+    assert void == [["the Pi reported: throttled"]], "what else is unknown does not hide it"
+
+
+def test_a_pi_whose_firmware_does_not_answer(pi, tmp_path, notebook, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path / "empty"))
+    state = pi.says(0xF000F)
+    assert state["throttled"] is None
+    assert ranked(tmp_path / "pi.jsonl", state, state)[0] == ["it", "slower"]
+    table = notebook.fitness(state, 3.2).set_index("what")["now"]
+    assert (table["throttling"], table["clock now"], table["other load"]) == ("not told", "not told", "3 % of all cores")
+
+
+def test_a_fit_and_an_unfit_machine_in_words(pi, notebook):
+    pi.write("sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq", "1500000\n")
+    pi.write("sys/devices/system/cpu/cpu0/cpufreq/cpuinfo_max_freq", "2400000\n")
+    table = notebook.fitness(pi.says(0x50005), 0).set_index("what")
+    assert table.loc["clock now", "now"] == "1.50 GHz" and "2.40 GHz" in table.loc["clock now", "should be"]
+    assert table.loc["throttling", "now"] == "under-voltage, throttled, under-voltage since boot, throttled since boot"
+    assert notebook.fitness(pi.says(0), 0).set_index("what").loc["throttling", "now"] == "none"
+
+
+# ---- the notebook's own functions
+
+
+@pytest.mark.parametrize("others_s, threads, found", [
+    (0.0, 2, False), (0.9, 2, False), (1.5, 2, True), (1.5, 1, False), (9.0, 2, True)])
+def test_other_programs_beside_several_threads(notebook, others_s, threads, found):
+    """Of 10 seconds on two cores: more than a tenth of a core beside two threads is in the way."""
+    notebook.others_in_the_way.__globals__["cores"] = 2
+    got = notebook.others_in_the_way((100.0, 20.0), (115.0 + others_s, 35.0), 10.0, threads)
+    assert got == ([f"other programs used {others_s / 10:.1f} of 2 cores beside 2 threads"] if found else [])
+    notebook.others_in_the_way.__globals__["cores"] = 4
+    assert notebook.others_in_the_way((100.0, 20.0), (115.0 + others_s, 35.0), 10.0, 2) == []
+
+
+def test_the_processor_time_of_ours_is_part_of_all(notebook):
+    before = notebook.processor_s()
+    end = before[1] + 0.3
+    while notebook.processor_s()[1] < end:
+        sum(range(10_000))
+    after = notebook.processor_s()
+    assert after[0] - before[0] >= after[1] - before[1] - 0.1 and after[1] - before[1] >= 0.3
+
+
+def test_layers_are_matched_in_order_or_not_at_all(notebook):
+    whole = pd.DataFrame({"operator": ["Conv", "MaxPool", "Gemm"], "MACs": [100.0, np.nan, 50.0], "time (µs)": [40, 9, 8]})
+    small = pd.DataFrame({"operator": ["QuantizeLinear", "QLinearConv", "QGemm"], "time (µs)": [5, 10, 16]})
+    assert notebook.layer_gains(whole, small)["gain"].tolist() == [4.0, 0.5]
+    assert notebook.layer_gains(whole, small.iloc[:2]).empty
+
+
+def stored(path, **files) -> pd.DataFrame:
+    """Records with one thread; a file is given as (precision, p50 in µs, session)."""
+    state = {"at": "2026-01-02T03:04:05.000+00:00", "throttled": "0x0"}
+    for name, (precision, p50_us, session) in files.items():
+        results.append_result(path, results.record(
+            latency(p50_us), before=state, after=state, host={"board": "made up for a test"}, session_id=session,
+            model={"name": name.replace("__", "."), "precision": precision}, runtime={"name": "LiteRT"}))
+    return results.read_results(path)
+
+
+def test_gains_pair_int8_with_float_of_the_same_race(tmp_path, notebook):
+    frame = stored(tmp_path / "a.jsonl", net__tflite=("float32", 300, "s"), net_int8__tflite=("int8", 100, "s"),
+                   other_int8__tflite=("int8", 100, "s"))
+    gains = notebook.gains_of(frame)
+    assert gains[["network", "runtime", "form", "counts"]].values.tolist() == [["net", "LiteRT", "int8", True]]
+    assert gains["gain"][0].value == pytest.approx(3, rel=0.01) and gains["gain"][0].low <= 3.05
+    apart = stored(tmp_path / "b.jsonl", net__tflite=("float32", 300, "s"), net_int8__tflite=("int8", 100, "t"))
+    assert notebook.gains_of(apart).empty, "two sessions are no comparison"
+
+
+def test_the_first_and_the_last_tenth_of_a_sustained_run(tmp_path, notebook):
+    """Two files change places while the Pi gets hot; a throttled slice is in no ranking."""
+    def state(second: int, throttled: str = "0x0") -> dict:
+        return {"at": f"2026-01-02T03:{second // 60:02}:{second % 60:02}.000+00:00", "throttled": throttled, "temp_c": 50 + second / 20}
+
+    path = tmp_path / "a.jsonl"
+    for second in range(0, 600, 10):
+        for name, p50_us in (("cool.onnx", 100 + second // 10), ("steady.ncnn.param", 120)):
+            hot = "0x4" if second == 590 and name.startswith("cool") else "0x0"
+            results.append_result(path, results.record(
+                latency(p50_us, threads=4), before=state(second), after=state(second + 10, hot), scenario="Sustained",
+                host={"board": "made up for a test"}, model={"name": name}, runtime={"name": "ncnn"}))
+    trace = notebook.over_time(results.read_results(path))
+    assert trace["minute"].max() == 10 and trace["temperature"].max() == 80
+    assert notebook.tenth(trace, last=False).index.tolist() == ["cool.onnx", "steady.ncnn.param"]
+    late = notebook.tenth(trace, last=True)
+    assert late.index.tolist() == ["steady.ncnn.param", "cool.onnx"]
+    assert late["cool.onnx"] < 0.1585, "the slice that was throttled, the slowest one, is left out"
+
+
+def test_nothing_that_counts_is_an_empty_ranking_and_a_sentence(tmp_path, notebook, capsys):
+    frame = stored(tmp_path / "a.jsonl", net__tflite=("float32", 300, "s")).assign(valid=False)
+    assert notebook.ranking(frame).empty
+    assert capsys.readouterr().out == "no ranking: none of 1 measurements counts\n"
+
+
+# ---- whole runs
+
+
+def shown(executed) -> str:
+    texts = []
+    for cell in executed.cells:
+        for output in cell.get("outputs", []):
+            assert output.get("name") != "stderr", output["text"]
+            texts += [output.get("text", ""), *(text for kind, text in output.get("data", {}).items() if kind.startswith("text/"))]
+    return "\n".join(texts)
+
+
+def test_on_a_throttled_pi_without_pytorch_and_again_after_a_break(made, pi, tmp_path, monkeypatch):
+    """Only what for_the_pi() names is there; vcgencmd says "throttled". Then the same again, continued, with a replay."""
+    copied = tmp_path / "build"
+    (copied / "models").mkdir(parents=True)
+    for path in model_files.for_the_pi():
+        shutil.copy(path, copied / "models")
+    monkeypatch.setenv("WORKBOOK_BUILD", str(copied))
+    absent = ["torch", "torchvision", "tensorflow", "executorch", "litert_torch", "torchao", "onnx"]
+    (tmp_path / "sitecustomize.py").write_text(
+        "import sys, importlib.util as util\nfind = util.find_spec\n"
+        f"util.find_spec = lambda name, *rest: None if name in {absent} else find(name, *rest)\n"
+        f"sys.modules.update(dict.fromkeys({absent}))\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    pi.says(0x4)
+    text = shown(book.execute(NAME, SMALL))
+    frame = results.read_results(folder("results"))
+    race = frame.query("scenario == 'SingleStream'")
+    assert len(race) == len(model_files.FORMS) and not frame["valid"].any()
+    assert all("the Pi reported: throttled" in why for why in frame["void_reasons"])
+    assert "none of 8 measurements counts" in text and "the table stays empty" in text and "None does" in text
+    assert "(`make cpp`)" in text or "C++: times as fast" in text
+    assert set(frame["scenario"]) == {"SingleStream", "Sustained"}
+
+    pi.says(0)
+    recording = tmp_path / "recorded.jsonl"
+    for file in folder("results").glob("*.jsonl"):
+        lines = [json.loads(line) for line in file.read_text().splitlines()]
+        for line in lines:
+            line["host"]["board"] = "Raspberry Pi 5 (made up for a test)"
+        recording.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    text = shown(book.execute(NAME, {**SMALL, "sustained_s": 0, "reuse_hours": 1, "replay": str(recording),
+                                     "watts_loaded": 5.0, "watts_idle": 3.0, "meter_s": 0.1}))
+    assert "mnist_cnn, 1 thread(s): measured before, kept" in text
+    assert "replaying recorded.jsonl: Raspberry Pi 5 (made up for a test)" in text and "No Pi here" not in text
+    again = results.read_results(folder("results"))
+    assert again.query("scenario == 'SingleStream'")["run_id"].tolist() == race["run_id"].tolist(), "nothing is measured twice"
+    metered = again.query("scenario == 'Metered'").iloc[0]
+    assert metered["energy.joules_per_inference"] == pytest.approx(5.0 * metered["latency_ns.p50"] / 1e9)
+    assert "mJ per inference (5.0 W by a meter, 3.0 W idle)" in text
+
+
+def test_a_network_that_the_memory_cannot_hold_is_left_out_and_named(made, capsys):
+    cell = next(cell for cell in code_cells(NAME) if "rule of thumb" in cell.source)
+    files = model_files.files(["mnist_cnn", "six_convs_relu"])
+    needed = 60e6 * 9 + 5 * sum(part.stat().st_size for file in files[:8] for part in file.parts)
+
+    def left(free: float) -> list:
+        memory = types.SimpleNamespace(virtual_memory=lambda: types.SimpleNamespace(available=free))
+        names = {"psutil": memory, "networks": ["mnist_cnn", "six_convs_relu"], "files": files}
+        exec(cell.source, names)
+        assert {file.network for file in names["files"]} == set(names["networks"])
+        return names["networks"]
+
+    assert left(needed) == ["mnist_cnn", "six_convs_relu"] and capsys.readouterr().out == ""
+    assert left(needed - 1) == ["six_convs_relu"]
+    assert capsys.readouterr().out == "mnist_cnn is left out: it needs about 0.7 GB of memory, 0.7 GB are free\n"
+    with pytest.raises(AssertionError, match="close other programs"):
+        left(1e6)
+
+
+def test_without_the_files_it_says_what_to_do(tmp_path, monkeypatch):
+    monkeypatch.setenv("WORKBOOK_BUILD", str(tmp_path))
+    cell = next(cell for cell in code_cells(NAME) if "make_missing" in cell.source)
+    with pytest.raises(AssertionError, match="`python -m helpers pi` on the laptop copies them"):
+        exec(cell.source, {"find_spec": lambda name: None, "model_files": model_files, "networks": ["mnist_cnn"]})
