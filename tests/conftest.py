@@ -19,19 +19,27 @@ def build_folder(tmp_path_factory):
 @pytest.fixture(scope="session")
 def quick_networks(build_folder):
     """Both networks, trained for seconds and saved where training.trained finds them: {name: module}."""
+    return {name: _quickly_trained(name, epochs) for name, epochs in (("lenet", 8), ("mnist_cnn", 1))}
+
+
+@pytest.fixture(scope="session")
+def quick_depthwise(build_folder):
+    """The depthwise network in the same way."""
+    return _quickly_trained("depthwise", 2)
+
+
+def _quickly_trained(name, epochs):
     import torch
 
     from helpers import training
     from helpers.data import mnist
     from helpers.models import BY_NAME
 
-    networks = {}
-    for name, epochs in (("lenet", 8), ("mnist_cnn", 1)):
-        torch.manual_seed(0)
-        recipe = training.Recipe(**{**vars(training.RECIPES[name]), "epochs": epochs})
-        networks[name], history = training.train(BY_NAME[name](), mnist("train"), recipe, mnist("test"))
-        training.save(name, networks[name], history)
-    return networks
+    torch.manual_seed(0)
+    recipe = training.Recipe(**{**vars(training.RECIPES[name]), "epochs": epochs})
+    network, history = training.train(BY_NAME[name](), mnist("train"), recipe, mnist("test"))
+    training.save(name, network, history)
+    return network
 
 
 @pytest.hookimpl(wrapper=True)

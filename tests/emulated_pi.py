@@ -1,0 +1,112 @@
+"""A Raspberry Pi without a Pi: qemu runs 64-bit Arm programs of Debian trixie with what requirements-pi.txt lists.
+
+Functionally it is a Pi: the processor's features decide which kernels the runtimes choose. Its times mean nothing.
+Made once, in build/emulated-pi: `python` there is Python 3.13 for Arm, started like any other.
+"""
+
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from helpers.paths import ROOT
+
+CPUS = {"cortex-a72": "a Pi 4: no int8 dot product", "cortex-a76": "a Pi 5: int8 dot products and half precision"}
+KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
+# qemu comes from trixie as well: version 10 at least is needed (7.2 crashes in ONNX Runtime), and trixie's needs no library
+PACKAGES = "python3,libgomp1,libatomic1,libstdc++6,qemu-user:amd64"
+# a program that the kernel can execute: so a Python in the emulator can start another one, as helpers.workers does
+WRAPPER = """#!/bin/sh
+exec "{home}/root/usr/bin/qemu-aarch64" -0 "$0" -L "{home}/root" "{home}/root/usr/bin/python3.13" "$@"
+"""
+
+
+def missing() -> str | None:
+    """Why the emulated Pi cannot be made on this machine, and the line that helps; None where it can."""
+    if sys.platform != "linux" or platform.machine() != "x86_64":
+        return "the emulated Pi needs Linux on x86-64"
+    if not shutil.which("mmdebstrap") or not KEYRING.exists():
+        return "mmdebstrap is missing: sudo apt-get install $(cat tests/apt-packages.txt)"
+    return None
+
+
+def python() -> Path:
+    """The emulated Pi's Python; the first call makes it (a minute, 1 GB). RuntimeError says why it cannot be made."""
+    pins = [(ROOT / name).read_text() for name in ("requirements-pi.txt", "requirements.txt")]
+    recipe = "\n".join([PACKAGES, WRAPPER, str(ROOT), *pins])  # another recipe, another folder
+    home = ROOT / "build" / "emulated-pi" / hashlib.sha256(recipe.encode()).hexdigest()[:12]
+    if not home.exists():
+        home.parent.mkdir(parents=True, exist_ok=True)
+        # made beside its place and then renamed: what is there is complete
+        with tempfile.TemporaryDirectory(dir=home.parent, prefix="unfinished-") as unfinished:
+            _make(Path(unfinished, "pi"), home)
+            try:
+                os.rename(Path(unfinished, "pi"), home)
+            except OSError:  # another run of the tests was faster
+                if not home.exists():
+                    raise
+        for old in home.parent.glob("[0-9a-f]" * 12):
+            if old != home:
+                shutil.rmtree(old, ignore_errors=True)
+    return home / "bin" / "python"
+
+
+def settings(cpu: str) -> dict[str, str]:
+    """The environment variables that make the emulated Pi's Python, and all that it starts, run on `cpu`."""
+    if cpu not in CPUS:
+        raise ValueError(f"{cpu} is no processor of a Pi: {', '.join(CPUS)}")
+    # threads of OpenMP and OpenBLAS wait by spinning, which the emulator pays dearly
+    return {"QEMU_CPU": cpu, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+
+
+def run(cpu: str, *arguments: str | Path, timeout: float = 1200) -> subprocess.CompletedProcess:
+    """Run the emulated Pi's Python with `arguments`, from the workbook's root, on `cpu`."""
+    return subprocess.run([python(), *arguments], cwd=ROOT, env=os.environ | settings(cpu), capture_output=True, text=True, timeout=timeout)
+
+
+def unpacked_bytes() -> int:
+    """The size of everything that requirements-pi.txt brings to a Pi, without what Python compiles later."""
+    return sum(path.lstat().st_size for path in _files(python().parent.parent) if "__pycache__" not in path.parts)
+
+
+def _files(home: Path) -> Iterator[Path]:
+    return (path for path in (home / "lib").rglob("*") if path.is_symlink() or path.is_file())
+
+
+def _make(folder: Path, home: Path) -> None:
+    """Make in `folder` the emulated Pi that will lie in `home`."""
+    root = folder / "root"
+    folder.mkdir()
+    # unpacked only: no maintainer script runs, so nothing needs emulation; as an archive, since a normal user's
+    # mmdebstrap leaves a folder that belongs to somebody else
+    archive = folder / "root.tar"
+    _call("getting Debian for Arm", "mmdebstrap", "--quiet", "--variant=extract", "--architectures=arm64,amd64",
+          f"--include={PACKAGES}", f"--keyring={KEYRING}", "trixie", archive)
+    root.mkdir()
+    _call("unpacking Debian for Arm", "tar", "--extract", "--file", archive, "--directory", root, "--no-same-owner",
+          "--exclude=./dev", "--exclude=./usr/bin/qemu-[!a]*", "--exclude=./usr/bin/qemu-a[!a]*")  # 450 MB of other processors
+    archive.unlink()
+    for name in ("bin", "lib", "sbin"):
+        if not (root / name).exists():
+            (root / name).symlink_to(f"usr/{name}")
+    packages = folder / "lib" / "python3.13" / "site-packages"
+    _call("installing requirements-pi.txt for Arm", sys.executable, "-m", "uv", "pip", "install", "--quiet", "--no-config",
+          "--python-platform", "aarch64-manylinux_2_28", "--python-version", "3.13", "--only-binary", ":all:",
+          "--target", packages, "-r", ROOT / "requirements-pi.txt")
+    (packages / "workbook.pth").write_text(f"{ROOT}\n")
+    (folder / "pyvenv.cfg").write_text(f"home = {home}/root/usr/bin\ninclude-system-site-packages = false\n")
+    (folder / "bin").mkdir()
+    (folder / "bin" / "python").write_text(WRAPPER.format(home=home))
+    (folder / "bin" / "python").chmod(0o755)
+
+
+def _call(what: str, *command: str | Path) -> None:
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        lines = (done.stderr or done.stdout).strip().splitlines()
+        raise RuntimeError(f"{what} failed: {' / '.join(lines[-4:])}")
