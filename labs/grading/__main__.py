@@ -1,0 +1,132 @@
+"""The grader's commands; run in the repository's root: python -m labs.grading COMMAND LAB."""
+
+import argparse
+import dataclasses
+import json
+import sys
+from pathlib import Path
+
+
+def main() -> None:
+    if sys.argv[1:2] == ["one"]:  # a submission's own process; grade.grade_in_process starts it
+        return _one(*sys.argv[2:])
+    parser = argparse.ArgumentParser(prog="python -m labs.grading", description="Grade the labs; labs/README.md has the steps.")
+    parser.add_argument("--course", type=Path, help="the course's folder (default: labs/)")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def command(name: str, text: str, lab: bool = True):
+        added = commands.add_parser(name, help=text, description=text)
+        if lab:
+            added.add_argument("lab")
+        return added
+
+    command("release", "make the students' notebook of a lab").set_defaults(run=_release)
+    collect = command("collect", "unpack what Moodle or Canvas gave you into submitted/")
+    collect.add_argument("downloads", type=Path, nargs="+", help="zips, or folders of them")
+    collect.set_defaults(run=_collect)
+    grade = command("grade", "grade what is not graded yet; may be stopped and started again")
+    grade.add_argument("--jobs", type=int, default=1, help="submissions at a time (default 1)")
+    grade.add_argument("--wall", type=float, metavar="S", help="seconds that a student's functions may take in all")
+    grade.add_argument("--memory", type=int, metavar="MB", help="memory of one submission")
+    grade.add_argument("--processes", type=int, metavar="N", help="processes and threads of one submission")
+    grade.add_argument("--again", nargs="+", default=[], metavar="STUDENT", help="grade these anew")
+    grade.add_argument("--no-jail", action="store_true", help="run students' code unprotected: only for code that you trust")
+    grade.set_defaults(run=_grade)
+    command("feedback", "make the students' feedback pages").set_defaults(run=_feedback)
+    command("overview", "write grades.csv and overview.html", lab=False).set_defaults(run=_overview)
+    handout = command("handout", "make the zip for participants", lab=False)
+    handout.add_argument("zip", type=Path)
+    handout.set_defaults(run=_handout)
+    options = parser.parse_args()
+    from labs.grading.course import Course
+    from labs.grading.jail import NoJail
+
+    course = Course(options.course) if options.course else Course()
+    try:
+        options.run(course, options)
+    except (NoJail, FileNotFoundError, ValueError, RuntimeError) as error:
+        sys.exit(str(error))
+    except KeyboardInterrupt:
+        sys.exit("stopped; what was graded is saved, and the same command goes on from there")
+
+
+def _one(root: str, lab: str, student: str, options: str) -> None:
+    import os
+    import threading
+    import time
+
+    from labs.grading.grade import grade_one
+    from labs.grading.jail import Limits
+
+    def end_with_the_parent() -> None:
+        sys.stdin.read()
+        os._exit(1)
+
+    threading.Thread(target=end_with_the_parent, daemon=True).start()
+    jail, limits = json.loads(options)
+    starting = time.process_time()  # Python and the imports: more than a second that each submission costs too
+    result = grade_one(root, lab, student, jail, Limits(**limits))
+    result.cpu_s = round(result.cpu_s + starting, 2)
+    print(json.dumps(dataclasses.asdict(result)))
+
+
+def _release(course, options) -> None:
+    from labs.grading import gradebook
+
+    print(gradebook.release(course, options.lab))
+
+
+def _collect(course, options) -> None:
+    from labs.grading.collect import collect
+
+    found = collect(course, options.lab, options.downloads)
+    problems = {student: entry["problem"] for student, entry in found.items() if entry["problem"]}
+    print(f"{len(found)} hand-ins collected, {len(problems)} of them cannot be read")
+    for student, problem in problems.items():
+        print(f"  {student}: {problem}")
+
+
+def _grade(course, options) -> None:
+    from tqdm import tqdm
+
+    from labs.grading import gradebook
+    from labs.grading.grade import grade_all
+    from labs.grading.jail import Limits
+
+    if not course.release(options.lab).is_file():
+        gradebook.release(course, options.lab)
+    given = {"wall_s": options.wall, "memory_mb": options.memory, "processes": options.processes}
+    limits = Limits(**{name: value for name, value in given.items() if value is not None})
+    new = grade_all(course, options.lab, jobs=options.jobs, jail=not options.no_jail, limits=limits, again=options.again,
+                    progress=lambda results, total: tqdm(results, total=total, desc=options.lab, unit="hand-in"))
+    gradebook.write(course, options.lab, course.results(options.lab))
+    failed = [result for result in new if result.problem]
+    mean = sum(result.cpu_s for result in new) / len(new) if new else 0
+    print(f"{len(new)} graded now, {len(failed)} of them could not be; {mean:.1f} s of processor time each")
+    for result in failed:
+        print(f"  {result.student}: {result.problem}")
+    _overview(course, options)
+
+
+def _feedback(course, options) -> None:
+    from labs.grading.feedback import feedback
+
+    print(f"{len(feedback(course, options.lab))} pages in {course.root / 'feedback'}")
+
+
+def _overview(course, options) -> None:
+    from labs.grading import gradebook, overview
+
+    labs = [lab for lab in course.labs if course.release(lab).is_file() and course.students(lab)]
+    print(gradebook.export(course, labs))
+    print(overview.write(course, labs))
+
+
+def _handout(course, options) -> None:
+    from labs.grading.handout import handout
+
+    print(handout(course, options.zip))
+
+
+if __name__ == "__main__":
+    main()

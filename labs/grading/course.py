@@ -1,0 +1,108 @@
+"""Where the files of a course are, and the result of one submission."""
+
+import dataclasses
+import hashlib
+import json
+import os
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+LABS = Path(__file__).resolve().parents[1]
+
+
+@dataclass(frozen=True)
+class Course:
+    """The folders of a course, laid out as nbgrader expects them; `root` is labs/ unless a test has its own."""
+
+    root: Path = LABS
+
+    def __post_init__(self):
+        object.__setattr__(self, "root", Path(self.root).resolve())
+
+    def source(self, lab: str) -> Path:
+        """The folder of a lab with its answers. FileNotFoundError, with the labs there are, for another name."""
+        folder = self.root / "source" / lab
+        if not (folder / f"{lab}.ipynb").is_file():
+            raise FileNotFoundError(f"there is no lab {lab}; there are {', '.join(self.labs) or 'none'}")
+        return folder
+
+    @property
+    def labs(self) -> list[str]:
+        return sorted(path.parent.name for path in self.root.glob("source/*/*.ipynb") if path.stem == path.parent.name)
+
+    def release(self, lab: str) -> Path:
+        return self.root / "release" / lab / f"{lab}.ipynb"
+
+    def submitted(self, lab: str, student: str) -> Path:
+        return self.root / "submitted" / student / lab
+
+    def autograded(self, lab: str, student: str) -> Path:
+        return self.root / "autograded" / student / lab / f"{lab}.ipynb"
+
+    def feedback(self, lab: str, student: str) -> Path:
+        return self.root / "feedback" / student / lab / f"{lab}.html"
+
+    def result(self, lab: str, student: str) -> Path:
+        return self.root / "results" / lab / f"{student}.json"
+
+    def students(self, lab: str) -> list[str]:
+        """The ids of those whose hand-in was collected, whether it could be unpacked or not."""
+        handed_in = {path.parent.name for path in self.root.glob(f"submitted/*/{lab}") if path.is_dir()}
+        return sorted(handed_in | set(self.collected(lab)))
+
+    def collected(self, lab: str) -> dict[str, dict]:
+        """What `collect` noted: {student: {"name": ..., "notes": [...], "problem": text or ""}}."""
+        path = self.root / "collected" / f"{lab}.json"
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+    def results(self, lab: str) -> list["Result"]:
+        return [Result.read(path) for path in sorted(self.root.glob(f"results/{lab}/*.json"))]
+
+    @cached_property
+    def database(self) -> str:
+        return f"sqlite:///{self.root / 'gradebook.db'}?timeout=60"
+
+
+@dataclass
+class Result:
+    """What became of one submission. `problem` says why it could not be graded; then there are no points, not 0."""
+
+    student: str
+    lab: str
+    problem: str = ""
+    questions: dict[str, dict] = field(default_factory=dict)  # grade_id: an api.Verdict as a dict
+    notes: list[str] = field(default_factory=list)  # what was repaired
+    look: list[str] = field(default_factory=list)  # why a human should look
+    untouched: list[str] = field(default_factory=list)  # answers that are as they were released
+    notebook: str = ""  # as executed, JSON
+    cpu_s: float = 0.0
+    wall_s: float = 0.0
+    graded_at: str = ""
+    digest: str = ""  # of the hand-in and the checks: another one is graded anew
+
+    @property
+    def points(self) -> float | None:
+        return None if self.problem else sum(q["points"] for q in self.questions.values())
+
+    def write(self, path: Path) -> None:
+        """Save at `path`, whole or not at all."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(path.name + ".part")
+        part.write_text(json.dumps(dataclasses.asdict(self), ensure_ascii=False), encoding="utf-8")
+        os.replace(part, path)
+
+    @classmethod
+    def read(cls, path: Path) -> "Result":
+        return cls(**json.loads(path.read_text(encoding="utf-8")))
+
+
+def digest(course: Course, lab: str, student: str) -> str:
+    """Changes with the files handed in and with the lab's checks and notebook."""
+    total = hashlib.sha256()
+    for folder in (course.submitted(lab, student), course.source(lab)):
+        for path in sorted(folder.glob("*")) if folder.is_dir() else []:
+            if path.is_file() and not path.is_symlink() and path.suffix != ".md":
+                total.update(f"{path.name}\0{path.stat().st_size}\0".encode())
+                total.update(path.read_bytes())
+    return total.hexdigest()

@@ -1,0 +1,127 @@
+"""Grades submissions: each in a process of its own, what it runs of the student's in a jail, results saved one by one."""
+
+import dataclasses
+import datetime
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+
+from labs.grading import api, jail as jails
+from labs.grading.course import Course, Result, digest
+from labs.grading.execute import execute
+from labs.grading.repair import Unreadable, repair
+
+# no honest solution of a lab needs these; whoever wants to hide them can, so they only call a human
+SUSPICIOUS = re.compile(r"input_transformers|set_custom_exc|_getframe|inspect\.stack|os\._exit|os\.fork|ctypes|sqlite3|"
+                        r"gradebook|hidden\.py|/proc/|socket|subprocess|\bsignal\.signal|\.\./\.\./|__subclasses__")
+
+
+def grade_one(root: str | Path, lab: str, student: str, jail: bool = True, limits: api.Limits = api.Limits()) -> Result:
+    """Grade one submission of the course at `root`. A plain function that only reads the course: any machine can run it.
+
+    What goes wrong with a submission is in the Result. Raises jail.NoJail where this machine cannot build a jail.
+    """
+    if jail:
+        jails.check()
+    course, began, cpu = Course(root), time.monotonic(), time.process_time()
+    result = Result(student, lab, digest=digest(course, lab, student))
+    collected = course.collected(lab).get(student, {})
+    result.notes += collected.get("notes", [])
+    result.look += [note for note in result.notes if "climbs" in note or "link" in note]
+    with tempfile.TemporaryDirectory(prefix="grade-") as folder:
+        try:
+            if collected.get("problem"):
+                raise Unreadable(collected["problem"])
+            notes, untouched = repair(course.submitted(lab, student), course.release(lab), Path(folder))
+            result.notes += notes
+            result.untouched = untouched
+            _ask(result, Path(folder), course, jail, limits)
+            result.notebook, stopped, cpu_s = execute(Path(folder), f"{lab}.ipynb", jail, limits)
+            result.look += stopped
+            result.cpu_s += cpu_s
+        except (Unreadable, api.StudentError, api.GraderError) as error:
+            result.problem = str(error)
+        except Exception as error:  # one hand-in must not stop the class; a human sees what it was
+            result.problem = f"the grader failed: {type(error).__name__}: {error}"[:300]
+        _look_at_code(result, Path(folder) / f"{lab}.ipynb")
+    result.cpu_s, result.wall_s = round(result.cpu_s + time.process_time() - cpu, 2), round(time.monotonic() - began, 2)
+    result.graded_at = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="milliseconds")
+    return result
+
+
+def _ask(result: Result, folder: Path, course: Course, jail: bool, limits: api.Limits) -> None:
+    questions = api.load_questions(course.source(result.lab) / "hidden.py")
+    with api.Student(result.student, folder, f"{result.lab}.ipynb", jail=jail, limits=limits) as student:
+        verdicts = api.ask(student, questions)
+        try:
+            named = str(student.constant("student_id"))
+        except api.StudentError:
+            named = result.student
+    result.questions = {name: dataclasses.asdict(verdict) for name, verdict in verdicts.items()}
+    result.look += [f"{name}: {v.doubt}" for name, v in verdicts.items() if v.doubt] + student.incidents
+    if named != result.student:
+        result.look.append(f"the notebook has another student_id: {named[:40]!r}")
+    result.cpu_s += student.cpu_s
+
+
+def _look_at_code(result: Result, notebook: Path) -> None:
+    if notebook.is_file():
+        found = sorted(set(SUSPICIOUS.findall(notebook.read_text(encoding="utf-8"))))
+        result.look += [f"unusual code: {', '.join(found)}"] if found else []
+
+
+def grade_in_process(root: Path, lab: str, student: str, jail: bool, limits: api.Limits) -> Result:
+    """grade_one in a process of its own, ended with all its children when it takes longer than its limits allow."""
+    argv = [sys.executable, "-m", "labs.grading", "one", str(root), lab, student, json.dumps([jail, dataclasses.asdict(limits)])]
+    lifeline, ours = os.pipe()  # the process ends itself when our end closes, also if we are killed
+    try:
+        process = subprocess.Popen(argv, cwd=jails.ROOT, stdin=lifeline, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                   text=True, start_new_session=True, env=os.environ | jails.THREADS)
+        out, errors = process.communicate(timeout=3 * (limits.load_s + limits.wall_s) + limits.notebook_s + 60)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        return Result(student, lab, problem="the grader itself took too long", look=["grade it by hand"])
+    finally:
+        os.close(lifeline)
+        os.close(ours)
+    if process.returncode:
+        return Result(student, lab, problem=f"the grader failed: {(errors.strip().splitlines() or ['?'])[-1][:200]}")
+    return Result(**json.loads(out))
+
+
+def grade_all(course: Course, lab: str, *, jobs: int, jail: bool = True, limits: api.Limits = api.Limits(),
+              again: Iterable[str] = (), progress: Callable = lambda results, total: results) -> list[Result]:
+    """Grade what is not graded yet, `jobs` at a time, and save every Result as soon as it is there.
+
+    again: students to grade anew; who handed in anew is anyway. `progress(iterator, total)` wraps the loop (tqdm).
+    """
+    if jail:
+        jails.check()
+    todo = [student for student in course.students(lab) if student in set(again) or not is_done(course, lab, student)]
+    results = []
+    with ThreadPoolExecutor(jobs) as pool:
+        futures = [pool.submit(grade_in_process, course.root, lab, student, jail, limits) for student in todo]
+        try:
+            for future in progress(as_completed(futures), total=len(futures)):
+                result = future.result()
+                result.write(course.result(lab, result.student))
+                results.append(result)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    return results
+
+
+def is_done(course: Course, lab: str, student: str) -> bool:
+    """Whether there is a result for what this student handed in last and for the checks as they are now."""
+    path = course.result(lab, student)
+    return path.is_file() and Result.read(path).digest == digest(course, lab, student)

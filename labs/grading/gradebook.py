@@ -1,0 +1,165 @@
+"""nbgrader's gradebook: made by `release`, and written by one process only, from the saved results."""
+
+import csv
+import os
+import re
+import shutil
+import sys
+import warnings
+from pathlib import Path
+
+import nbformat
+
+from labs.grading.course import LABS, Course, Result
+
+
+def release(course: Course, lab: str) -> Path:
+    """Make the students' notebook of a lab, without solutions, and enter its questions into the gradebook."""
+    source = course.source(lab)
+    stale = course.release(lab).parent
+    shutil.rmtree(stale, ignore_errors=True)
+    _succeed(_nbgrader(course).generate_assignment(lab), f"the release of {lab}")
+    if leaked := [p.name for p in stale.iterdir() if p.name in ("hidden.py", "rubric.md")]:
+        raise RuntimeError(f"the release of {source.name} holds {', '.join(leaked)}: see CourseDirectory.ignore")
+    return course.release(lab)
+
+
+def _nbgrader(course: Course):
+    """nbgrader's Python interface with the settings in labs/nbgrader_config.py."""
+    from nbgrader.apps.api import NbGraderAPI
+    from nbgrader.coursedir import CourseDirectory
+    from traitlets.config import PyFileConfigLoader
+
+    binaries = str(Path(sys.executable).parent)  # it calls alembic by its name
+    if binaries not in os.environ["PATH"].split(os.pathsep):
+        os.environ["PATH"] = binaries + os.pathsep + os.environ["PATH"]
+    config = PyFileConfigLoader("nbgrader_config.py", path=str(LABS)).load_config()
+    config.CourseDirectory.root, config.CourseDirectory.db_url = str(course.root), course.database
+    return NbGraderAPI(CourseDirectory(config=config), config=config)
+
+
+def _succeed(outcome: dict, what: str) -> None:
+    if not outcome["success"]:
+        reason = (outcome.get("error") or outcome.get("log") or "no reason given").strip().splitlines()[-1]
+        raise RuntimeError(f"nbgrader could not make {what}: {reason}")
+
+
+def write(course: Course, lab: str, results: list[Result]) -> None:
+    """Enter the automatic points, and save the executed notebooks where nbgrader's formgrader shows them.
+
+    Marks that a human gave stay. A submission that could not be graded gets no entry: nbgrader would show it as 0.
+    """
+    from nbgrader.api import Gradebook
+
+    with Gradebook(course.database) as book, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # SQLAlchemy's on what nbgrader does
+        for result in results:
+            if result.problem:
+                continue
+            name = course.collected(lab).get(result.student, {}).get("name", "")
+            book.update_or_create_student(result.student, last_name=name)
+            submission = book.update_or_create_submission(lab, result.student)
+            for grade in submission.notebooks[0].grades:
+                if verdict := result.questions.get(grade.name):
+                    grade.auto_score, grade.needs_manual_grade = verdict["points"], False
+                elif grade.name in result.untouched:
+                    grade.auto_score, grade.needs_manual_grade = 0.0, False
+                else:
+                    grade.auto_score, grade.needs_manual_grade = None, grade.manual_score is None
+            book.db.commit()
+            path = course.autograded(lab, result.student)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(_with_verdicts(result), encoding="utf-8")
+
+
+def _with_verdicts(result: Result) -> str:
+    """The executed notebook; below each question's cell stands what the checks say, not what the student's kernel said."""
+    book = nbformat.reads(result.notebook, 4)
+    for cell in book.cells:
+        verdict = result.questions.get(cell.metadata.get("nbgrader", {}).get("grade_id"))
+        if verdict and cell.cell_type == "code":
+            text = f"{verdict['points']:g} of {verdict['max_points']:g} points. {verdict['message']}".strip()
+            cell.outputs, cell.execution_count = [nbformat.v4.new_output("stream", name="stdout", text=text)], None
+        if cell.cell_type == "markdown":  # a tag needs its name right after the <: scripts become text
+            cell.source = re.sub(r"<(?=[A-Za-z/!?])", "< ", cell.source)
+    return nbformat.writes(book)
+
+
+def feedback_page(course: Course, lab: str, student: str) -> None:
+    """nbgrader's feedback page from the autograded notebook and the gradebook; what a human has yet to grade is no 0."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        _succeed(_nbgrader(course).generate_feedback(lab, student), f"the feedback of {student}")
+    path = course.feedback(lab, student)
+    page = path.read_text(encoding="utf-8").replace("</head>", "<style>pre { white-space: pre-wrap }</style></head>", 1)
+    marks = _marks(course, lab)[student]
+    for name, mark in marks.items():
+        page = re.sub(rf'(<a href="#{name}">)(Test cell|Written response)</a>', rf"\1{name}</a>", page)
+        if mark is None:
+            page = re.sub(rf'(<a href="#{name}">{name}</a>) \(Score: [^)]*\)', r"\1 (not graded yet)", page)
+            page = re.sub(rf'(<a name="{name}"></a>.*?)Score: [\d.]+ / ([\d.]+)', r"\1not graded yet, of \2", page, count=1, flags=re.DOTALL)
+    if None in marks.values():
+        page = page.replace(f"<h4>{lab} (Score: ", f"<h4>{lab} (Score so far: ", 1)
+    path.write_text(page, encoding="utf-8")
+
+
+def questions(course: Course, lab: str) -> dict[str, dict]:
+    """{grade_id: {"max": points, "written": bool}} in the notebook's order."""
+    cells = nbformat.read(course.release(lab), 4).cells
+    marked = [cell.metadata.nbgrader for cell in cells if cell.metadata.get("nbgrader", {}).get("grade")]
+    return {m.grade_id: {"max": float(m.points), "written": bool(m.solution)} for m in marked}
+
+
+def rows(course: Course, lab: str) -> list[dict]:
+    """One row for each hand-in: its status, and its points where they exist; None, never 0, where they do not."""
+    asked = questions(course, lab)
+    marks, results = _marks(course, lab), {result.student: result for result in course.results(lab)}
+    largest = sum(q["max"] for q in asked.values())
+    table = []
+    for student in course.students(lab):
+        collected, result = course.collected(lab).get(student, {}), results.get(student)
+        row = {"student": student, "name": collected.get("name", ""), "lab": lab, "points": None, "max_points": largest,
+               "automatic": None, "written": None, "marks": {}, "look": []}
+        if result is None:
+            row["status"] = "not graded yet"
+        elif result.problem:
+            row |= {"status": "could not be graded", "look": [result.problem, *result.look]}
+        else:
+            own = marks.get(student, {})
+            row["automatic"] = sum(own[name] for name, q in asked.items() if not q["written"])
+            written = [own[name] for name, q in asked.items() if q["written"]]
+            if None not in written:
+                row["written"], row["points"] = sum(written), sum(own.values())
+            row |= {"status": "written part open" if None in written else "graded", "marks": own, "look": result.look}
+        table.append(row)
+    return table
+
+
+def _marks(course: Course, lab: str) -> dict[str, dict[str, float | None]]:
+    """{student: {grade_id: points, None where a human has not graded}} as the gradebook has them."""
+    from nbgrader.api import Gradebook
+
+    with Gradebook(course.database) as book:
+        return {submission.student.id: {grade.name: None if grade.needs_manual_grade else grade.score
+                                        for notebook in submission.notebooks for grade in notebook.grades}
+                for submission in book.assignment_submissions(lab)}
+
+
+def export(course: Course, labs: list[str]) -> Path:
+    """Write grades.csv, one row per student and lab. Empty points mean that there are none, not 0."""
+    columns = ["student", "name", "lab", "status", "points", "max_points", "automatic", "written", "look"]
+    path = course.root / "grades.csv"
+    with open(path, "w", newline="", encoding="utf-8-sig") as file:  # the mark lets spreadsheets read other letters
+        table = csv.writer(file)
+        table.writerow(columns)
+        for row in (row for lab in labs for row in rows(course, lab)):
+            row["look"] = "; ".join(row["look"])
+            table.writerow([_plain(row[column]) for column in columns])
+    return path
+
+
+def _plain(value):
+    """Text that a spreadsheet would run as a formula gets an apostrophe."""
+    if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t")):
+        return "'" + value
+    return "" if value is None else value

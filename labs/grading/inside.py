@@ -1,0 +1,107 @@
+"""The student process: loads a notebook's definitions and answers calls. Started by process.py, inside the jail.
+
+    python -I inside.py code|model NOTEBOOK LIMITS_AS_JSON
+
+Nothing here is trusted by the grader: a student's code in this process can replace all of it, and gains a process
+that knows no expected value, no check and no file but the submission.
+"""
+
+import json
+import os
+import resource
+import shutil
+import sys
+from pathlib import Path
+
+HERE = str(Path(__file__).resolve().parent)
+
+
+def main(kind: str, notebook: str, limits: dict) -> None:
+    requests, answers = _take_over_pipes()
+    copy_submission()
+    sys.path.insert(0, HERE)
+    import definitions
+    import wire  # brings numpy, before the limits and before any file of the student's can be imported
+
+    os.dup2(0, 2)  # until here the grader hears what is wrong with the jail
+    sys.path.remove(HERE)
+    sys.path.append(os.getcwd())
+    restrict(limits)
+    namespace = {"__name__": "student", "__builtins__": __builtins__}
+    while True:
+        request = wire.decode(wire.read_frame(lambda n: _read(requests, n)), lists_to_arrays=False)
+        answer = {"id": request["id"]}
+        try:
+            frame = wire.encode(answer | {"result": _answer(request, notebook, namespace, definitions)})
+        except BaseException as error:
+            frame = wire.encode(answer | {"error": _describe(error, definitions)})
+        view = memoryview(frame)
+        while view:
+            view = view[os.write(answers, view):]
+
+
+def copy_submission() -> None:
+    """The handed-in files into the working folder, where a notebook expects them and may write."""
+    if os.path.isdir("/jail/submission"):  # without a jail the grader copied them
+        for name in os.listdir("/jail/submission"):
+            shutil.copyfile(f"/jail/submission/{name}", name)
+
+
+def _take_over_pipes() -> tuple[int, int]:
+    """The pipes of the protocol on descriptors of their own; prints and input() of the student's meet /dev/null."""
+    requests, answers = os.dup(0), os.dup(1)
+    null = os.open(os.devnull, os.O_RDWR)
+    for descriptor in (0, 1):
+        os.dup2(null, descriptor)
+    return requests, answers
+
+
+def _read(descriptor: int, n: int) -> bytes:
+    data = bytearray()
+    while len(data) < n:
+        piece = os.read(descriptor, min(n - len(data), 1 << 20))
+        if not piece:
+            os._exit(0)  # the grader has gone
+        data += piece
+    return bytes(data)
+
+
+def restrict(limits: dict) -> None:
+    """Limits of this process and its children that they cannot lift again."""
+    for name, value in limits.items():
+        kind = getattr(resource, name)
+        hard = resource.getrlimit(kind)[1]
+        value = value if hard == resource.RLIM_INFINITY else min(value, hard)
+        resource.setrlimit(kind, (value, value))
+
+
+def _answer(request: dict, notebook: str, namespace: dict, definitions):
+    if "ready" in request:
+        return True
+    if "load" in request:
+        return definitions.load(notebook, namespace, plain=request["load"] == "plain")
+    if "predict" in request:
+        from helpers.runtimes import open_model
+
+        return open_model(request["predict"], threads=1).predict(request["images"])
+    if "constant" in request:
+        if request["constant"] not in namespace:
+            raise Missing
+        return namespace[request["constant"]]
+    if not callable(function := namespace.get(request["call"])):
+        raise Missing
+    return function(*request["args"], **request["kwargs"])
+
+
+class Missing(Exception):
+    """The notebook does not define what was asked for."""
+
+
+def _describe(error: BaseException, definitions) -> dict:
+    """What the grader may pass on: of a function's error the kind and the line, as its text could quote hidden inputs."""
+    traced = definitions.where(error)
+    return {"kind": type(error).__name__[:50], "where": traced, "text": "" if traced else str(error)[:300]}
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2], json.loads(sys.argv[3]))

@@ -1,0 +1,119 @@
+"""The jail: a command runs without network, sees a read-only system, and cannot outlive or outgrow its limits.
+
+bubblewrap builds it: of this machine a process sees /usr, the Python environment, helpers and a copy of one
+submission, all read-only, and may write into two small folders in memory. No home, no course, no other process.
+"""
+
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+HERE, ROOT = Path(__file__).resolve().parent, Path(__file__).resolve().parents[2]
+INSIDE = ("inside.py", "definitions.py", "wire.py", "run_notebook.py")  # the grader's files that the jail shows
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one submission may use. Seconds are of the clock on the wall, sizes MB.
+
+    A call, and loading, may take up to three times as long where others keep the processor busy.
+    """
+
+    call_s: float = 10  # one call of a student's function
+    load_s: float = 30  # the definitions of a notebook
+    wall_s: float = 180  # all calls together
+    notebook_s: float = 120  # executing the notebook for the feedback page
+    memory_mb: int = 3000  # resident, all processes together
+    disk_mb: int = 256  # what it writes, and what was handed in
+    processes: int = 128  # processes and threads
+
+    def rlimits(self, seconds: float) -> dict[str, int]:
+        """For inside.restrict: address space beyond the resident limit, because libraries reserve more than they use."""
+        return {"RLIMIT_AS": (2 * self.memory_mb + 2000) << 20, "RLIMIT_FSIZE": self.disk_mb << 20, "RLIMIT_CORE": 0,
+                "RLIMIT_NPROC": self.processes, "RLIMIT_CPU": int(seconds) + 10}
+
+
+class NoJail(RuntimeError):
+    """bubblewrap is missing or does not work here; the text says what to do."""
+
+
+@cache
+def check() -> None:
+    """Raise NoJail unless a jail can be built on this machine."""
+    instead = "or grade work that you trust with --no-jail"
+    if not shutil.which("bwrap"):
+        raise NoJail("bubblewrap is not installed, and without it a submission could read and change everything "
+                     f"that you can: sudo apt install bubblewrap (Linux and WSL), {instead}")
+    with tempfile.TemporaryDirectory() as folder:
+        tried = subprocess.run(command([sys.executable, "-I", "-c", "print(6 * 7)"], folder), capture_output=True, text=True)
+    if tried.stdout.strip() != "42":
+        reason = (tried.stderr.strip().splitlines() or ["no reason given"])[-1]
+        raise NoJail(f"bubblewrap (0.7 or newer is needed) cannot build a jail here ({reason}): allow user "
+                     f"namespaces or update it, {instead}")
+
+
+def command(argv: list[str], submission: Path | str, disk_mb: int = Limits.disk_mb) -> list[str]:
+    """The command line that runs `argv` in a jail: `submission` shown as /jail/submission, writable /jail/work and /tmp."""
+    size = ["--size", str(disk_mb << 20)]
+    system = ["--ro-bind", "/usr", "/usr"]
+    for link in ("bin", "sbin", "lib", "lib64"):
+        if os.path.islink(f"/{link}"):
+            system += ["--symlink", os.readlink(f"/{link}"), f"/{link}"]
+        elif os.path.isdir(f"/{link}"):
+            system += ["--ro-bind", f"/{link}", f"/{link}"]
+    for path in ("/etc/ld.so.cache", "/etc/alternatives"):
+        system += ["--ro-bind-try", path, path]
+    for path in dict.fromkeys((sys.base_prefix, sys.prefix, str(ROOT / "helpers"))):
+        if not path.startswith("/usr/"):
+            system += [*_parents(path), "--ro-bind", path, path]
+    if Path(sys.prefix) in ROOT.parents or Path("/usr") in ROOT.parents:
+        system += ["--tmpfs", str(ROOT / "labs")]  # the course must not come along with the environment
+    grader = [word for name in INSIDE for word in ("--ro-bind", str(HERE / name), f"/jail/grader/{name}")]
+    fonts = [word for file in _font_lists() for word in ("--ro-bind", file, f"/tmp/matplotlib/{Path(file).name}")]
+    writable = [word for path in ("/jail/work", "/tmp", "/dev/shm") for word in ("--perms", "1777", *size, "--tmpfs", path)]
+    return ["bwrap", "--die-with-parent", "--new-session", *_namespaces(), "--dev", "/dev", *_parents("/jail/grader/_"), *writable, *system, *fonts,
+            "--proc", "/proc", *grader, "--ro-bind", str(submission), "/jail/submission", "--remount-ro", "/dev",
+            "--remount-ro", "/", "--chdir", "/jail/work", "--clearenv", *_environment(), "--", *_without_root(), *argv]
+
+
+def _parents(path: str) -> list[str]:
+    """The folders above `path`, open to every user: bubblewrap's own are its user's alone."""
+    above = [str(parent) for parent in reversed(Path(path).parents)][1:]
+    return [word for parent in above if parent != "/tmp" for word in ("--perms", "0755", "--dir", parent)]
+
+
+def _namespaces() -> list[str]:
+    if os.geteuid() == 0:  # no user namespace: the process becomes a user of its own, whom the limit of processes binds
+        return ["--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts", "--unshare-cgroup-try",
+                "--cap-drop", "ALL", "--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
+    return ["--unshare-all"]
+
+
+def _without_root() -> list[str]:
+    if os.geteuid() != 0:
+        return []
+    user = str(random.SystemRandom().randrange(1 << 29, 1 << 30))  # one nobody has: jails do not count each other's processes
+    return ["setpriv", "--reuid", user, "--regid", user, "--clear-groups", "--no-new-privs", "--bounding-set=-all", "--inh-caps=-all"]
+
+
+def _environment() -> list[str]:
+    values = {"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin", "HOME": "/tmp", "LANG": "C.UTF-8", "USER": "student",
+              "LOGNAME": "student", "MPLCONFIGDIR": "/tmp/matplotlib", "MPLBACKEND": "agg", **THREADS,
+              "WORKBOOK_BUILD": "/tmp/build", "WORKBOOK_OFFLINE": "1", "IPYTHONDIR": "/tmp/ipython"}
+    return [word for name, value in values.items() for word in ("--setenv", name, value)]
+
+
+THREADS = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
+
+
+@cache
+def _font_lists() -> tuple[str, ...]:
+    """matplotlib's lists of this machine's fonts: making them anew in each jail would take seconds."""
+    cached = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "matplotlib"
+    return tuple(str(file) for file in cached.glob("fontlist-*.json"))

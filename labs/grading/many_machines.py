@@ -1,0 +1,35 @@
+"""Grading on several machines with dask: they only read the course and compute; this process alone writes.
+
+    python -m labs.grading.many_machines LAB SCHEDULER    # for example tcp://192.168.1.20:8786
+
+Every worker runs on Linux with bubblewrap, in a copy of this repository, and sees the course's folder under the same
+path. Start them as a user without rights of its own, on a network that you trust: dask itself asks for no password.
+"""
+
+import sys
+
+from labs.grading import gradebook
+from labs.grading.course import Course, Result
+from labs.grading.grade import grade_one, is_done
+from labs.grading.jail import Limits
+
+
+def grade_on(client, course: Course, lab: str, jail: bool = True, limits: Limits = Limits()) -> list[Result]:
+    """Grade what is not graded yet on the workers of `client`, a distributed.Client; each result is saved when it comes."""
+    from distributed import as_completed
+
+    todo = [student for student in course.students(lab) if not is_done(course, lab, student)]
+    futures = [client.submit(grade_one, str(course.root), lab, student, jail, limits, pure=False) for student in todo]
+    graded = []
+    for future in as_completed(futures):
+        graded.append(future.result())
+        graded[-1].write(course.result(lab, graded[-1].student))
+    gradebook.write(course, lab, course.results(lab))
+    return graded
+
+
+if __name__ == "__main__":
+    from distributed import Client
+
+    with Client(sys.argv[2]) as cluster:
+        print(f"{len(grade_on(cluster, Course(), sys.argv[1]))} graded")

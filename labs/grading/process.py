@@ -1,0 +1,208 @@
+"""The grader's end of a student process: starts it, asks, waits no longer than allowed, believes nothing."""
+
+import builtins
+import json
+import os
+import re
+import secrets
+import select
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from labs.grading import jail as jails
+from labs.grading import wire
+from labs.grading.jail import HERE, Limits
+from labs.grading.watch import Watch, kill, tree
+
+
+_PLACE = re.compile(r" \(cell \d{1,4}, line \d{1,4}\)")
+_FAILURE = re.compile(r"cell \d{1,4}(, line \d{1,4})?: [A-Z][A-Za-z]{1,30}")
+
+
+class StudentError(Exception):
+    """A student's function or file failed; the text is for the student."""
+
+
+class GraderError(RuntimeError):
+    """The grader's own machinery failed; the submission is not graded, which is not 0 points."""
+
+
+class StudentProcess:
+    """A process of `kind` "code" (answers calls of a notebook's functions) or "model" (runs handed-in model files).
+
+    It starts with the first `ask`, and anew after it died or was ended for taking too long.
+    """
+
+    def __init__(self, kind: str, folder: Path, notebook: str, *, jail: bool, limits: Limits, incidents: list[str]):
+        self._kind, self._folder, self._notebook, self._jail, self._limits = kind, folder, notebook, jail, limits
+        self._incidents = incidents
+        self._process: subprocess.Popen | None = None
+        self._plain = False  # load only constants: set when computing the notebook's globals took too long
+        self.cpu_s = 0.0
+        self.failures: list[str] = []  # the cells of the notebook that could not be loaded
+
+    def ask(self, request: dict, timeout: float, what: str):
+        """The process's answer to `request` within `timeout` seconds. StudentError where there is none, or an error."""
+        if self._process is None:
+            self._start()
+        answer = self._exchange(request, timeout, what)
+        if "error" in answer:
+            raise StudentError(f"{what}: {self._sentence(answer['error'])}")
+        return answer["result"]
+
+    def _sentence(self, error) -> str:
+        """An error in words. Code of the student's may have written `error`: only what is known is passed on."""
+        error = error if isinstance(error, dict) else {}
+        kind, where, text = (str(error.get(name, "")) for name in ("kind", "where", "text"))
+        if self._kind == "model":  # no code of the student's runs there
+            return text or kind
+        if kind == "Missing":
+            failed = f"; these parts of it fail: {', '.join(self.failures[:3])}" if self.failures else ""
+            return f"the notebook does not define it{failed}"
+        if kind == "WireError":
+            return "its result cannot be sent: return numbers, arrays or tuples of them, no more than some MB"
+        known = isinstance(getattr(builtins, kind, None), type) and issubclass(getattr(builtins, kind), BaseException)
+        return (kind if known else "an exception") + (where if _PLACE.fullmatch(where) else "")
+
+    def close(self, graceful: bool = False) -> None:
+        """End the process and all it started; `graceful`: let it end by itself, so that its processor time is counted."""
+        if self._process is None:
+            return
+        started = tree(self._process.pid)
+        self._process.stdin.close()
+        try:
+            self._process.wait(0.5 if graceful else 0)
+        except subprocess.TimeoutExpired:
+            self._process.kill()  # the jail dies with it
+            self._process.wait()
+        self._process.stdout.close()
+        self.cpu_s += self._watch.cpu_s
+        if not self._jail:
+            for child in started:
+                kill(child)
+            shutil.rmtree(self._work, ignore_errors=True)
+        self._process = None
+
+    def _start(self) -> None:
+        for plain in ([True] if self._plain else [False, True]):
+            self._plain = plain
+            self._spawn()
+            if self._kind != "code":
+                return
+            try:
+                loaded = self._exchange({"load": "plain" if plain else "all"}, self._limits.load_s, "loading the notebook")
+            except StudentError as error:
+                problem = error
+                continue
+            if "error" in loaded:
+                self.close()
+                raise StudentError("the functions of the notebook cannot be loaded")
+            failures = loaded["result"] if isinstance(loaded["result"], (list, tuple)) else []
+            self.failures = [str(failure) for failure in failures if _FAILURE.fullmatch(str(failure))]
+            return
+        raise StudentError(f"the functions of the notebook cannot be loaded: {problem}")
+
+    def _spawn(self) -> None:
+        limits = json.dumps(self._limits.rlimits(self._limits.wall_s))
+        if self._jail:
+            jails.check()
+            argv = jails.command([sys.executable, "-I", "/jail/grader/inside.py", self._kind, self._notebook, limits],
+                                 self._folder, self._limits.disk_mb)
+            cwd = environment = None
+        else:
+            argv = [sys.executable, "-I", str(HERE / "inside.py"), self._kind, self._notebook, limits.replace("RLIMIT_NPROC", "RLIMIT_CORE")]
+            cwd = self._work = tempfile.mkdtemp(prefix="no-jail-")
+            shutil.copytree(self._folder, cwd, dirs_exist_ok=True)
+            environment = os.environ | jails.THREADS
+        with tempfile.TemporaryFile() as errors:
+            self._process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors,
+                                             cwd=cwd, env=environment, bufsize=0)
+            os.set_blocking(self._process.stdin.fileno(), False)
+            os.set_blocking(self._process.stdout.fileno(), False)
+            self._watch = Watch(self._process, self._limits)
+            try:
+                self._exchange({"ready": True}, self._limits.load_s, "the student process")
+            except StudentError as error:  # before any line of the student's: not the student's fault
+                errors.seek(0)
+                raise GraderError(f"the student process does not start: {errors.read(2000).decode(errors='replace') or error}") from error
+
+    def _exchange(self, request: dict, timeout: float, what: str) -> dict:
+        """Send `request` and read the answer to it; the process is ended where that fails."""
+        number, deadline = secrets.token_hex(8), Deadline(timeout, self._watch)
+        try:
+            self._send(wire.encode({"id": number, **request}), deadline)
+            answer = wire.decode(wire.read_frame(lambda n: self._read(n, deadline)))
+            if not isinstance(answer, dict) or answer.get("id") != number or not {"result", "error"} & set(answer):
+                self._incidents.append(f"{what}: an answer that nobody asked for")
+                raise StudentError(f"{what}: the process gave an answer that nobody asked for")
+            return answer
+        except TimeoutError as error:
+            self.close()
+            raise StudentError(f"{what} was stopped after {timeout:.0f} s") from error
+        except (EOFError, BrokenPipeError) as error:
+            reason = self._watch.reason or "it ended its process"
+            self._incidents.append(f"{what}: {reason}")
+            self.close()
+            raise StudentError(f"{what} gave no answer: {reason}") from error
+        except wire.WireError as error:
+            self._incidents.append(f"{what}: {error}")
+            self.close()
+            raise StudentError(f"{what}: {error}") from error
+        except StudentError:
+            self.close()
+            raise
+
+    def _send(self, frame: bytes, deadline: "Deadline") -> None:
+        view = memoryview(frame)
+        while view:
+            deadline.wait(self._process.stdin, writing=True)
+            view = view[os.write(self._process.stdin.fileno(), view[:1 << 16]):]
+
+    def _read(self, n: int, deadline: "Deadline") -> bytes:
+        data = bytearray()
+        while len(data) < n:
+            deadline.wait(self._process.stdout, writing=False)
+            piece = os.read(self._process.stdout.fileno(), min(n - len(data), 1 << 20))
+            if not piece:
+                raise EOFError
+            data += piece
+        return bytes(data)
+
+
+class Deadline:
+    """`seconds` of the clock on the wall; up to three times as long for a process that a busy machine has kept waiting.
+
+    A correct function must not lose points because many submissions are graded at once.
+    """
+
+    def __init__(self, seconds: float, watch: Watch):
+        self._seconds, self._watch, self._began, self._cpu = seconds, watch, time.monotonic(), watch.cpu_s
+
+    def wait(self, pipe, writing: bool) -> None:
+        """Return once `pipe` can be read or written; TimeoutError when the time is up."""
+        while not any(select.select([] if writing else [pipe], [pipe] if writing else [], [], 0.2)):
+            self._check()
+        self._check()
+
+    def _check(self) -> None:
+        passed, worked = time.monotonic() - self._began, self._watch.cpu_s - self._cpu
+        if passed > self._seconds and (worked >= 0.9 * self._seconds or passed > 3 * self._seconds):
+            raise TimeoutError
+
+
+def stage(folder: Path, target: Path, limits: Limits) -> None:
+    """Copy the files of a submission, and no links, to where the jail may show them. StudentError if they are too large."""
+    target.chmod(0o755)
+    room = limits.disk_mb << 20
+    for path in sorted(folder.iterdir()):
+        if path.is_symlink() or not path.is_file():
+            continue
+        room -= path.stat().st_size
+        if room < 0:
+            raise StudentError(f"the files handed in have more than {limits.disk_mb} MB")
+        shutil.copyfile(path, target / path.name)
+        (target / path.name).chmod(0o644)

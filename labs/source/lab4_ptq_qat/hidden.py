@@ -1,0 +1,100 @@
+"""Hidden checks of lab 4. Never part of a release, a handout or feedback. Nothing is measured here."""
+
+import numpy as np
+
+from helpers.data import mnist, normalize
+from helpers.metrics import accuracy
+from labs.grading import expect, unseen
+from labs.grading.api import Question, Student
+from labs.grading.handed_in import RECORDS, belongs_to, rows_of
+from labs.grading.records import problems
+
+NAMES = ("float", "ptq", "qat")
+COUNT, SEED = 500, 775147
+
+
+def fake_quantize_values(student: Student) -> None:
+    what, generator = "fake_quantize", np.random.default_rng(1)
+    for shape, bits in (((6, 30), 8), ((5, 3, 4, 4), 4), ((6, 6), 3)):
+        highest = 2 ** (bits - 1) - 1
+        q = generator.integers(-highest - 3, highest + 4, shape)  # beyond both ends, too
+        scale = (0.7 ** np.arange(shape[0])).astype(np.float32)
+        wide = scale.reshape(-1, *[1] * (len(shape) - 1))
+        x = ((q + generator.uniform(-0.4, 0.4, shape)) * wide).astype(np.float32)
+        found = expect.array(student.call(what, x, scale, bits), shape, what)
+        expect.close(found, np.clip(q, -highest, highest) * wide.astype(np.float64), what, relative=1e-5)
+
+
+def _accuracy(student: Student, name: str) -> float:
+    images, digits = unseen.images(COUNT, SEED)
+    logits = expect.array(student.predict(f"{name}.onnx", images), (COUNT, 10), f"{name}.onnx")
+    return float((logits.argmax(axis=1) == unseen.own_code(student.seed)[digits]).mean())
+
+
+def float_file(student: Student) -> None:
+    found = _accuracy(student, "float")
+    assert found > 0.9, f"float.onnx classifies {found:.0%} of unseen images as your alphabet says, more than 90 % are asked for"
+    assert student.file("float.onnx").stat().st_size <= 2_000_000, "float.onnx has more than 2 MB"
+
+
+def _int8_file(name: str):
+    def check(student: Student) -> None:
+        content = student.file(f"{name}.onnx").read_bytes()
+        assert b"QuantizeLinear" in content or b"QLinear" in content, f"{name}.onnx holds no int8 operators"
+        assert len(content) <= student.file("float.onnx").stat().st_size / 2, f"{name}.onnx has more than half the size of float.onnx"
+        assert _accuracy(student, name) >= 0.87, f"{name}.onnx is not accurate enough on unseen images"
+        assert _accuracy(student, name) >= _accuracy(student, "float") - 0.03, \
+            f"{name}.onnx is more than 3 points less accurate than float.onnx on unseen images"
+        if name == "qat":
+            assert content != student.file("ptq.onnx").read_bytes(), "qat.onnx is ptq.onnx"
+    return check
+
+
+def _report(student: Student) -> dict:
+    report = expect.json_of(student.file("report.json"), *NAMES)
+    for name in NAMES:
+        entries = report[name] if isinstance(report[name], dict) else {}
+        for entry in ("bytes", "accuracy", "low", "high", "changed", "speedup"):
+            assert type(entries.get(entry)) in (int, float), f"report.json: {name} has no number {entry}"
+    return report
+
+
+def report_files(student: Student) -> None:
+    report, test = _report(student), mnist("test")
+    images, labels = normalize(test.images[:1000]), unseen.own_code(student.seed)[test.labels[:1000]]
+    answers = {name: student.predict(f"{name}.onnx", images).argmax(axis=1) for name in NAMES}
+    for name, entries in report.items():
+        if name not in NAMES:
+            continue
+        assert entries["bytes"] == student.file(f"{name}.onnx").stat().st_size, f"report.json: {name}.onnx has another size"
+        found = accuracy(labels, answers[name])  # another machine may decide a close image otherwise: a few may differ
+        for entry, value in (("accuracy", found.value), ("low", found.low), ("high", found.high)):
+            assert abs(entries[entry] - value) <= 0.004, f"report.json: {entry} of {name} is not that of the file"
+        changed = np.count_nonzero(answers[name] != answers["float"])
+        assert abs(entries["changed"] - changed) <= 4, f"report.json: changed of {name} is not that of the files"
+
+
+def report_speed(student: Student) -> None:
+    report, rows = _report(student), rows_of(student)
+    found = problems(student.file(RECORDS))
+    assert not found, f"{RECORDS}: {found[0]}"
+    p50 = {}
+    for name in NAMES:
+        own = [row for row in rows if belongs_to(row, student.file(f"{name}.onnx"))]
+        assert own, f"{RECORDS}: no record is of the {name}.onnx that you handed in"
+        assert own[-1].get("method.seed") == student.seed, f"{RECORDS}: the record of {name}.onnx was not measured with your seed"
+        assert own[-1].get("runtime.threads") == 1, f"{RECORDS}: one thread is asked for"
+        p50[name] = own[-1]["latency_ns.p50"]
+    for name in NAMES:
+        ratio = p50["float"] / p50[name]
+        assert abs(report[name]["speedup"] - ratio) <= 0.02 * ratio, f"report.json: the speed-up of {name} is not that of the records"
+
+
+QUESTIONS = {
+    "fake_quantize_values": Question(2, fake_quantize_values, needs="function fake_quantize"),
+    "float_file": Question(2, float_file, needs="file float.onnx"),
+    "ptq_file": Question(3, _int8_file("ptq"), needs="file ptq.onnx"),
+    "qat_file": Question(3, _int8_file("qat"), needs="file qat.onnx"),
+    "report_files": Question(2, report_files, needs="file report.json"),
+    "report_speed": Question(2, report_speed, needs="files report.json and records.jsonl"),
+}

@@ -1,0 +1,221 @@
+"""Zips as Moodle and Canvas make them, and what students make of zips and notebooks: graded where it can be, else reported."""
+
+import io
+import json
+import re
+import stat
+import zipfile
+
+import nbformat
+import pytest
+
+from labs.grading.collect import BadZip, collect, unpack
+from labs.grading.jail import Limits
+from labs.grading.repair import Unreadable, repair
+from tests.labs import toy
+
+SMALL = Limits(disk_mb=5)
+
+
+@pytest.fixture(scope="module")
+def course(tmp_path_factory):
+    return toy.make_course(tmp_path_factory.mktemp("course"))
+
+
+def zipped(files: dict, links=()) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+        for name, target in links:
+            member = zipfile.ZipInfo(name)
+            member.external_attr = (stat.S_IFLNK | 0o777) << 16
+            archive.writestr(member, target)
+    return buffer.getvalue()
+
+
+# --------------------------------------------------------------------------------------------------------- collecting
+def test_moodle_and_canvas_names(course, tmp_path):
+    book = nbformat.writes(toy.answer(course))
+    hand_in = zipped({"toy.ipynb": book, "result.json": "{}"})
+    bulk = zipped({
+        "Ada Lovelace_1001_assignsubmission_file_toy.zip": hand_in,
+        "Björn Łukasz_1002_assignsubmission_file_/toy.zip": hand_in,
+        "李小龍_1003_assignsubmission_file_/toy.ipynb": book,
+        "李小龍_1003_assignsubmission_file_/result.json": "{}",
+        "O'Neil, Ann-Kathrin_1004_assignsubmission_file_toy.ipynb": book,
+    })
+    downloads = tmp_path / "downloads"
+    downloads.mkdir()
+    (downloads / "Course-Toy-123.zip").write_bytes(bulk)
+    (downloads / "doejane_1005_778899_toy.zip").write_bytes(zipped({"my lab/toy.ipynb": book, "my lab/__MACOSX/._toy.ipynb": "x", "my lab/result.json": "{}"}))
+    (downloads / "kowalskipiotr_LATE_1006_778900_toy-2.ipynb").write_text(book)
+    found = collect(course, toy.LAB, [downloads])
+    assert {student: entry["name"] for student, entry in found.items()} == {
+        "1001": "Ada Lovelace", "1002": "Björn Łukasz", "1003": "李小龍", "1004": "O'Neil, Ann-Kathrin", "1005": "doejane", "1006": "kowalskipiotr"}
+    assert not any(entry["problem"] for entry in found.values())
+    for student in ("1001", "1002", "1003", "1005"):
+        assert sorted(path.name for path in course.submitted(toy.LAB, student).iterdir()) == ["result.json", "toy.ipynb"]
+    assert [path.name for path in course.submitted(toy.LAB, "1006").iterdir()] == ["toy-2.ipynb"]
+    assert course.students(toy.LAB) == sorted(found)
+
+
+def test_bad_zips_are_reported_and_do_not_stop_the_class(course, tmp_path):
+    encrypted = bytearray(zipped({"toy.ipynb": "{}"}))
+    encrypted[6] |= 1
+    encrypted[encrypted.find(b"PK\x01\x02") + 8] |= 1
+    whole = zipped({"toy.ipynb": "x" * 1000, "b": bytes(range(256)) * 100})
+    bomb = zipped({"toy.ipynb": bytes(50 << 20)})
+    lying = bytearray(bomb)
+    for mark, offset in ((b"PK\x01\x02", 24), (b"PK\x03\x04", 22)):  # it says that it unpacks to 9 bytes
+        place = lying.find(mark) + offset
+        lying[place:place + 4] = (9).to_bytes(4, "little")
+    hand_ins = {"cut": whole[:len(whole) // 2], "nothing": b"", "text": b"Dear professor,", "empty": zipped({}), "encrypted": bytes(encrypted),
+                "bomb": bomb, "lying": bytes(lying), "many": zipped({f"{i}.txt": "" for i in range(3000)}),
+                "climbs": zipped({"../../../../etc/cron.d/evil": "x"}), "flipped": whole[:41] + b"\xff\xff" + whole[43:]}
+    numbers = {name: str(2001 + i) for i, name in enumerate(hand_ins)}
+    for name, content in hand_ins.items():
+        (tmp_path / f"x_{numbers[name]}_1_toy.zip").write_bytes(content)
+    (tmp_path / "x_2100_1_toy.rar").write_bytes(b"Rar!")
+    (tmp_path / "x_2101_1_toy.zip").write_bytes(zipped({"toy.ipynb": nbformat.writes(toy.answer(course))}))
+    found = collect(course, toy.LAB, [tmp_path], SMALL)
+    said = {name: found[number]["problem"] for name, number in numbers.items()}
+    assert all(said.values()), said
+    assert "damaged" in said["cut"] and "bomb" in said["bomb"] and "3000" in said["many"] and "climbs" in said["climbs"] and "no files" in said["empty"]
+    assert "bomb" in said["lying"] or "cannot be unpacked" in said["lying"]
+    assert "ask for a zip" in found["2100"]["problem"] and not found["2101"]["problem"]
+    assert set(found) <= set(course.students(toy.LAB))  # who could not be read is not forgotten
+    assert not list(tmp_path.parent.rglob("evil"))
+
+
+def test_a_zip_is_unpacked_flat_without_what_is_dangerous():
+    files, notes = unpack(zipped({"toy.ipynb": "1", "deep/down/result.json": "2", "deep/toy.ipynb": "3", "../up.txt": "4", "/abs.txt": "5",
+                                  "C:\\windows\\x.txt": "6", "a\\..\\..\\y.txt": "7", ".hidden": "8", ".ipynb_checkpoints/toy.ipynb": "9",
+                                  "Übung „1“.txt": "10", "nul:?.txt": "11"}, links=[("link.json", "/etc/passwd")]))
+    assert {name: content.decode() for name, content in files.items()} == {
+        "toy.ipynb": "1", "result.json": "2", "Übung „1“.txt": "10", "nul__.txt": "11"}
+    assert sum("climbs" in note for note in notes) == 4 and sum("a link" in note for note in notes) == 1 and sum("another file" in note for note in notes) == 1
+
+
+def test_a_later_hand_in_replaces_the_earlier(course, tmp_path):
+    for answer in ("1", "2"):
+        (tmp_path / "x_2200_1_toy.zip").write_bytes(zipped({"toy.ipynb": "{}", f"only-{answer}.txt": answer}))
+        collect(course, toy.LAB, [tmp_path])
+    assert not (course.submitted(toy.LAB, "2200") / "only-1.txt").exists()
+
+
+def test_files_of_nobody_are_named(course, tmp_path):
+    (tmp_path / "toy.zip").write_bytes(zipped({"toy.ipynb": "{}"}))
+    (tmp_path / "x_2300_1_toy.ipynb").write_text("{}")
+    with pytest.raises(ValueError, match=r"collected 1 hand-ins; these files name no student as Moodle or Canvas do: toy\.zip"):
+        collect(course, toy.LAB, [tmp_path])
+    with pytest.raises(FileNotFoundError, match="there is no lab nine; there are toy"):
+        collect(course, "nine", [tmp_path])
+
+
+# ---------------------------------------------------------------------------------------------------------- repairing
+@pytest.fixture
+def repaired(course, tmp_path):
+    """repaired({file: text}): notes, untouched answers, and the notebook after the repair."""
+    def run(files: dict):
+        given, target = tmp_path / "given", tmp_path / "target"
+        given.mkdir()
+        target.mkdir()
+        for name, text in files.items():
+            (given / name).write_text(text if isinstance(text, str) else nbformat.writes(text), encoding="utf-8")
+        before = {path.name: path.read_bytes() for path in given.iterdir()}
+        notes, untouched = repair(given, course.release(toy.LAB), target)
+        assert {path.name: path.read_bytes() for path in given.iterdir()} == before  # a hand-in is never changed
+        return notes, untouched, nbformat.read(target / "toy.ipynb", 4), target
+    return run
+
+
+def grade_ids(book) -> list:
+    return [c.metadata.nbgrader.grade_id for c in book.cells if "nbgrader" in c.metadata]
+
+
+def test_what_is_whole_is_not_repaired(course, repaired):
+    notes, untouched, book, _ = repaired({"toy.ipynb": toy.answer(course, "1")})
+    assert notes == [] and untouched == []
+    assert [c.source for c in book.cells] == [c.source for c in toy.answer(course, "1").cells]
+    assert grade_ids(book) == grade_ids(nbformat.read(course.release(toy.LAB), 4))
+
+
+@pytest.mark.parametrize("name", ["toy (1).ipynb", "toy-2.ipynb", "Toy.ipynb", "toy Kopie.ipynb", "toy - Copy (2).ipynb", "1001_toy.ipynb", "homework.ipynb", "übung.IPYNB"])
+def test_renamed_notebooks_are_found(course, repaired, name):
+    notes, _, book, target = repaired({name: toy.answer(course)})
+    assert notes == [f"took {name} for toy.ipynb"]
+    assert toy.cell(book, "double").source == toy.DOUBLE
+    assert [path.name for path in target.iterdir()] == ["toy.ipynb"]
+
+
+def test_renamed_files_are_found(course, repaired):
+    notes, _, _, target = repaired({"toy.ipynb": toy.answer(course), "result (1).json": "1", "Run-12.jsonl": "2", "other.json": "3"})
+    assert (target / "result.json").read_text() == "1" and (target / "result (1).json").exists()
+    assert "took result (1).json for result.json" in notes
+
+
+@pytest.mark.parametrize("files, said", [
+    ({}, "there is no notebook"), ({"toy.py": "x"}, "there is no notebook"), ({"a.ipynb": "{}", "b.ipynb": "{}"}, "which notebook is meant"),
+    ({"toy.ipynb": '{"cells": [ {"cell_type"'}, "cut off or damaged"), ({"toy.ipynb": ""}, "cut off or damaged"), ({"toy.ipynb": "[" * 10**6}, "cut off or damaged"),
+    ({"toy.ipynb": "[]"}, "no Jupyter notebook"), ({"toy.ipynb": '{"cells": [1]}'}, "no Jupyter notebook"), ({"toy.ipynb": '{"cells": 3}'}, "no Jupyter notebook"),
+    ({"toy.ipynb": '{"cells": [{"cell_type": "code", "source": 3, "metadata": 3}]}'}, "no Jupyter notebook"),
+    ({"toy.ipynb": '{"cells": [{"cell_type": "code", "source": "", "metadata": {"nbgrader": []}}]}'}, "no Jupyter notebook"),
+])
+def test_what_cannot_be_read_is_said(repaired, files, said):
+    with pytest.raises(Unreadable, match=said):
+        repaired(files)
+
+
+def copy_of(book, name: str, **changes):
+    cell = nbformat.from_dict(json.loads(json.dumps(toy.cell(book, name))))
+    cell.update(changes)
+    return cell
+
+
+@pytest.mark.filterwarnings("ignore:Non-unique")
+def test_copied_cells(course, repaired):
+    book = toy.answer(course, double="def double(x):\n    raise NotImplementedError  # replace this line by your solution")
+    book.cells += [copy_of(book, "double", source=toy.DOUBLE, id="new"), copy_of(book, "double_values"), copy_of(nbformat.read(course.release(toy.LAB), 4), "why", id="x")]
+    notes, untouched, repaired_book, _ = repaired({"toy.ipynb": book})
+    assert {"cell double is there 2 times", "cell double_values is there 2 times", "cell why is there 2 times"} == set(notes)
+    assert sorted(grade_ids(repaired_book)) == sorted(grade_ids(nbformat.read(course.release(toy.LAB), 4)))
+    assert next(c for c in repaired_book.cells if c.metadata.get("nbgrader", {}).get("grade_id") == "double").source == toy.DOUBLE
+    assert next(c for c in repaired_book.cells if c.metadata.get("nbgrader", {}).get("grade_id") == "why").source == "Because two is even."
+    assert untouched == []
+    nbformat.validate(repaired_book)
+
+
+def test_deleted_cells_come_back_where_they_were(course, repaired):
+    book = toy.answer(course)
+    book.cells = [c for c in book.cells if c["id"] not in ("setup", "double_values", "result_file", "why")]
+    notes, untouched, repaired_book, _ = repaired({"toy.ipynb": book})
+    assert grade_ids(repaired_book) == grade_ids(nbformat.read(course.release(toy.LAB), 4))
+    assert sum("was deleted, and is back" in note for note in notes) == 4 and untouched == ["why"]
+
+
+def test_stripped_metadata_are_found_again(course, repaired):
+    book = toy.answer(course)
+    for cell in book.cells:
+        cell.metadata = {}
+    notes, _, repaired_book, _ = repaired({"toy.ipynb": book})
+    assert grade_ids(repaired_book) == grade_ids(nbformat.read(course.release(toy.LAB), 4)) and notes == []
+
+
+def test_odd_but_readable_notebooks(course, repaired):
+    raw = json.loads(nbformat.writes(toy.answer(course)))
+    raw["nbformat_minor"], raw["metadata"] = 2, {"kernelspec": {"name": "no-such-kernel"}, "x": 1}
+    for cell in raw["cells"]:
+        del cell["id"]
+        cell["outputs"], cell["execution_count"] = "what?", "three"
+    raw["cells"].append({"cell_type": "unheard of", "source": 3})
+    _, _, book, _ = repaired({"toy.ipynb": "\ufeff" + json.dumps(raw)})
+    assert toy.cell(book, "total").source == toy.TOTAL and book.metadata.kernelspec.name == "python3"
+    nbformat.validate(book)
+
+
+def test_ids_that_students_choose_cannot_leave_the_course(course, tmp_path):
+    (tmp_path / "..%2F_../../x_1_toy.zip".replace("/", "_")).write_bytes(zipped({"toy.ipynb": "{}"}))
+    with pytest.raises(ValueError, match="name no student"):
+        collect(course, toy.LAB, [tmp_path])
+    assert all(re.fullmatch(r"\d+", student) for student in course.students(toy.LAB))

@@ -1,0 +1,282 @@
+"""The grader keeps its points, its files and its patience, whatever a submission does; and honest work loses nothing."""
+
+import dataclasses
+import os
+import re
+import socket
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import psutil
+import pytest
+
+from helpers.paths import ROOT
+from labs.grading import api, gradebook, jail, wire
+from labs.grading.grade import grade_one
+from labs.grading.jail import Limits
+from tests.labs import hostile, toy
+
+needs_jail = pytest.mark.skipif(not jail.shutil.which("bwrap"), reason="needs bubblewrap: sudo apt install bubblewrap")
+QUICK = Limits(call_s=2, load_s=10, wall_s=60, notebook_s=8, memory_mb=500, disk_mb=40, processes=64)
+
+
+@pytest.fixture(scope="session")
+def course(tmp_path_factory):
+    return toy.make_course(tmp_path_factory.mktemp("course"))
+
+
+def asked(course, folder: Path, book, student="1001", jail=True, result=toy.SECRET, **limits):
+    """The verdicts on a notebook, and what the instructor would hear of it."""
+    nbformat.write(book, folder / "toy.ipynb")
+    (folder / "result.json").write_text(f'{{"answer": {result}}}')
+    with api.Student(student, folder, "toy.ipynb", jail=jail, limits=dataclasses.replace(QUICK, **limits)) as handed_in:
+        verdicts = api.ask(handed_in, api.load_questions(course.source(toy.LAB) / "hidden.py"))
+    return verdicts, handed_in.incidents
+
+
+def points(verdicts) -> dict[str, float]:
+    return {name: verdict.points for name, verdict in verdicts.items()}
+
+
+def function(body: str) -> str:
+    return "def double(x):\n" + textwrap.indent(textwrap.dedent(body if body.startswith("\n") else "        " + body).strip("\n"), "    ")
+
+
+# ------------------------------------------------------------------------------------------------------ hostile work
+@needs_jail
+@pytest.mark.parametrize("name", hostile.FUNCTIONS)
+def test_hostile_function_loses_its_own_points_only(course, tmp_path, name):
+    body, said = hostile.FUNCTIONS[name]
+    began = time.monotonic()
+    verdicts, _ = asked(course, tmp_path, toy.answer(course, double=function(body)))
+    assert points(verdicts) == toy.POINTS | {"double_values": 0}, verdicts
+    message = verdicts["double_values"].message
+    assert re.search(said, message), message
+    assert str(toy.SECRET) not in message and str(toy.SECRET // 2) not in message
+    assert time.monotonic() - began < QUICK.wall_s + 20
+
+
+@needs_jail
+@pytest.mark.parametrize("name", hostile.CHEATS)
+def test_cheats_get_no_points(course, tmp_path, name):
+    book = nbformat.read(course.release(toy.LAB), 4)
+    book.cells.append(nbformat.v4.new_code_cell(hostile.CHEATS[name]))
+    verdicts, _ = asked(course, tmp_path, book, result=0)
+    assert sum(points(verdicts).values()) == 0, verdicts
+
+
+@needs_jail
+def test_thief_finds_nothing(course, tmp_path):
+    (tmp_path / "hand-in").mkdir()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        targets = [str(course.root / "gradebook.db"), str(course.source(toy.LAB) / "hidden.py"), str(ROOT / "labs"), str(ROOT / "tests"),
+                   str(tmp_path), str(Path.home() / ".ssh"), "/etc/passwd", "/etc/shadow"]
+        source = hostile.THIEF.format(targets=targets, port=server.getsockname()[1])
+        nbformat.write(toy.answer(course, double=source), tmp_path / "hand-in" / "toy.ipynb")
+        with api.Student("1001", tmp_path / "hand-in", "toy.ipynb", limits=QUICK) as student:
+            assert student.call("double", 1, timeout=8) == ""
+
+
+@needs_jail
+@pytest.mark.parametrize("jailed", [True, False])
+def test_nothing_is_left_behind(course, tmp_path, jailed):
+    before = {p.pid for p in psutil.process_iter()}
+    left = function("""
+        import atexit, subprocess, threading, time
+        def spin():
+            while True: time.sleep(0.01)
+        threading.Thread(target=spin).start()
+        subprocess.Popen(['sleep', '1234'], start_new_session=True)
+        atexit.register(spin)
+        return 2 * x""")
+    verdicts, _ = asked(course, tmp_path, toy.answer(course, double=left), jail=jailed)
+    assert points(verdicts) == toy.POINTS
+    time.sleep(0.3)
+    ours = [p for p in psutil.process_iter(["cmdline"]) if p.pid not in before]
+    lines = [" ".join(p.info["cmdline"] or []) for p in ours]
+    assert not [line for line in lines if "sleep 1234" in line or "inside.py" in line and "toy.ipynb" in line]
+
+
+@needs_jail
+def test_links_and_modules_in_the_hand_in_lead_nowhere(course, tmp_path):
+    for name in ("numpy.py", "json.py", "wire.py", "definitions.py", "sitecustomize.py"):
+        (tmp_path / name).write_text("raise SystemExit('shadowed')")
+    (tmp_path / "stolen.py").symlink_to(course.source(toy.LAB) / "hidden.py")
+    verdicts, _ = asked(course, tmp_path, toy.answer(course))
+    assert points(verdicts) == toy.POINTS
+    (tmp_path / "result.json").unlink()
+    (tmp_path / "secret").write_text(f'{{"answer": {toy.SECRET}}}')
+    (tmp_path / "result.json").symlink_to(tmp_path / "secret")
+    with api.Student("1001", tmp_path, "toy.ipynb", limits=QUICK) as student:
+        for name in ("result.json", "../secret", "/etc/passwd", "stolen.py"):
+            with pytest.raises(api.StudentError, match="was not handed in"):
+                student.file(name)
+
+
+@needs_jail
+def test_time_for_a_whole_submission_is_limited(course, tmp_path):
+    slow = "import time\ndef double(x):\n    time.sleep(1)\n    return 2 * x\ndef total(x):\n    time.sleep(1)\n    return x.sum()"
+    verdicts, _ = asked(course, tmp_path, toy.answer(course, double=slow, total=""), wall_s=1.5)
+    assert points(verdicts)["total_shape"] == 0
+    assert "for the whole submission were used up" in verdicts["total_shape"].message
+
+
+@needs_jail
+@pytest.mark.parametrize("name", hostile.CELLS)
+@pytest.mark.slow
+def test_hostile_cell_does_not_touch_the_points_of_right_functions(course, name):
+    student = f"90{list(hostile.CELLS).index(name)}"
+    before = (course.root / "gradebook.db").read_bytes()
+    toy.hand_in(course, student, toy.answer(course, student, try_it=hostile.CELLS[name]))
+    result = grade_one(course.root, toy.LAB, student, limits=QUICK)
+    assert not result.problem and result.points == 5, result
+    assert (course.root / "gradebook.db").read_bytes() == before  # one process writes it, later
+    assert result.wall_s < QUICK.notebook_s + QUICK.load_s + 30
+    if name in ("loop", "hog", "ends the kernel", "kills what runs it"):
+        assert any("the notebook" in reason for reason in result.look), result.look
+    outputs = [output for c in nbformat.reads(result.notebook, 4).cells if c.cell_type == "code" for output in c.outputs]
+    assert all(set(output.get("data", {})) <= {"text/plain"} for output in outputs)  # no HTML, and no picture that is none
+    assert len(result.notebook) < 1_000_000
+
+
+@needs_jail
+def test_tampered_cells_and_points_are_as_released(course):
+    book = toy.answer(course, "2001", double_values="print('passed')", total_shape="10**6", double="def double(x):\n    return x")
+    toy.cell(book, "double_values").metadata.nbgrader.points = 2000
+    toy.cell(book, "why").metadata.nbgrader.update(points=99, solution=False, locked=True)
+    toy.hand_in(course, "2001", book)
+    result = grade_one(course.root, toy.LAB, "2001", limits=QUICK)
+    assert {name: q["points"] for name, q in result.questions.items()} == toy.POINTS | {"double_values": 0}
+    assert sum("was changed, and is as released" in note for note in result.notes) == 2
+    gradebook.write(course, toy.LAB, [result])
+    assert {row["student"]: row["max_points"] for row in gradebook.rows(course, toy.LAB)}["2001"] == 7
+
+
+# ------------------------------------------------------------------------------------------------------ honest work
+HONEST = {
+    "prints and warns": "import sys, warnings\ndef double(x):\n    warnings.warn('old')\n    print('x' * 10_000, file=sys.stderr)\n    print(x)\n    return 2 * x",
+    "logs": "import logging\ndef double(x):\n    logging.error('here')\n    return 2 * x",
+    "plots": "import matplotlib.pyplot as plt\ndef double(x):\n    plt.plot(np.ravel(x))\n    plt.show()\n    return 2 * x",
+    "torch": "import torch\ndef double(x):\n    return 2 * torch.from_numpy(np.array(x)).requires_grad_()",
+    "a loop": "def double(x):\n    y = np.empty(np.shape(x))\n    for i in np.ndindex(*np.shape(x)):\n        y[i] = x[i] + x[i]\n    return y",
+    "lists": "def double(x):\n    return (2 * x).tolist()",
+    "float64": "def double(x):\n    return 2 * x.astype(np.float64)",
+    "Fortran order": "def double(x):\n    return np.asfortranarray(2 * x)",
+    "a subclass": "def double(x):\n    return np.ma.masked_array(2 * x)",
+    "a global that is computed": "table = np.arange(3)\ntable[2] = 2\ntwo = table[2].item()\ndef double(x):\n    return two * x",
+    "a global that is filled in a loop": "table = {}\nfor i in range(3):\n    table[i] = i\ndef double(x):\n    return table[2] * x",
+    "a class and a decorator": "import functools\nclass Doubler:\n    factor = 2\n    def __call__(self, x):\n        return self.factor * x\n\n@functools.wraps(print)\ndef double(x):\n    return Doubler()(x)",
+    "magics": "%matplotlib inline\n%load_ext autoreload\n!echo installed\ndef double(x):\n    return 2 * x",
+    "changes its argument": "def double(x):\n    x *= 2\n    return x",
+    "tries another library": "try:\n    import cupy as xp\nexcept ImportError:\n    import numpy as xp\ndef double(x):\n    return xp.add(x, x)",
+    "a syntax error in another cell": ("def double(x):\n    return 2 * x", "for i in range(3) print(i)"),
+    "training in another cell": ("def double(x):\n    loss = 2 * x\n    return loss", "import time\nloss = time.sleep(1000)"),
+    "a global that takes too long": ("weights = None\ndef double(x):\n    if weights is not None: return weights\n    return 2 * x",
+                                     "import time\nweights = time.sleep(1000)"),
+}
+QUICK_HONEST = ("prints and warns", "lists", "a global that is computed", "magics", "a syntax error in another cell", "training in another cell")
+
+
+@needs_jail
+@pytest.mark.parametrize("name", [pytest.param(name, marks=() if name in QUICK_HONEST else pytest.mark.slow) for name in HONEST])
+def test_honest_styles_lose_nothing(course, tmp_path, name):
+    double, other = HONEST[name] if isinstance(HONEST[name], tuple) else (HONEST[name], "")
+    verdicts, incidents = asked(course, tmp_path, toy.answer(course, double=double, try_it=other),
+                                memory_mb=1500, call_s=20, load_s=3 if "too long" in name else 20)
+    assert points(verdicts) == toy.POINTS, verdicts
+    assert not incidents or "too long" in name
+
+
+@pytest.mark.parametrize("broken, said", [
+    ("", "double: the notebook does not define it"),
+    ("def double(x:\n    return 2 * x", "double: the notebook does not define it; these parts of it fail: cell 3: SyntaxError"),
+    ("double = 7", "double: the notebook does not define it"),
+    ("def double(x):\n    return y", r"double: NameError \(cell 3, line 2\)"),
+    ("def double():\n    return 2", "double: TypeError"),
+])
+def test_feedback_says_what_is_wrong(course, tmp_path, broken, said):
+    verdicts, _ = asked(course, tmp_path, toy.answer(course, double=broken), jail=False)
+    assert re.fullmatch(said, verdicts["double_values"].message), verdicts["double_values"].message
+    assert points(verdicts) == toy.POINTS | {"double_values": 0}
+
+
+def test_a_check_that_stumbles_calls_a_human_and_shows_nothing(tmp_path):
+    nbformat.write(nbformat.v4.new_notebook(), tmp_path / "toy.ipynb")
+
+    def numpys_own(student):
+        np.testing.assert_allclose(1, toy.SECRET)
+
+    questions = {"a": api.Question(1, lambda student: {}["hidden"], "function f"), "b": api.Question(1, numpys_own, "function g")}
+    with api.Student("1", tmp_path, "toy.ipynb", jail=False) as student:
+        verdicts = api.ask(student, questions)
+    assert "KeyError" in verdicts["a"].doubt and "hidden" not in verdicts["a"].message and verdicts["a"].points == 0
+    assert str(toy.SECRET) not in verdicts["b"].message and verdicts["b"].points == 0
+
+
+# --------------------------------------------------------------------------------------------------------- messages
+@pytest.mark.parametrize("value", [
+    None, True, 3, -1.5, "text", 2**70, np.arange(6).reshape(2, 3), np.float32(1.5), np.zeros((0, 4)), np.array(5),
+    (1, np.ones(2)), {"a": np.ones((2, 2), np.int8), "b": [np.zeros(1), "x"]}, np.arange(4)[::2], np.float64(np.nan),
+])
+def test_values_cross_unchanged(value):
+    received = wire.decode(wire.encode(value))
+    np.testing.assert_equal(received, value)
+    if isinstance(value, np.ndarray) and value.shape:
+        assert received.dtype == value.dtype and received.flags.writeable
+
+
+def test_other_byte_orders_cross_by_value():
+    np.testing.assert_array_equal(wire.decode(wire.encode(np.arange(4, dtype=">i4"))), np.arange(4))
+
+
+def test_lists_of_numbers_become_arrays_where_asked():
+    assert wire.decode(wire.encode([[1, 2], [3, 4]])).shape == (2, 2)
+    assert wire.decode(wire.encode([[1, 2], [3, 4]]), lists_to_arrays=False) == [[1, 2], [3, 4]]
+    assert wire.decode(wire.encode([1, "two"])) == [1, "two"]
+
+
+@pytest.mark.parametrize("tree", [
+    b"{", b"[]", b"{}", b'{"plain": [1]}', b'{"array": ["<f8", [-1]]}', b'{"array": ["O", [1]]}', b'{"array": ["<f8", [1e9]]}',
+    b'{"array": ["<f8", [99999999999999]]}', b'{"list": 3}', b'{"other": []}', b'{"a": 1, "b": 2}', b"[" * 200_000, b'{"plain": ' + b"9" * 5000 + b"}",
+    b'{"dict": [["a"]]}', b"\xff\xfe",
+])
+def test_malformed_messages_are_refused(tree):
+    with pytest.raises(wire.WireError):
+        wire.decode(wire._HEAD.pack(len(tree), 0) + tree)
+    with pytest.raises(wire.WireError):  # bytes that belong to no array
+        wire.decode(wire._HEAD.pack(14, 8) + b'{"plain": 1}  ' + bytes(8))
+
+
+# ------------------------------------------------------------------------------------------------- without bubblewrap
+def test_without_bubblewrap_it_refuses_in_one_sentence_unless_told(course, monkeypatch, tmp_path):
+    for name in ("python", "python3"):
+        (tmp_path / name).symlink_to(sys.executable)
+    command = [sys.executable, "-m", "labs.grading", "--course", str(course.root), "grade", toy.LAB]
+    environment = os.environ | {"PATH": str(tmp_path)}
+    refused = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert refused.returncode == 1
+    assert re.fullmatch(r"bubblewrap is not installed, and .*: sudo apt install bubblewrap .*--no-jail\n", refused.stderr), refused.stderr
+    monkeypatch.setattr(jail.shutil, "which", lambda name: None)
+    jail.check.cache_clear()
+    try:
+        with pytest.raises(jail.NoJail):
+            grade_one(course.root, toy.LAB, "1001")
+        with pytest.raises(jail.NoJail), api.Student("1001", tmp_path, "toy.ipynb") as student:
+            student.call("double", 1)
+        toy.hand_in(course, "3001")
+        assert grade_one(course.root, toy.LAB, "3001", jail=False).points == 5
+    finally:
+        jail.check.cache_clear()
+
+
+def test_a_jail_that_does_not_start_is_no_zero(course, tmp_path, monkeypatch):
+    toy.hand_in(course, "3002")
+    monkeypatch.setattr(jail, "check", lambda: None)
+    monkeypatch.setattr(jail, "command", lambda argv, *_: ["sh", "-c", "echo no user namespaces >&2; exit 1"])
+    result = grade_one(course.root, toy.LAB, "3002", limits=QUICK)
+    assert "no user namespaces" in result.problem and result.points is None

@@ -1,0 +1,305 @@
+"""A whole course: the commands, the gradebook, what students and instructors see, the handout, many hand-ins at once."""
+
+import contextlib
+import csv
+import hashlib
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import types
+import zipfile
+
+import nbformat
+import numpy as np
+import psutil
+import pytest
+
+from helpers.paths import ROOT
+from labs.grading import gradebook, overview
+from labs.grading.course import Course, Result
+from labs.grading.feedback import feedback
+from labs.grading.grade import grade_all
+from labs.grading.handout import handout
+from tests.labs import toy, wrong
+from tests.labs.test_grading import QUICK, needs_jail
+
+LABS = sorted(folder.name for folder in (ROOT / "labs" / "source").iterdir() if (folder / "hidden.py").exists())
+
+
+def command(course: Course, *arguments: str, **options) -> subprocess.CompletedProcess:
+    return subprocess.run([sys.executable, "-m", "labs.grading", "--course", str(course.root), *arguments], cwd=ROOT, capture_output=True,
+                          text=True, **options)
+
+
+def grades(course: Course) -> dict[str, dict]:
+    with open(course.root / "grades.csv", encoding="utf-8-sig", newline="") as file:
+        return {row["student"]: row for row in csv.DictReader(file)}
+
+
+@pytest.fixture(scope="module")
+def course(tmp_path_factory):
+    """Four graded hand-ins, one of them unreadable and one whose zip could not be unpacked."""
+    course = toy.make_course(tmp_path_factory.mktemp("course"))
+    toy.hand_in(course, "1001")
+    toy.hand_in(course, "1002", toy.answer(course, "1002", double="def double(x):\n    return x"))
+    untouched = nbformat.read(course.release(toy.LAB), 4)
+    toy.hand_in(course, "1003", untouched, result=None)
+    toy.hand_in(course, "1004")
+    (course.submitted(toy.LAB, "1004") / "toy.ipynb").write_text('{"cells": [')
+    (course.root / "collected").mkdir()
+    names = {"1001": "Ada", "1002": "=1+1", "1003": "<b>李</b>", "1004": "Zoë", "1005": "Kim"}
+    (course.root / "collected" / "toy.json").write_text(json.dumps(
+        {student: {"name": name, "notes": [], "problem": "the zip is damaged" if student == "1005" else ""} for student, name in names.items()}))
+    ran = command(course, "grade", toy.LAB, "--jobs", "2")
+    assert ran.returncode == 0, ran.stderr
+    assert "5 graded now, 2 of them could not be" in ran.stdout and "5/5" in ran.stderr  # the progress bar
+    return course
+
+
+@needs_jail
+def test_grades_have_a_status_and_no_false_zero(course):
+    table = grades(course)
+    assert {s: (r["status"], r["automatic"], r["points"]) for s, r in table.items()} == {
+        "1001": ("written part open", "5.0", ""), "1002": ("written part open", "3.0", ""), "1003": ("graded", "0.0", "0.0"),
+        "1004": ("could not be graded", "", ""), "1005": ("could not be graded", "", "")}
+    assert "cut off" in table["1004"]["look"] and table["1005"]["look"] == "the zip is damaged"
+    assert table["1002"]["name"] == "'=1+1"  # a spreadsheet must not compute a name
+
+
+@needs_jail
+@pytest.mark.slow
+def test_what_is_graded_is_not_graded_again_until_it_changes(course, tmp_path):
+    copied = Course(shutil.copytree(course.root, tmp_path / "copy"))
+    assert "0 graded now" in command(copied, "grade", toy.LAB).stdout
+    toy.hand_in(copied, "1004", toy.answer(copied, "1004"))
+    ran = command(copied, "grade", toy.LAB)
+    assert "1 graded now, 0 of them could not be" in ran.stdout and grades(copied)["1004"]["automatic"] == "5.0"
+    assert "1 graded now" in command(copied, "grade", toy.LAB, "--again", "1001").stdout
+
+
+@needs_jail
+@pytest.mark.slow
+def test_a_humans_marks_count_and_stay(course, tmp_path):
+    from nbgrader.api import Gradebook
+
+    copied = Course(shutil.copytree(course.root, tmp_path / "copy"))
+    with Gradebook(copied.database) as book:
+        grade = book.find_grade("why", "toy", "toy", "1001")
+        assert grade.needs_manual_grade and grade.max_score == 2
+        grade.manual_score, grade.needs_manual_grade = 1.5, False
+        book.find_comment("why", "toy", "toy", "1001").manual_comment = "A fine <i>thought</i>."
+        book.db.commit()
+    assert command(copied, "grade", toy.LAB, "--again", "1001").returncode == 0
+    assert grades(copied)["1001"]["status"] == "graded" and grades(copied)["1001"]["points"] == "6.5"
+    feedback(copied, toy.LAB)
+    page = copied.feedback(toy.LAB, "1001").read_text()
+    assert "A fine" in page and "(Score: 6.5 / 7.0)" in page and "not graded yet" not in page
+
+
+@needs_jail
+def test_feedback_tells_what_is_wrong_and_not_what_is_hidden(course):
+    assert feedback(course, toy.LAB) == ["1001", "1002", "1003", "1004", "1005"]
+    hidden = [line.strip() for line in toy.HIDDEN.splitlines() if len(line.strip()) > 25]
+    for student in ("1001", "1002", "1003", "1004", "1005"):
+        page = course.feedback(toy.LAB, student).read_text()
+        assert str(toy.SECRET) not in page and not [line for line in hidden if line in page] and "rubric" not in page
+    assert "double: wrong values" in course.feedback(toy.LAB, "1002").read_text()
+    assert "could not be graded" in course.feedback(toy.LAB, "1004").read_text()
+    waiting, untouched = (course.feedback(toy.LAB, student).read_text() for student in ("1001", "1003"))
+    assert "(Score so far: 5.0 / 7.0)" in waiting and "not graded yet, of 2.0" in waiting and "why</a> (not graded yet)" in waiting
+    assert "(Score: 0.0 / 7.0)" in untouched and "not graded yet" not in untouched
+
+
+SCRIPT = "<script>document.title = 'stolen'</script><img src=x onerror=\"document.title='stolen'\">"
+
+
+@needs_jail
+@pytest.mark.slow
+def test_pages_run_no_scripts_of_students(tmp_path):
+    course = toy.make_course(tmp_path)
+    toy.hand_in(course, "1001", toy.answer(course, "1001", why=f"Because {SCRIPT} and [here](javascript:alert(1)).", title=f"# Toy {SCRIPT}",
+                                           try_it=f"from IPython.display import HTML, Markdown, display\ndisplay(HTML({SCRIPT!r}), Markdown({SCRIPT!r}))\n"
+                                                  f"display({{'image/png': '\">' + {SCRIPT!r}, 'text/html': {SCRIPT!r}, 'text/plain': {SCRIPT!r}}}, raw=True)\n"
+                                                  f"print({SCRIPT!r})\nraise ValueError({SCRIPT!r})"))
+    results = grade_all(course, toy.LAB, jobs=1, limits=QUICK)
+    results[0].look.append(SCRIPT)
+    results[0].write(course.result(toy.LAB, "1001"))
+    feedback(course, toy.LAB)
+    titles = []
+    with chromium() as browser:
+        for page in (course.feedback(toy.LAB, "1001"), overview.write(course, [toy.LAB])):
+            tab = browser.new_page()
+            tab.goto(page.as_uri())
+            tab.wait_for_timeout(300)
+            titles.append(tab.title())
+    assert titles == ["toy", "Labs: overview"]
+
+
+@contextlib.contextmanager
+def chromium():
+    playwright = pytest.importorskip("playwright.sync_api")
+    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if not found:
+        pytest.skip("needs chromium: sudo apt install chromium")
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=found, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@needs_jail
+def test_overview_shows_questions_and_who_needs_a_look(course):
+    page = overview.write(course, [toy.LAB]).read_text()
+    assert "<script" not in page and "&lt;b&gt;李" in page
+    for name in (*toy.POINTS, "why (written)", "could not be graded", "the zip is damaged"):
+        assert name in page, name
+    widths = re.findall(r"<tr><td>double_values<td class=number>2<td><div class=bar>(.*?)</div>", page)[0]
+    assert widths.count("33.3%") == 1 and widths.count("66.7%") == 1  # one of three has it
+
+
+def test_overview_of_a_course_without_hand_ins(tmp_path):
+    assert "There are no hand-ins" in overview.write(Course(tmp_path), []).read_text()
+
+
+def test_results_are_written_whole_or_not_at_all(tmp_path):
+    Result("1", "toy", notes=["é"]).write(tmp_path / "1.json")
+    assert Result.read(tmp_path / "1.json") == Result("1", "toy", notes=["é"]) and [p.name for p in tmp_path.iterdir()] == ["1.json"]
+
+
+# ----------------------------------------------------------------------------------------------------------- handout
+@pytest.fixture(scope="module")
+def real_course(tmp_path_factory):
+    """The labs as they are, in a folder of their own."""
+    root = tmp_path_factory.mktemp("labs")
+    for lab in LABS:
+        shutil.copytree(ROOT / "labs" / "source" / lab, root / "source" / lab)
+    return Course(root)
+
+
+def _distinctive(text: str) -> list[str]:
+    """The lines that stand nowhere by chance; imports may stand in several labs."""
+    lines = [line.strip() for line in text.splitlines()]
+    return [line for line in lines if len(line) >= 30 and not line.startswith(("import ", "from "))]
+
+
+def test_the_handout_holds_no_solution_and_no_hidden_check(real_course, tmp_path):
+    (real_course.root / "source" / LABS[0] / "__pycache__").mkdir()
+    (real_course.root / "source" / LABS[0] / "__pycache__" / "hidden.cpython-311.pyc").write_bytes(b"x")
+    path = handout(real_course, tmp_path / "handout.zip")
+    with zipfile.ZipFile(path) as archive:
+        names = [name.removeprefix("pi-workbook/") for name in archive.namelist()]
+        texts = {name: archive.read(f"pi-workbook/{name}").decode(errors="replace") for name in names}
+    assert {"README.md", "environment.yml", "requirements.txt", "requirements-pi.txt", "pyproject.toml"} <= set(names)
+    assert [f"labs/release/{lab}/{lab}.ipynb" for lab in LABS] == [n for n in sorted(names) if n.startswith("labs/") and n.endswith(".ipynb")]
+    assert any(name.startswith("notebooks/") for name in names) and any(name.startswith("helpers/") for name in names)
+    bad = re.compile(r"(^|/)(hidden\.py|rubric\.md|gradebook\.db|__pycache__|\.ipynb_checkpoints|source|submitted|tests|grading|build)(/|$)|\.pyc$")
+    assert not [name for name in names if bad.search(name)]
+    of_labs = "\n".join(text for name, text in texts.items() if name.startswith("labs/"))
+    whole = {hashlib.sha256(text.encode()).digest() for text in texts.values()}
+    for lab in LABS:
+        folder, cells = real_course.source(lab), nbformat.reads(texts[f"labs/release/{lab}/{lab}.ipynb"], 4).cells
+        released = "\n".join(cell.source for cell in cells)
+        for secret in ("hidden.py", "rubric.md"):
+            text = (folder / secret).read_text()
+            assert hashlib.sha256(text.encode()).digest() not in whole
+            leaked = [line for line in _distinctive(text) if json.dumps(line)[1:-1] in of_labs and line not in _distinctive(released)]
+            assert not leaked, (lab, secret, leaked)
+        source = nbformat.read(folder / f"{lab}.ipynb", 4)
+        solutions = [part for cell in source.cells for part in re.findall(r"### BEGIN SOLUTION(.*?)### END SOLUTION", cell.source, re.DOTALL)]
+        assert solutions
+        for line in _distinctive("\n".join(solutions)):
+            assert line not in released, (lab, line)
+    assert not re.search(r"### (BEGIN|END) (SOLUTION|HIDDEN|MARK)", of_labs)
+
+
+# ------------------------------------------------------------------------------------------------------- many at once
+@needs_jail
+@pytest.mark.slow
+def test_dask_spreads_a_class_and_one_process_writes(tmp_path):
+    from distributed import Client, LocalCluster
+
+    from labs.grading.many_machines import grade_on
+
+    course = toy.make_course(tmp_path)
+    for i in range(6):
+        toy.hand_in(course, str(4000 + i), toy.answer(course, str(4000 + i), **({"double": "while True: pass"} if i == 3 else {})))
+    (course.submitted(toy.LAB, "4005") / "toy.ipynb").write_text("{")
+    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster, Client(cluster) as client:
+        results = {result.student: result for result in grade_on(client, course, toy.LAB, limits=QUICK)}
+        assert grade_on(client, course, toy.LAB, limits=QUICK) == []
+    assert {s: r.points for s, r in results.items()} == {"4000": 5, "4001": 5, "4002": 5, "4003": 3, "4004": 5, "4005": None}
+    assert {row["student"]: row["automatic"] for row in gradebook.rows(course, toy.LAB)} == {s: r.points for s, r in results.items()}
+
+
+LAB2, CLASS = "lab2_kmeans", 60
+
+
+@pytest.fixture(scope="module")
+def large_class(real_course):
+    """60 hand-ins of lab 2: the reference, and the wrong and right solutions of the tables, in turn; what each must lose."""
+    gradebook.release(real_course, LAB2)
+    source = nbformat.read(real_course.source(LAB2) / f"{LAB2}.ipynb", 4)
+    cases = [(cell, body, {}) for cell, body in wrong.RIGHT[LAB2].values() if "loop" not in body]
+    cases = [("cluster", None, {}), *cases, *wrong.WRONG[LAB2].values()]
+    reference = types.ModuleType("reference")
+    for cell in source.cells:
+        if cell.metadata.get("nbgrader", {}).get("grade_id") in ("setup", "own_weights", "cluster", "assign"):
+            exec("student_id = '0'\n" + cell.source, vars(reference))
+    expected = {}
+    for i in range(CLASS):
+        student, (name, body, lost) = str(5000 + i), cases[i % len(cases)]
+        book = nbformat.from_dict(json.loads(json.dumps(source)))
+        toy.cell(book, "code-01").source = f'student_id = "{student}"'
+        if body is not None:
+            changed = toy.cell(book, name)
+            head, _, rest = changed.source.partition("### BEGIN SOLUTION")
+            indent = head[head.rfind("\n") + 1:]
+            lines = "\n".join(indent + line for line in wrong.dedent(body).split("\n"))
+            changed.source = head.rstrip(" ") + lines + rest.partition("### END SOLUTION")[2]
+        folder = real_course.submitted(LAB2, student)
+        folder.mkdir(parents=True)
+        nbformat.write(book, folder / f"{LAB2}.ipynb")
+        weights = reference.own_weights(student)
+        codebook = reference.cluster(weights, 16)
+        np.savez(folder / "my_layer.npz", codebook=codebook, indices=reference.assign(weights, codebook))
+        expected[student] = lost if name != "own_layer" else {}
+    return real_course, expected
+
+
+@needs_jail
+@pytest.mark.slow
+@pytest.mark.skipif(LAB2 not in LABS, reason="lab 2 is not in this copy")
+def test_sixty_hand_ins_killed_half_way_and_resumed(large_class, capsys):
+    course, expected = large_class
+    log = open(course.root / "log.txt", "w+")
+    argv = [sys.executable, "-m", "labs.grading", "--course", str(course.root), "grade", LAB2, "--jobs", "2"]
+    first = subprocess.Popen(argv, cwd=ROOT, stdout=log, stderr=log)
+    while len(list(course.root.glob(f"results/{LAB2}/*.json"))) < CLASS // 3:
+        assert first.poll() is None, log.seek(0) or log.read()
+        time.sleep(0.2)
+    first.send_signal(signal.SIGKILL)
+    first.wait()
+    time.sleep(3)
+    alive = [p.info["cmdline"] for p in psutil.process_iter(["cmdline"]) if str(course.root) in " ".join(p.info["cmdline"] or [])]
+    assert not alive, alive
+    done = {result.student: result.graded_at for result in course.results(LAB2)}
+    assert CLASS // 3 <= len(done) < CLASS
+    second = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True)
+    assert second.returncode == 0, second.stderr
+    assert f"{CLASS - len(done)} graded now, 0 of them could not be" in second.stdout
+    results = {result.student: result for result in course.results(LAB2)}
+    assert {student: results[student].graded_at for student in done} == done  # none was graded twice
+    lost = {s: {name: q["max_points"] - q["points"] for name, q in r.questions.items() if q["points"] < q["max_points"]} for s, r in results.items()}
+    assert lost == expected
+    log.seek(0)
+    assert "locked" not in log.read() + second.stdout + second.stderr
+    assert {row["student"]: row["automatic"] for row in gradebook.rows(course, LAB2)} == {s: r.points for s, r in results.items()}
+    cpu = [result.cpu_s for result in results.values()]
+    with capsys.disabled():
+        print(f"\n{CLASS} hand-ins of {LAB2}: {np.mean(cpu):.1f} s of processor time each, {max(cpu):.1f} s at most")
+    assert np.mean(cpu) <= 8

@@ -1,0 +1,211 @@
+"""The labs themselves: their solutions get every point, empty hand-ins none, and every mistake costs what it breaks.
+
+Students' code runs in a process of its own here as in the grader, but without the jail: it is our own.
+"""
+
+import functools
+import json
+import shutil
+
+import nbformat
+import numpy as np
+import pytest
+from nbclient import NotebookClient
+from nbgrader.preprocessors import ClearSolutions
+
+from helpers.paths import ROOT
+from labs.grading import handed_in
+from labs.grading.api import Student, ask, load_questions
+from tests.labs import wrong
+
+SOURCE = ROOT / "labs" / "source"
+LABS = sorted(folder.name for folder in SOURCE.iterdir() if folder.is_dir())
+QUICK_LABS = ("lab2_kmeans", "lab3_affine")  # need no training
+STUDENT_ID = "ada-1815"
+MANUAL_SHARE = {"lab6_capstone": 0.7}  # elsewhere 0.3
+
+
+def labs(*, quick=()):
+    """The labs as parameters of a test; those not in `quick` in `make test-labs` only."""
+    return [pytest.param(lab, marks=() if lab in quick else pytest.mark.slow) for lab in LABS]
+
+
+def notebook_of(lab: str):
+    return nbformat.read(SOURCE / lab / f"{lab}.ipynb", 4)
+
+
+@functools.cache
+def questions_of(lab: str):
+    return load_questions(SOURCE / lab / "hidden.py")
+
+
+def cell_of(notebook, grade_id: str):
+    return next(c for c in notebook.cells if c.metadata.get("nbgrader", {}).get("grade_id") == grade_id)
+
+
+def with_body(notebook, grade_id: str, body: str):
+    """The notebook with another solution in one cell: `body` instead of what is between the markers."""
+    cell = cell_of(notebook, grade_id)
+    before, _, rest = cell.source.partition("### BEGIN SOLUTION")
+    _, end, after = rest.partition("### END SOLUTION")
+    assert end, f"{grade_id} has no solution"
+    indent = before[before.rfind("\n") + 1:]
+    cell.source = before.rstrip(" ") + "\n".join(indent + line for line in body.split("\n")) + after
+    compile(cell.source, grade_id, "exec")  # a wrong solution that is no Python would prove nothing
+    return notebook
+
+
+def released(lab: str):
+    """The notebook as students get it."""
+    return ClearSolutions().preprocess(notebook_of(lab), {})[0]
+
+
+def set_id(notebook):
+    cell = next(c for c in notebook.cells if c.cell_type == "code" and c.source.startswith("student_id = "))
+    cell.source = f'student_id = "{STUDENT_ID}"'
+    return notebook
+
+
+class Remembering(Student):
+    """A Student whose models are run once per file and images: most hand-ins of these tests share their files."""
+
+    remembered: dict = {}
+
+    def predict(self, file, images, timeout=None):
+        key = self.file(file).read_bytes(), np.asarray(images).tobytes()
+        key = file, hash(key[0]), hash(key[1]), len(key[0])
+        if key not in self.remembered:
+            self.remembered[key] = super().predict(file, images, timeout)
+        return self.remembered[key]
+
+
+def lost(lab: str, folder, notebook) -> tuple[dict, dict]:
+    """Points lost by question where any are, and what the student would read; a check that stumbles fails the test."""
+    nbformat.write(notebook, folder / f"{lab}.ipynb")
+    with Remembering(STUDENT_ID, folder, f"{lab}.ipynb", jail=False) as student:
+        verdicts = ask(student, questions_of(lab))
+    assert not [v.doubt for v in verdicts.values() if v.doubt], verdicts
+    return ({name: v.max_points - v.points for name, v in verdicts.items() if v.points < v.max_points},
+            {name: v.message for name, v in verdicts.items() if v.message})
+
+
+@pytest.fixture(scope="session")
+def reference_folders(tmp_path_factory, request):
+    """reference_folders(lab): what the instructor's notebook hands in, executed once, from a fresh kernel."""
+    @functools.cache
+    def make(lab: str):
+        folder = tmp_path_factory.mktemp(lab)
+        shutil.copytree(SOURCE / lab, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("hidden.py", "rubric.md", "__pycache__"))
+        notebook = set_id(notebook_of(lab))
+        if any('trained("' in cell.source for cell in notebook.cells):
+            request.getfixturevalue("quick_networks")  # or the notebook trains the book's networks in full
+        NotebookClient(notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": str(folder)}}).execute()
+        said = [o for c in notebook.cells for o in c.get("outputs", []) if o.get("name") == "stderr"]
+        assert not said, f"{lab} writes to the error stream: {said[0].text}"
+        if (folder / "records.jsonl").exists():
+            handed_in.edit(folder / "records.jsonl", as_on_a_quiet_machine)
+        return folder
+    return make
+
+
+def as_on_a_quiet_machine(number: int, record: dict) -> dict:
+    """The record without what other programs did to it: these tests share their machine, a lab wants one left alone."""
+    return record | {"contention": 0.01, "valid": True, "void_reasons": [], "warnings": []}
+
+
+@pytest.fixture
+def hand_in(reference_folders, tmp_path):
+    """hand_in(lab): a copy of the reference's files, to be spoiled."""
+    def copy(lab: str):
+        return shutil.copytree(reference_folders(lab), tmp_path / lab)
+    return copy
+
+
+@pytest.mark.parametrize("lab", labs(quick=LABS))
+def test_points_are_those_of_the_hidden_checks_and_three_tenths_are_written(lab):
+    graded = [c for c in notebook_of(lab).cells if c.metadata.get("nbgrader", {}).get("grade")]
+    automatic = {c.metadata.nbgrader.grade_id: c.metadata.nbgrader.points for c in graded if c.cell_type == "code"}
+    written = sum(c.metadata.nbgrader.points for c in graded if c.cell_type == "markdown")
+    assert automatic == {name: question.points for name, question in questions_of(lab).items()}
+    share = MANUAL_SHARE.get(lab, 0.3)
+    assert written == pytest.approx(share * (written + sum(automatic.values())))
+    for cell in graded:
+        if cell.cell_type == "code":
+            assert cell.metadata.nbgrader.locked, "students must not edit it"
+            assert all(line.startswith("#") for line in cell.source.splitlines()), "what it checks stands in hidden.py"
+
+
+@pytest.mark.parametrize("lab", labs(quick=LABS))
+def test_rubric_describes_every_written_question_with_samples(lab):
+    rubric = (SOURCE / lab / "rubric.md").read_text()
+    written = [c for c in notebook_of(lab).cells if c.metadata.get("nbgrader", {}).get("grade") and c.cell_type == "markdown"]
+    assert written
+    for cell in written:
+        section = rubric.partition(f"## {cell.metadata.nbgrader.grade_id}")[2].partition("\n## ")[0]
+        for word in ("**Criteria**", "**Good**", "**Middling**", "**Poor**"):
+            assert word in section, f"{cell.metadata.nbgrader.grade_id} lacks {word}"
+        assert f"{cell.metadata.nbgrader.points:g} points" in section
+
+
+@pytest.mark.parametrize("lab", labs(quick=LABS))
+def test_release_holds_no_answer(lab):
+    source, release = notebook_of(lab), json.dumps(released(lab))
+    assert "SOLUTION" not in release and "hidden" not in release.lower()
+    for cell in source.cells:
+        if "### BEGIN SOLUTION" in cell.source:
+            answer = cell.source.partition("### BEGIN SOLUTION")[2].partition("### END SOLUTION")[0]
+            for line in filter(lambda line: len(line.strip()) > 20, answer.splitlines()):
+                assert json.dumps(line.strip())[1:-1] not in release
+
+
+@pytest.mark.parametrize("lab", labs(quick=LABS))
+def test_untouched_release_gets_nothing(lab, tmp_path):
+    missing, _ = lost(lab, tmp_path, released(lab))
+    assert missing == {name: question.points for name, question in questions_of(lab).items()}
+
+
+@pytest.mark.parametrize("lab", labs(quick=QUICK_LABS))
+def test_reference_loses_nothing(lab, hand_in):
+    assert lost(lab, hand_in(lab), notebook_of(lab)) == ({}, {})
+
+
+def entries(table: dict):
+    """(lab, name) of a table as parameters; in `make test` the first entry of every cell or file of the quick labs."""
+    found = []
+    for lab, rows in table.items():
+        seen = set()
+        for name, (target, *_) in rows.items():
+            quick = lab in QUICK_LABS and target not in seen
+            seen.add(target)
+            found.append(pytest.param(lab, name, id=f"{lab}-{name}", marks=() if quick else pytest.mark.slow))
+    return found
+
+
+@pytest.mark.parametrize("lab, name", entries(wrong.WRONG))
+def test_wrong_solution_loses_what_it_breaks_and_no_more(lab, name, hand_in):
+    cell, body, expected = wrong.WRONG[lab][name]
+    assert expected, "a wrong solution must lose something"
+    assert lost(lab, hand_in(lab), with_body(notebook_of(lab), cell, body))[0] == expected
+
+
+@pytest.mark.parametrize("lab, name", entries(wrong.DAMAGED))
+def test_wrong_file_loses_what_it_breaks_and_no_more(lab, name, hand_in):
+    file, damage, expected = wrong.DAMAGED[lab][name]
+    folder = hand_in(lab)
+    damage(folder / file)
+    assert lost(lab, folder, notebook_of(lab))[0] == expected
+
+
+@pytest.mark.parametrize("lab, name", entries(wrong.RIGHT))
+def test_right_solution_in_another_style_loses_nothing(lab, name, hand_in):
+    cell, body = wrong.RIGHT[lab][name]
+    assert lost(lab, hand_in(lab), with_body(notebook_of(lab), cell, wrong.dedent(body))) == ({}, {})
+
+
+def test_every_graded_function_has_five_wrong_solutions():
+    for lab in LABS:
+        functions = [c.metadata.nbgrader.grade_id for c in notebook_of(lab).cells
+                     if c.metadata.get("nbgrader", {}).get("solution") and c.source.startswith("def ")]
+        for function in functions:
+            wrong_ones = [name for name, (cell, *_) in wrong.WRONG.get(lab, {}).items() if cell == function]
+            assert len(wrong_ones) >= 5, f"{lab}: {function} has {len(wrong_ones)} wrong solutions"
