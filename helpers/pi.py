@@ -18,6 +18,7 @@ from helpers.paths import ROOT, build, folder, show
 from helpers.ssh import Pi, PiError, Tunnel
 
 ON_THE_PI = ("00_start_here", "03_measure_latency", "08_benchmark_on_the_pi")  # what runs without torch
+LISTS = ("requirements-pi.txt", "requirements.txt", "pyproject.toml")  # what the environment on the Pi depends on
 RETRY_S = 5
 _merging = threading.Lock()  # two Pis may write to one file: a cloned card has the same machine_id
 
@@ -26,7 +27,7 @@ def bundle() -> dict[str, Path]:
     """What a Pi gets, {path there: file here}: helpers, its notebooks, requirements, model files, images. No torch."""
     code = [path for path in (ROOT / "helpers").rglob("*") if path.is_file() and "__pycache__" not in path.parts]
     notebooks = [path for name in ON_THE_PI if (path := ROOT / "notebooks" / f"{name}.ipynb").exists()]
-    lists = [ROOT / name for name in ("requirements-pi.txt", "requirements.txt", "pyproject.toml")]
+    lists = [ROOT / name for name in LISTS]
     files = {path.relative_to(ROOT).as_posix(): path for path in [*code, *notebooks, ROOT / "notebooks/book.py", *lists]}
     files |= {f"build/models/{path.name}": path for path in model_files.for_the_pi()}
     return files | data.files_here()
@@ -60,9 +61,8 @@ def _copy(pi: Pi, say: Callable[[str], None]) -> None:
 
 
 def _requirements() -> str:
-    """What the environment on the Pi depends on, as one hash."""
-    names = ("requirements-pi.txt", "requirements.txt", "pyproject.toml")
-    return hashlib.sha256(b"".join((ROOT / name).read_bytes() for name in names)).hexdigest()
+    """The content of LISTS as one hash."""
+    return hashlib.sha256(b"".join((ROOT / name).read_bytes() for name in LISTS)).hexdigest()
 
 
 def _follow(pi: Pi, job: str, say: Callable[[str], None]) -> None:
