@@ -1,7 +1,7 @@
-"""The definitions of a notebook without the rest of it: imports, functions, classes, and the globals they read.
+"""What one name of a notebook needs: its definition, and the imports, functions and globals that this reads in turn.
 
-Runs inside the jail. Training, plots and tests of the notebook do not run here, so a call of one function costs
-little, and a cell that fails takes nothing else with it.
+Runs inside the jail. Training, plots and tests of the notebook do not run here unless the asked function reads what
+they compute, so a call of one function costs little, and a cell that fails takes nothing else with it.
 """
 
 import ast
@@ -10,19 +10,21 @@ import json
 import linecache
 import re
 import types
+from collections.abc import Iterator
 
 _DEFINITIONS = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+_SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
 _READS = {"LOAD_GLOBAL", "LOAD_NAME"}
 
 
-def load(notebook: str, namespace: dict, plain: bool) -> list[str]:
-    """Run the definitions of the .ipynb file `notebook` in `namespace`; the cells and statements that failed.
+def load(notebook: str, name: str, namespace: dict, plain: bool) -> list[str]:
+    """Run in `namespace` what the .ipynb file `notebook` needs to define `name`; the cells and statements that failed.
 
-    A global that a definition reads is computed as in the notebook; with `plain` only if that calls nothing, for
+    A global that is read is computed as in the notebook, in its order; with `plain` only if that calls nothing, for
     notebooks where it takes too long.
     """
     statements, failures = _statements(notebook)
-    for cell, statement in _select(statements, plain):
+    for cell, statement in _select(statements, name, plain):
         try:
             exec(compile(ast.Module([statement], []), _name(cell), "exec"), namespace)
         except BaseException as error:  # SystemExit too: the other definitions still count
@@ -60,18 +62,18 @@ def _statements(notebook: str) -> tuple[list[tuple[int, ast.stmt]], list[str]]:
     return statements, failures
 
 
-def _select(statements: list[tuple[int, ast.stmt]], plain: bool) -> list[tuple[int, ast.stmt]]:
-    """The definitions, and the statements that write a name which what is selected reads, in the notebook's order."""
-    chosen = [_is_definition(statement) or _is_constant(statement) for _, statement in statements]
-    if not plain:
-        reads = [_reads(statement) for _, statement in statements]
-        writes = [_writes(statement) for _, statement in statements]
-        needed = set().union(*(r for r, chose in zip(reads, chosen) if chose))
-        while new := [i for i, chose in enumerate(chosen) if not chose and writes[i] & needed]:
-            for i in new:
-                chosen[i] = True
-                needed |= reads[i]
-    return [statement for statement, chose in zip(statements, chosen) if chose]
+def _select(statements: list[tuple[int, ast.stmt]], name: str, plain: bool) -> list[tuple[int, ast.stmt]]:
+    """The statements that write `name`, and those that write what the selected ones read, in the notebook's order."""
+    modules = {bound for _, statement in statements for node in ast.walk(statement)
+               if isinstance(node, (ast.Import, ast.ImportFrom)) for bound in _bound(node)}
+    reads = [_reads(statement) for _, statement in statements]
+    writes = [_bound_in(statement) | (_changed_in(statement) - modules) for _, statement in statements]
+    open_ = [not plain or _is_definition(statement) or _is_constant(statement) for _, statement in statements]
+    chosen, needed = set(), {name, "*"}
+    while new := {i for i, may in enumerate(open_) if may and i not in chosen and writes[i] & needed}:
+        chosen |= new
+        needed |= set().union(*(reads[i] for i in new))
+    return [statements[i] for i in sorted(chosen)]
 
 
 def _is_definition(statement: ast.stmt) -> bool:
@@ -101,15 +103,36 @@ def _reads(statement: ast.stmt) -> set[str]:
     return names
 
 
-def _writes(statement: ast.stmt) -> set[str]:
-    """The globals that `statement` sets, or sets entries or attributes of; none for a bare expression."""
-    if not isinstance(statement, (ast.Assign, ast.AnnAssign, ast.AugAssign, ast.For, ast.With, ast.If, ast.Try)):
-        return set()
-    names = set()
-    for node in ast.walk(statement):
-        if isinstance(getattr(node, "ctx", None), ast.Store):
-            while isinstance(node, (ast.Subscript, ast.Attribute, ast.Starred)):
-                node = node.value
-            if isinstance(node, ast.Name):
-                names.add(node.id)
-    return names
+def _bound_in(statement: ast.stmt) -> set[str]:
+    """The globals that `statement` binds, or sets entries or attributes of; "*" where an import does not say which."""
+    return {name for node in _outside_functions(statement) for name in _bound(node)}
+
+
+def _bound(node: ast.AST) -> set[str]:
+    if isinstance(node, (ast.Import, ast.ImportFrom)):
+        return {alias.asname or alias.name.partition(".")[0] for alias in node.names}
+    if isinstance(node, _SCOPES):
+        return set() if isinstance(node, ast.Lambda) else {node.name}
+    return _base(node) if isinstance(getattr(node, "ctx", None), ast.Store) else set()
+
+
+def _changed_in(statement: ast.stmt) -> set[str]:
+    """The names x of calls `x.append(1)` that stand alone, in a loop too: such a call may change what x is."""
+    calls = [node.value for node in _outside_functions(statement) if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call)]
+    return set().union(*(_base(call.func) for call in calls if isinstance(call.func, ast.Attribute)))
+
+
+def _base(node: ast.AST) -> set[str]:
+    while isinstance(node, (ast.Subscript, ast.Attribute, ast.Starred)):
+        node = node.value
+    return {node.id} if isinstance(node, ast.Name) else set()
+
+
+def _outside_functions(statement: ast.stmt) -> Iterator[ast.AST]:
+    """The nodes of `statement`, without the inner ones of functions and classes, whose names are their own."""
+    todo = [statement]
+    while todo:
+        node = todo.pop()
+        yield node
+        if not isinstance(node, _SCOPES):
+            todo += ast.iter_child_nodes(node)

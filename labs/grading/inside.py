@@ -1,4 +1,4 @@
-"""The student process: loads a notebook's definitions and answers calls. Started by process.py, inside the jail.
+"""The student process: loads what a notebook's functions need, and answers calls. Started by process.py, inside the jail.
 
     python -I inside.py code|model NOTEBOOK LIMITS_AS_JSON
 
@@ -27,12 +27,12 @@ def main(kind: str, notebook: str, limits: dict) -> None:
     sys.path.remove(HERE)
     sys.path.append(os.getcwd())
     restrict(limits)
-    namespace = {"__name__": "student", "__builtins__": __builtins__}
+    namespaces: dict[str, dict] = {}  # what was loaded for each function, so that none waits for another's globals
     while True:
         request = wire.decode(wire.read_frame(lambda n: _read(requests, n)), lists_to_arrays=False)
         answer = {"id": request["id"]}
         try:
-            frame = wire.encode(answer | {"result": _answer(request, notebook, namespace, definitions)})
+            frame = wire.encode(answer | {"result": _answer(request, notebook, namespaces, definitions)})
         except BaseException as error:
             frame = wire.encode(answer | {"error": _describe(error, definitions)})
         view = memoryview(frame)
@@ -75,20 +75,22 @@ def restrict(limits: dict) -> None:
         resource.setrlimit(kind, (value, value))
 
 
-def _answer(request: dict, notebook: str, namespace: dict, definitions):
+def _answer(request: dict, notebook: str, namespaces: dict[str, dict], definitions):
     if "ready" in request:
         return True
     if "load" in request:
-        return definitions.load(notebook, namespace, plain=request["load"] == "plain")
+        namespace = namespaces[request["load"]] = {"__name__": "student", "__builtins__": __builtins__}
+        return definitions.load(notebook, request["load"], namespace, request["plain"])
     if "predict" in request:
         from helpers.runtimes import open_model
 
         return open_model(request["predict"], threads=1).predict(request["images"])
     if "constant" in request:
-        if request["constant"] not in namespace:
+        if (name := request["constant"]) not in namespaces[name]:
             raise Missing
-        return namespace[request["constant"]]
-    if not callable(function := namespace.get(request["call"])):
+        return namespaces[name][name]
+    name = request["call"]
+    if not callable(function := namespaces[name].get(name)):
         raise Missing
     return function(*request["args"], **request["kwargs"])
 

@@ -5,18 +5,16 @@ import json
 import os
 import re
 import secrets
-import select
 import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 from labs.grading import jail as jails
 from labs.grading import wire
 from labs.grading.jail import HERE, Limits
-from labs.grading.watch import Watch, kill, tree
+from labs.grading.watch import Deadline, Watch, kill, tree
 
 
 _PLACE = re.compile(r" \(cell \d{1,4}, line \d{1,4}\)")
@@ -41,27 +39,29 @@ class StudentProcess:
         self._kind, self._folder, self._notebook, self._jail, self._limits = kind, folder, notebook, jail, limits
         self._incidents = incidents
         self._process: subprocess.Popen | None = None
-        self._plain = False  # load only constants: set when computing the notebook's globals took too long
+        self._plain: set[str] = set()  # names to load with constants only: computing the globals they read took too long
+        self._failures: dict[str, list[str]] = {}  # by loaded name: the cells of the notebook that failed
         self.cpu_s = 0.0
-        self.failures: list[str] = []  # the cells of the notebook that could not be loaded
 
     def ask(self, request: dict, timeout: float, what: str):
         """The process's answer to `request` within `timeout` seconds. StudentError where there is none, or an error."""
-        if self._process is None:
+        if self._kind == "code":
+            self._load(what)
+        elif self._process is None:
             self._start()
         answer = self._exchange(request, timeout, what)
         if "error" in answer:
-            raise StudentError(f"{what}: {self._sentence(answer['error'])}")
+            raise StudentError(f"{what}: {self._sentence(answer['error'], self._failures.get(what, []))}")
         return answer["result"]
 
-    def _sentence(self, error) -> str:
+    def _sentence(self, error, failures: list[str]) -> str:
         """An error in words. Code of the student's may have written `error`: only what is known is passed on."""
         error = error if isinstance(error, dict) else {}
         kind, where, text = (str(error.get(name, "")) for name in ("kind", "where", "text"))
         if self._kind == "model":  # no code of the student's runs there
             return text or kind
         if kind == "Missing":
-            failed = f"; these parts of it fail: {', '.join(self.failures[:3])}" if self.failures else ""
+            failed = f"; these parts of it fail: {', '.join(failures[:3])}" if failures else ""
             return f"the notebook does not define it{failed}"
         if kind == "WireError":
             return "its result cannot be sent: return numbers, arrays or tuples of them, no more than some MB"
@@ -87,26 +87,28 @@ class StudentProcess:
             shutil.rmtree(self._work, ignore_errors=True)
         self._process = None
 
-    def _start(self) -> None:
-        for plain in ([True] if self._plain else [False, True]):
-            self._plain = plain
-            self._spawn()
-            if self._kind != "code":
+    def _load(self, name: str) -> None:
+        """Have what the notebook needs for `name` loaded, once for each process."""
+        for plain in ([True] if name in self._plain else [False, True]):
+            if self._process is None:
+                self._start()
+            elif name in self._failures:
                 return
             try:
-                loaded = self._exchange({"load": "plain" if plain else "all"}, self._limits.load_s, "loading the notebook")
+                loaded = self._exchange({"load": name, "plain": plain}, self._limits.load_s, "loading the notebook")
             except StudentError as error:
+                self._plain.add(name)
                 problem = error
                 continue
             if "error" in loaded:
-                self.close()
                 raise StudentError("the functions of the notebook cannot be loaded")
             failures = loaded["result"] if isinstance(loaded["result"], (list, tuple)) else []
-            self.failures = [str(failure) for failure in failures if _FAILURE.fullmatch(str(failure))]
+            self._failures[name] = [str(failure) for failure in failures if _FAILURE.fullmatch(str(failure))]
             return
         raise StudentError(f"the functions of the notebook cannot be loaded: {problem}")
 
-    def _spawn(self) -> None:
+    def _start(self) -> None:
+        self._failures.clear()
         limits = json.dumps(self._limits.rlimits(self._limits.wall_s))
         if self._jail:
             jails.check()
@@ -156,13 +158,13 @@ class StudentProcess:
             self.close()
             raise
 
-    def _send(self, frame: bytes, deadline: "Deadline") -> None:
+    def _send(self, frame: bytes, deadline: Deadline) -> None:
         view = memoryview(frame)
         while view:
             deadline.wait(self._process.stdin, writing=True)
             view = view[os.write(self._process.stdin.fileno(), view[:1 << 16]):]
 
-    def _read(self, n: int, deadline: "Deadline") -> bytes:
+    def _read(self, n: int, deadline: Deadline) -> bytes:
         data = bytearray()
         while len(data) < n:
             deadline.wait(self._process.stdout, writing=False)
@@ -171,27 +173,6 @@ class StudentProcess:
                 raise EOFError
             data += piece
         return bytes(data)
-
-
-class Deadline:
-    """`seconds` of the clock on the wall; up to three times as long for a process that a busy machine has kept waiting.
-
-    A correct function must not lose points because many submissions are graded at once.
-    """
-
-    def __init__(self, seconds: float, watch: Watch):
-        self._seconds, self._watch, self._began, self._cpu = seconds, watch, time.monotonic(), watch.cpu_s
-
-    def wait(self, pipe, writing: bool) -> None:
-        """Return once `pipe` can be read or written; TimeoutError when the time is up."""
-        while not any(select.select([] if writing else [pipe], [pipe] if writing else [], [], 0.2)):
-            self._check()
-        self._check()
-
-    def _check(self) -> None:
-        passed, worked = time.monotonic() - self._began, self._watch.cpu_s - self._cpu
-        if passed > self._seconds and (worked >= 0.9 * self._seconds or passed > 3 * self._seconds):
-            raise TimeoutError
 
 
 def stage(folder: Path, target: Path, limits: Limits) -> None:

@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from helpers.paths import ROOT
-from labs.grading import api, gradebook, jail, wire
+from labs.grading import api, definitions, gradebook, jail, wire
 from labs.grading.grade import grade_one
 from labs.grading.jail import Limits
 from tests.labs import hostile, toy
@@ -170,12 +170,16 @@ HONEST = {
     "a subclass": "def double(x):\n    return np.ma.masked_array(2 * x)",
     "a global that is computed": "table = np.arange(3)\ntable[2] = 2\ntwo = table[2].item()\ndef double(x):\n    return two * x",
     "a global that is filled in a loop": "table = {}\nfor i in range(3):\n    table[i] = i\ndef double(x):\n    return table[2] * x",
+    "a global list that is filled by calls": "table = []\nfor i in range(3):\n    table.append(i)\ntable.reverse()\ndef double(x):\n    return table[0] * x",
+    "a global that an import brings in": "from numpy import *\nfactor = array(2)\ndef double(x):\n    return multiply(factor, x)",
     "a class and a decorator": "import functools\nclass Doubler:\n    factor = 2\n    def __call__(self, x):\n        return self.factor * x\n\n@functools.wraps(print)\ndef double(x):\n    return Doubler()(x)",
     "magics": "%matplotlib inline\n%load_ext autoreload\n!echo installed\ndef double(x):\n    return 2 * x",
     "changes its argument": "def double(x):\n    x *= 2\n    return x",
     "tries another library": "try:\n    import cupy as xp\nexcept ImportError:\n    import numpy as xp\ndef double(x):\n    return xp.add(x, x)",
     "a syntax error in another cell": ("def double(x):\n    return 2 * x", "for i in range(3) print(i)"),
     "training in another cell": ("def double(x):\n    loss = 2 * x\n    return loss", "import time\nloss = time.sleep(1000)"),
+    "a function that reads what training made": ("def double(x):\n    return 2 * x",
+                                                 "import time\nnetwork = time.sleep(1000)\ndef answer(x):\n    return network(x)"),
     "a global that takes too long": ("weights = None\ndef double(x):\n    if weights is not None: return weights\n    return 2 * x",
                                      "import time\nweights = time.sleep(1000)"),
 }
@@ -190,6 +194,20 @@ def test_honest_styles_lose_nothing(course, tmp_path, name):
                                 memory_mb=1500, call_s=20, load_s=3 if "too long" in name else 20)
     assert points(verdicts) == toy.POINTS, verdicts
     assert not incidents or "too long" in name
+
+
+def test_only_what_a_function_needs_is_loaded(tmp_path):
+    cells = ["import numpy as np\nimport not_there\nlimit = 3", "limit = limit + 1\nother = 1 / 0",
+             "def helper(x):\n    return min(x, limit)\ndef ask(x):\n    y = other = helper(x)\n    return y",
+             "class Far:\n    limit = other\nfor i in range(3):\n    limit += i", "helper2 = lambda x: Far()"]
+    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in cells]), tmp_path / "a.ipynb")
+    namespace = {}
+    assert definitions.load(str(tmp_path / "a.ipynb"), "ask", namespace, plain=False) == []
+    assert namespace["ask"](99) == 3 + 1 + 3 and {"np", "Far", "other", "helper2"}.isdisjoint(namespace)
+    failed = definitions.load(str(tmp_path / "a.ipynb"), "helper2", {}, plain=False)
+    assert failed == ["cell 2, line 2: ZeroDivisionError", "cell 4, line 1: NameError"]
+    namespace = {}
+    assert definitions.load(str(tmp_path / "a.ipynb"), "ask", namespace, plain=True) == [] and namespace["ask"](99) == 4
 
 
 @pytest.mark.parametrize("broken, said", [
