@@ -140,6 +140,7 @@ def test_rubric_describes_every_written_question_with_samples(lab):
     rubric = (SOURCE / lab / "rubric.md").read_text()
     written = [c for c in notebook_of(lab).cells if c.metadata.get("nbgrader", {}).get("grade") and c.cell_type == "markdown"]
     assert written
+    assert "examples of form" in " ".join(rubric.split()), "sample answers hold figures that nobody measured"
     for cell in written:
         section = rubric.partition(f"## {cell.metadata.nbgrader.grade_id}")[2].partition("\n## ")[0]
         for word in ("**Criteria**", "**Good**", "**Middling**", "**Poor**"):
