@@ -52,6 +52,7 @@ def grade_one(root: str | Path, lab: str, student: str, jail: bool = True, limit
         except Exception as error:  # one hand-in must not stop the class; a human sees what it was
             result.problem = f"the grader failed: {type(error).__name__}: {error}"[:300]
         _look_at_code(result, Path(folder) / f"{lab}.ipynb")
+    result.look = list(dict.fromkeys(result.look))
     result.cpu_s, result.wall_s = round(result.cpu_s + time.process_time() - cpu, 2), round(time.monotonic() - began, 2)
     result.graded_at = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="milliseconds")
     return result

@@ -14,7 +14,7 @@ th { border-bottom: 1px solid #999 } tr + tr td { border-top: 1px solid #eee } t
 .bar { display: flex; width: 20em; height: 1.1em; background: #fff; border: 1px solid #888 } .bar span { display: block }
 .full { background: #2a6f97 } .part { background: #89c2d9 } .none { background: #e5989b } .open { background: #eee }
 .key span { display: inline-block; width: 1em; height: 1em; border: 1px solid #888; vertical-align: middle; margin: 0 .3em 0 1em }
-svg text { font: 12px sans-serif } h2 { margin-top: 2em } .problem { color: #a4161a }
+svg text { font: 11px sans-serif } h2 { margin-top: 2em } .problem { color: #a4161a }
 """
 
 
