@@ -59,7 +59,13 @@ def pi(options: argparse.Namespace) -> int:
     except ImportError as error:
         print(f"this is for the laptop, and its environment is not complete ({error}): pip install -r requirements.txt")
         return 1
+    unreachable = {}
     if not getattr(options, "no_convert", True):
+        # a host that is not there is named before the minutes that conversions take
+        unreachable = on_the_pi.on_all(options.hosts, lambda host, _: host.ask("check"), print)
+        options.hosts = [host for host in options.hosts if host not in unreachable]
+        if not options.hosts:
+            return 1
         try:
             model_files.make_missing()
         except ImportError as error:
@@ -81,7 +87,7 @@ def pi(options: argparse.Namespace) -> int:
     answered = [host for host in options.hosts if host not in failed]
     if options.action in ("run", "fetch") and (table := on_the_pi.table(answered)) is not None:
         print(table.to_string(index=False))
-    return min(len(failed), 1)
+    return min(len(failed) + len(unreachable), 1)
 
 
 def show_results(path: str | None) -> int:

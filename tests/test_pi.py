@@ -16,13 +16,14 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import nbformat
 import pytest
 
-from helpers import pi, pi_host, results
+from helpers import model_files, pi, pi_host, results
 from helpers.paths import ROOT
 from helpers.ssh import Pi, PiError
 
@@ -297,15 +298,21 @@ def test_a_run_brings_back_the_notebook_and_the_records(laptop, one):
     assert status == 0 and "1 new records" in output and re.search(r"one .*piece 0 .*sleep 1", output)
 
 
+def cut_off(laptop: Laptop, server: Server, measured: int, command: tuple, cut: Callable[[], None]) -> tuple[int, str]:
+    """Start a run, `cut` it off after so many pieces; its exit status and output."""
+    forget_measurements(laptop, server)
+    process = laptop.command(*command)
+    wait_until(lambda: len(pieces(server.workbook / "build/results")) >= measured, 60)
+    cut()
+    output, _ = process.communicate(timeout=30)
+    return process.returncode, output
+
+
 @needs_sshd
 def test_a_broken_connection_loses_nothing_and_the_run_goes_on(laptop, one):
-    forget_measurements(laptop, one)
     command = ("run", "03_measure_latency", "one", "--no-convert", "-p", "pieces=12")
-    first = laptop.command(*command)
-    wait_until(lambda: len(pieces(one.workbook / "build/results")) >= 3, 60)
-    one.break_connections()
-    output, _ = first.communicate(timeout=30)
-    assert first.returncode == 1 and output.count("one:") == 1 and "the connection is lost" in output and "Traceback" not in output
+    status, output = cut_off(laptop, one, 3, command, one.break_connections)
+    assert status == 1 and output.count("one:") == 1 and "the connection is lost" in output and "Traceback" not in output
     status, output = laptop.pi(*command)
     assert status == 0 and "is still running: following it" in output
     assert pieces(laptop.tree / "build/results") == [f"piece {n}" for n in range(12)], "each piece once, in one run"
@@ -313,12 +320,8 @@ def test_a_broken_connection_loses_nothing_and_the_run_goes_on(laptop, one):
 
 @needs_sshd
 def test_a_run_that_ended_unseen_is_brought_back(laptop, one):
-    forget_measurements(laptop, one)
     command = ("run", "03_measure_latency", "one", "--no-convert", "-p", "pieces=6")
-    first = laptop.command(*command)
-    wait_until(lambda: pieces(one.workbook / "build/results"), 60)
-    one.break_connections()
-    first.communicate(timeout=30)
+    cut_off(laptop, one, 1, command, one.break_connections)
     wait_until(lambda: not one.processes(), 60)
     status, output = laptop.pi(*command)
     assert status == 0 and "has ended meanwhile" in output and pieces(laptop.tree / "build/results") == [f"piece {n}" for n in range(6)]
@@ -326,13 +329,9 @@ def test_a_run_that_ended_unseen_is_brought_back(laptop, one):
 
 @needs_sshd
 def test_after_a_power_cut_only_what_is_missing_is_measured(laptop, one):
-    forget_measurements(laptop, one)
     command = ("run", "03_measure_latency", "one", "--no-convert", "-p", "pieces=12")
-    first = laptop.command(*command)
-    wait_until(lambda: len(pieces(one.workbook / "build/results")) >= 3, 60)
-    kill(one.processes())
-    output, _ = first.communicate(timeout=30)
-    assert first.returncode == 1 and "it ended before it was done: was the Pi restarted" in output
+    status, output = cut_off(laptop, one, 3, command, lambda: kill(one.processes()))
+    assert status == 1 and "it ended before it was done: was the Pi restarted" in output
     assert 3 <= len(pieces(laptop.tree / "build/results")) < 12, "what was finished is here already"
     status, output = laptop.pi(*command)
     assert status == 0 and pieces(laptop.tree / "build/results") == [f"piece {n}" for n in range(12)]
@@ -719,10 +718,13 @@ def test_records_are_merged_once_and_whole(tmp_path):
     assert [entry["value"] for entry in kept] == [0, 1 / 3, 2 / 3, 1]
 
 
-def test_the_command_line_says_what_is_wrong(capsys):
+def test_the_command_line_says_what_is_wrong(capsys, monkeypatch):
     from helpers.__main__ import main
 
     assert main(["pi", "fetch", "pi@no-such-pi.invalid"]) == 1 and "no machine of this name" in capsys.readouterr().out
+    monkeypatch.setattr(model_files, "make_missing", lambda: pytest.fail("minutes of conversions before the host is known"))
+    for command in (["start", "pi@no-such-pi.invalid"], ["run", "00_start_here", "pi@no-such-pi.invalid", "no-such-pi.invalid"]):
+        assert main(["pi", *command]) == 1 and capsys.readouterr().out.count("no machine of this name") == len(command) - 1 - (command[0] == "run")
     with pytest.raises(SystemExit):
         main(["pi", "run", "00_start_here", "pi@x", "-p", "peak_seconds=fast"])
     assert "'peak_seconds=fast' is not name=value" in capsys.readouterr().err
