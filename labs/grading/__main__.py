@@ -52,6 +52,7 @@ def main() -> None:
 
 def _one(root: str, lab: str, student: str, options: str) -> None:
     import os
+    import resource
     import threading
     import time
 
@@ -65,6 +66,8 @@ def _one(root: str, lab: str, student: str, options: str) -> None:
 
     threading.Thread(target=end_with_the_parent, daemon=True).start()
     jail, limits = json.loads(options)
+    # a file that takes all memory to read ends this submission's grading, and not the machine
+    resource.setrlimit(resource.RLIMIT_AS, (Limits(**limits).rlimits(0)["RLIMIT_AS"],) * 2)
     starting = time.process_time()  # Python and the imports, which each submission costs too
     result = grade_one(root, lab, student, jail, Limits(**limits))
     result.cpu_s = round(result.cpu_s + starting, 2)

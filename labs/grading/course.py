@@ -89,7 +89,8 @@ class Result:
         """Save at `path`, whole or not at all."""
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(path.name + ".part")
-        part.write_text(json.dumps(dataclasses.asdict(self), ensure_ascii=False), encoding="utf-8")
+        text = json.dumps(dataclasses.asdict(self), ensure_ascii=False)
+        part.write_bytes(text.encode("utf-8", "replace"))  # half a character cannot be saved, nor stop the class
         os.replace(part, path)
 
     @classmethod

@@ -4,10 +4,14 @@ Runs inside the jail. Training, plots and tests of the notebook do not run here 
 they compute, so a call of one function costs little, and a cell that fails takes nothing else with it.
 """
 
+import __future__
+
 import ast
 import dis
+import functools
 import json
 import linecache
+import operator
 import re
 import types
 from collections.abc import Iterator
@@ -24,9 +28,10 @@ def load(notebook: str, name: str, namespace: dict, plain: bool) -> list[str]:
     notebooks where it takes too long.
     """
     statements, failures = _statements(notebook)
+    flags = _future(statements)
     for cell, statement in _select(statements, name, plain):
         try:
-            exec(compile(ast.Module([statement], []), _name(cell), "exec"), namespace)
+            exec(compile(ast.Module([statement], []), _name(cell), "exec", flags, dont_inherit=True), namespace)
         except BaseException as error:  # SystemExit too: the other definitions still count
             failures.append(f"cell {cell}, line {statement.lineno}: {type(error).__name__}")
     return failures
@@ -52,28 +57,65 @@ def _statements(notebook: str) -> tuple[list[tuple[int, ast.stmt]], list[str]]:
     statements, failures = [], []
     for number, cell in enumerate((c for c in cells if c.get("cell_type") == "code"), 1):
         source = "".join(cell.get("source", ""))
-        # what only IPython understands, %magic and !command, becomes `pass`
-        source = re.sub(r"^([ \t]*)[%!?].*$", r"\1pass", source, flags=re.MULTILINE)
         try:
-            statements += [(number, statement) for statement in ast.parse(source).body]
+            statements += [(number, statement) for statement in _parsed(source).body]
         except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
             failures.append(f"cell {number}: {type(error).__name__}")
         linecache.cache[_name(number)] = (len(source), None, source.splitlines(True), _name(number))
     return statements, failures
 
 
+def _parsed(source: str) -> ast.Module:
+    """The cell as Python: as it stands, or after IPython has turned its %magic, !command and help? into calls."""
+    try:
+        return ast.parse(source)
+    except SyntaxError:
+        from IPython.core.inputtransformer2 import TransformerManager
+
+        # below %%time stands Python; of another language the next line fails
+        return ast.parse(TransformerManager().transform_cell(re.sub(r"\A\s*%%.*", "pass", source)))
+
+
+def _future(statements: list[tuple[int, ast.stmt]]) -> int:
+    """The compiler's flags of all `from __future__ import`: they hold for the cells below, too."""
+    names = [alias.name for _, s in statements if isinstance(s, ast.ImportFrom) and s.module == "__future__" for alias in s.names]
+    features = [getattr(__future__, name, None) for name in names]
+    return functools.reduce(operator.or_, (feature.compiler_flag for feature in features if feature), 0)
+
+
 def _select(statements: list[tuple[int, ast.stmt]], name: str, plain: bool) -> list[tuple[int, ast.stmt]]:
     """The statements that write `name`, and those that write what the selected ones read, in the notebook's order."""
-    modules = {bound for _, statement in statements for node in ast.walk(statement)
-               if isinstance(node, (ast.Import, ast.ImportFrom)) for bound in _bound(node)}
-    reads = [_reads(statement) for _, statement in statements]
-    writes = [_bound_in(statement) | (_changed_in(statement) - modules) for _, statement in statements]
+    reads = [_names(statement, _READS) for _, statement in statements]
+    writes = _writes([statement for _, statement in statements], reads)
     open_ = [not plain or _is_definition(statement) or _is_constant(statement) for _, statement in statements]
     chosen, needed = set(), {name, "*"}
     while new := {i for i, may in enumerate(open_) if may and i not in chosen and writes[i] & needed}:
         chosen |= new
         needed |= set().union(*(reads[i] for i in new))
     return [statements[i] for i in sorted(chosen)]
+
+
+def _writes(statements: list[ast.stmt], reads: list[set[str]]) -> list[set[str]]:
+    """The globals that each statement binds or may change, itself or through a function of the notebook."""
+    defined, sets, made_from = set(), {}, {}
+    for statement, read in zip(statements, reads):
+        if isinstance(statement, _DEFINITIONS):
+            defined |= _bound(statement)
+            sets |= dict.fromkeys(_bound(statement), _names(statement, {"STORE_GLOBAL"}))
+        else:  # an optimizer made from a network may change the network
+            for bound in _bound_in(statement):
+                made_from.setdefault(bound, set()).update(read)
+    found = []
+    for statement, read in zip(statements, reads):
+        writes = _bound_in(statement)
+        if not isinstance(statement, _DEFINITIONS):
+            todo, changed = _changed_in(statement, read) - defined, set()
+            while todo:
+                changed |= todo
+                todo = set().union(*(made_from.get(other, ()) for other in todo)) - defined - changed
+            writes = writes.union(changed, *(sets.get(other, ()) for other in read))
+        found.append(writes)
+    return found
 
 
 def _is_definition(statement: ast.stmt) -> bool:
@@ -89,17 +131,17 @@ def _is_constant(statement: ast.stmt) -> bool:
         isinstance(node, (ast.Call, ast.Await)) for node in ast.walk(statement))
 
 
-def _reads(statement: ast.stmt) -> set[str]:
-    """The globals that `statement`, or a function in it, reads: from its byte code, which knows what is local."""
+def _names(statement: ast.stmt, operations: set[str]) -> set[str]:
+    """The globals that `operations` of `statement`, or of functions in it, name: byte code knows what is local."""
     try:
-        todo = [compile(ast.Module([statement], []), "<reads>", "exec")]
+        todo = [compile(ast.Module([statement], []), "<names>", "exec")]
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return set()
     names = set()
     while todo:
         code = todo.pop()
         todo += [constant for constant in code.co_consts if isinstance(constant, types.CodeType)]
-        names |= {i.argval for i in dis.get_instructions(code) if i.opname in _READS}
+        names |= {i.argval for i in dis.get_instructions(code) if i.opname in operations}
     return names
 
 
@@ -113,13 +155,22 @@ def _bound(node: ast.AST) -> set[str]:
         return {alias.asname or alias.name.partition(".")[0] for alias in node.names}
     if isinstance(node, _SCOPES):
         return set() if isinstance(node, ast.Lambda) else {node.name}
-    return _base(node) if isinstance(getattr(node, "ctx", None), ast.Store) else set()
+    if isinstance(node, (ast.MatchAs, ast.MatchStar, ast.MatchMapping)):
+        return {getattr(node, "name", None) or getattr(node, "rest", None)}
+    return _base(node) if isinstance(getattr(node, "ctx", None), (ast.Store, ast.Del)) else set()
 
 
-def _changed_in(statement: ast.stmt) -> set[str]:
-    """The names x of calls `x.append(1)` that stand alone, in a loop too: such a call may change what x is."""
-    calls = [node.value for node in _outside_functions(statement) if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call)]
-    return set().union(*(_base(call.func) for call in calls if isinstance(call.func, ast.Attribute)))
+def _changed_in(statement: ast.stmt, read: set[str]) -> set[str]:
+    """The names that `statement` may change without binding them: x and y of a call `x.fit(y)` that stands alone.
+
+    A loop or a `with` may change whatever it reads.
+    """
+    if isinstance(statement, (ast.For, ast.While, ast.With)):
+        return read
+    if not (isinstance(statement, ast.Expr) and isinstance(call := statement.value, ast.Call)):
+        return set()
+    given = [*call.args, *(keyword.value for keyword in call.keywords)]
+    return set().union(*map(_base, given), _base(call.func) if isinstance(call.func, ast.Attribute) else ())
 
 
 def _base(node: ast.AST) -> set[str]:

@@ -25,13 +25,12 @@ def execute(folder: Path, notebook: str, jail: bool, limits: Limits) -> tuple[st
     with tempfile.TemporaryDirectory(prefix="execute-") as staged:
         stage(folder, Path(staged), limits)
         arguments = [notebook, json.dumps(limits.rlimits(limits.notebook_s)), str(limits.notebook_s)]
+        pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "start_new_session": True}
         if jail:
-            argv = jails.command([sys.executable, "-I", "/jail/grader/run_notebook.py", *arguments], staged, limits.disk_mb)
-            environment = None
+            process = jails.start([sys.executable, "-I", "/jail/grader/run_notebook.py", *arguments], staged, limits.disk_mb, **pipes)
         else:
-            argv, environment = [sys.executable, "-I", str(HERE / "run_notebook.py"), *arguments], os.environ | {"HOME": staged}
-        process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-                                   cwd=None if jail else staged, env=environment, start_new_session=True)
+            argv = [sys.executable, "-I", str(HERE / "run_notebook.py"), *arguments]
+            process = subprocess.Popen(argv, cwd=staged, env=os.environ | {"HOME": staged}, **pipes)
         watch = Watch(process, limits)
         try:
             text = _read(process, time.monotonic() + limits.notebook_s + limits.load_s)
@@ -93,4 +92,5 @@ def _outputs(outputs) -> list[nbformat.NotebookNode]:
 
 
 def _text(text) -> str:
-    return text if isinstance(text, str) else "".join(map(str, text))
+    whole = text if isinstance(text, str) else "".join(map(str, text))
+    return whole.encode("utf-8", "replace").decode()  # half a character, as a forged message may hold, cannot be saved

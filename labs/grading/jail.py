@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from labs.grading import seccomp
+
 HERE, ROOT = Path(__file__).resolve().parent, Path(__file__).resolve().parents[2]
 INSIDE = ("inside.py", "definitions.py", "wire.py", "run_notebook.py")  # the grader's files that the jail shows
 
@@ -51,15 +53,24 @@ def check() -> None:
         raise NoJail("bubblewrap is not installed, and without it a submission could read and change everything "
                      f"that you can: sudo apt install bubblewrap (Linux and WSL), {instead}")
     with tempfile.TemporaryDirectory() as folder:
-        tried = subprocess.run(command([sys.executable, "-I", "-c", "print(6 * 7)"], folder), capture_output=True, text=True)
-    if tried.stdout.strip() != "42":
-        reason = (tried.stderr.strip().splitlines() or ["no reason given"])[-1]
+        tried = start([sys.executable, "-I", "-c", "print(6 * 7)"], folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        said, errors = tried.communicate()
+    if said.strip() != "42":
+        reason = (errors.strip().splitlines() or ["no reason given"])[-1]
         raise NoJail(f"bubblewrap (0.7 or newer is needed) cannot build a jail here ({reason}): allow user "
                      f"namespaces or update it, {instead}")
 
 
-def command(argv: list[str], submission: Path | str, disk_mb: int = Limits.disk_mb) -> list[str]:
-    """The command line that runs `argv` in a jail: `submission` shown as /jail/submission, writable /jail/work and /tmp."""
+def start(argv: list[str], submission: Path | str, disk_mb: int = Limits.disk_mb, **options) -> subprocess.Popen:
+    """Start `argv` in a jail: `submission` shown as /jail/submission, writable /jail/work and /tmp; `options` as of Popen."""
+    with tempfile.TemporaryFile() as rules:
+        rules.write(seccomp.program())
+        rules.seek(0)
+        return subprocess.Popen(command(argv, submission, disk_mb, rules.fileno()), pass_fds=[rules.fileno()], **options)
+
+
+def command(argv: list[str], submission: Path | str, disk_mb: int, rules: int) -> list[str]:
+    """The command line that runs `argv` in a jail; `rules` is the open file with the filter of system calls."""
     size = ["--size", str(disk_mb << 20)]
     system = ["--ro-bind", "/usr", "/usr"]
     for link in ("bin", "sbin", "lib", "lib64"):
@@ -78,7 +89,7 @@ def command(argv: list[str], submission: Path | str, disk_mb: int = Limits.disk_
     fonts = [word for file in _font_lists() for word in ("--ro-bind", file, f"/tmp/matplotlib/{Path(file).name}")]
     writable = [word for path in ("/jail/work", "/tmp", "/dev/shm") for word in ("--perms", "1777", *size, "--tmpfs", path)]
     return ["bwrap", "--die-with-parent", "--new-session", *_namespaces(), "--dev", "/dev", *_parents("/jail/grader/_"), *writable, *system, *fonts,
-            "--proc", "/proc", *grader, "--ro-bind", str(submission), "/jail/submission", "--remount-ro", "/dev",
+            "--proc", "/proc", "--seccomp", str(rules), *grader, "--ro-bind", str(submission), "/jail/submission", "--remount-ro", "/dev",
             "--remount-ro", "/", "--chdir", "/jail/work", "--clearenv", *_environment(), "--", *_without_root(), *argv]
 
 

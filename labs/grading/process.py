@@ -66,7 +66,19 @@ class StudentProcess:
         if kind == "WireError":
             return "its result cannot be sent: return numbers, arrays or tuples of them, no more than some MB"
         known = isinstance(getattr(builtins, kind, None), type) and issubclass(getattr(builtins, kind), BaseException)
-        return (kind if known else "an exception") + (where if _PLACE.fullmatch(where) else "")
+        return (kind if known else "an exception") + (where if self._is_place(where) else "")
+
+    def _is_place(self, where: str) -> bool:
+        """Whether `where` names a line that the notebook has: free numbers could carry a hidden input out."""
+        if not _PLACE.fullmatch(where):
+            return False
+        try:
+            cells = json.loads((self._folder / self._notebook).read_text(encoding="utf-8"))["cells"]
+            lines = ["".join(cell["source"]).count("\n") + 1 for cell in cells if cell["cell_type"] == "code"]
+        except (OSError, ValueError, TypeError, KeyError):
+            return False
+        cell, line = map(int, re.findall(r"\d+", where))
+        return 1 <= cell <= len(lines) and 1 <= line <= lines[cell - 1]
 
     def close(self, graceful: bool = False) -> None:
         """End the process and all it started; `graceful`: let it end by itself, so that its processor time is counted."""
@@ -110,19 +122,18 @@ class StudentProcess:
     def _start(self) -> None:
         self._failures.clear()
         limits = json.dumps(self._limits.rlimits(self._limits.wall_s))
-        if self._jail:
-            jails.check()
-            argv = jails.command([sys.executable, "-I", "/jail/grader/inside.py", self._kind, self._notebook, limits],
-                                 self._folder, self._limits.disk_mb)
-            cwd = environment = None
-        else:
-            argv = [sys.executable, "-I", str(HERE / "inside.py"), self._kind, self._notebook, limits.replace("RLIMIT_NPROC", "RLIMIT_CORE")]
-            cwd = self._work = tempfile.mkdtemp(prefix="no-jail-")
-            shutil.copytree(self._folder, cwd, dirs_exist_ok=True)
-            environment = os.environ | jails.THREADS
         with tempfile.TemporaryFile() as errors:
-            self._process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors,
-                                             cwd=cwd, env=environment, bufsize=0)
+            pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": errors, "bufsize": 0}
+            if self._jail:
+                jails.check()
+                argv = [sys.executable, "-I", "/jail/grader/inside.py", self._kind, self._notebook, limits]
+                self._process = jails.start(argv, self._folder, self._limits.disk_mb, **pipes)
+            else:
+                self._work = tempfile.mkdtemp(prefix="no-jail-")
+                shutil.copytree(self._folder, self._work, dirs_exist_ok=True)
+                limits = limits.replace("RLIMIT_NPROC", "RLIMIT_CORE")  # it would count all processes of this user
+                argv = [sys.executable, "-I", str(HERE / "inside.py"), self._kind, self._notebook, limits]
+                self._process = subprocess.Popen(argv, cwd=self._work, env=os.environ | jails.THREADS, **pipes)
             os.set_blocking(self._process.stdin.fileno(), False)
             os.set_blocking(self._process.stdout.fileno(), False)
             self._watch = Watch(self._process, self._limits)

@@ -36,6 +36,7 @@ def main(notebook: str, limits: dict, seconds: float) -> None:
                 return super().output(outs, message, display_id, cell_index)
             return None
 
+    inside.hide()
     inside.restrict(limits)
     book = nbformat.read(notebook, as_version=4)
     book.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}

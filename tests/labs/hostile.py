@@ -25,6 +25,14 @@ FUNCTIONS = {
     "memory bit by bit": ("""
         hog = []
         while True: hog.append(bytes(b'x' * 10**6))""", "memory|MemoryError"),
+    "memory that no process has": ("""
+        import ctypes, os
+        for attempt in range(99): os.write(os.memfd_create('hog'), bytes(30_000_000))
+        raise RuntimeError('it holds 3 GB')""", "OSError"),
+    "shared memory of the old kind": ("""
+        import ctypes
+        kept = ctypes.CDLL(None, use_errno=True).shmget(0, 1 << 20, 0o1600)
+        raise (OSError if kept < 0 else RuntimeError)""", "OSError"),
     "ends its process": ("import os; os._exit(0)", "ended its process"),
     "kills everyone it can": ("import os, signal; os.kill(-1, signal.SIGKILL); os.kill(os.getppid(), signal.SIGKILL); os._exit(1)",
                               "ended its process|Error"),
@@ -149,6 +157,19 @@ CELLS = {
     "prints": "for i in range(300_000): print('loss', i, 'x' * 60)",
     "ends the kernel": "import os\nos._exit(0)",
     "kills what runs it": "import os, signal\nos.kill(os.getppid(), signal.SIGKILL)\nos.kill(-1, signal.SIGKILL)",
+    "forges what it printed": """
+import ctypes, json, os, signal
+parent, call = os.getppid(), ctypes.CDLL(None).syscall
+book = json.load(open('toy.ipynb'))
+for cell in book['cells']:
+    if cell['cell_type'] == 'code':
+        cell |= {'outputs': [{'output_type': 'stream', 'name': 'stdout', 'text': '\\ud800 forged'}], 'execution_count': 1}
+for number in range(3, 20):
+    try: pipe = os.open(f'/proc/{parent}/fd/{number}', os.O_WRONLY)
+    except OSError: pipe = call(438, call(434, parent, 0), number, 0)
+    if pipe >= 0: os.write(pipe, json.dumps(book).encode())
+os.kill(parent, signal.SIGKILL)""",
+    "half a character": "print('\\ud800')",
     "scripts in its outputs": "from IPython.display import HTML, display\ndisplay(HTML('<script>document.title = \"stolen\"</script>'))\n"
                               "display({'image/png': '\"><script>document.title = \"stolen\"</script>', 'text/plain': '<script>1</script>'}, raw=True)",
 }

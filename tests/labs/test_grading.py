@@ -1,6 +1,7 @@
 """The grader keeps its points, its files and its patience, whatever a submission does; and honest work loses nothing."""
 
 import dataclasses
+import json
 import os
 import re
 import socket
@@ -17,6 +18,7 @@ import pytest
 
 from helpers.paths import ROOT
 from labs.grading import api, definitions, gradebook, jail, wire
+from labs.grading.course import Result
 from labs.grading.grade import grade_one
 from labs.grading.jail import Limits
 from tests.labs import hostile, toy
@@ -119,6 +121,25 @@ def test_links_and_modules_in_the_hand_in_lead_nowhere(course, tmp_path):
 
 
 @needs_jail
+def test_no_code_of_the_hand_in_runs_where_models_run(tmp_path):
+    for name in ("ai_edge_litert_sdk_intel.py", "msvcrt.py", "org.py", "sitecustomize.py"):  # what libraries try to import
+        (tmp_path / name).write_text("raise ValueError('run where models run')")
+    for name in ("model.tflite", "model.onnx"):
+        (tmp_path / name).write_bytes(b"no model")
+        with api.Student("1001", tmp_path, "toy.ipynb", limits=dataclasses.replace(QUICK, memory_mb=1500, call_s=20)) as student:
+            with pytest.raises(api.StudentError) as refused:
+                student.predict(name, np.zeros((2, 1, 28, 28), np.float32))
+        assert "run where" not in str(refused.value) and name in str(refused.value)
+
+
+def test_the_place_of_an_error_carries_nothing_out(course, tmp_path):
+    forged = ("def double(x):\n    n = 8128 + int(x.ravel()[-1])\n"
+              "    exec(compile('\\n' * n + 'raise ValueError', f'<cell {n}>', 'exec'))")
+    verdicts, _ = asked(course, tmp_path, toy.answer(course, double=forged), jail=False)
+    assert re.fullmatch(r"double: ValueError( \(cell 3, line 3\))?", verdicts["double_values"].message)
+
+
+@needs_jail
 def test_time_for_a_whole_submission_is_limited(course, tmp_path):
     slow = "import time\ndef double(x):\n    time.sleep(1)\n    return 2 * x\ndef total(x):\n    time.sleep(1)\n    return x.sum()"
     verdicts, _ = asked(course, tmp_path, toy.answer(course, double=slow, total=""), wall_s=1.5)
@@ -129,7 +150,7 @@ def test_time_for_a_whole_submission_is_limited(course, tmp_path):
 @needs_jail
 @pytest.mark.parametrize("name", hostile.CELLS)
 @pytest.mark.slow
-def test_hostile_cell_does_not_touch_the_points_of_right_functions(course, name):
+def test_hostile_cell_does_not_touch_the_points_of_right_functions(course, name, tmp_path):
     student = f"90{list(hostile.CELLS).index(name)}"
     before = (course.root / "gradebook.db").read_bytes()
     toy.hand_in(course, student, toy.answer(course, student, try_it=hostile.CELLS[name]))
@@ -141,7 +162,10 @@ def test_hostile_cell_does_not_touch_the_points_of_right_functions(course, name)
         assert any("the notebook" in reason for reason in result.look), result.look
     outputs = [output for c in nbformat.reads(result.notebook, 4).cells if c.cell_type == "code" for output in c.outputs]
     assert all(set(output.get("data", {})) <= {"text/plain"} for output in outputs)  # no HTML, and no picture that is none
+    assert "forged" not in json.dumps(outputs)
     assert len(result.notebook) < 1_000_000
+    result.write(tmp_path / "result.json")
+    assert Result.read(tmp_path / "result.json").points == 5
 
 
 @needs_jail
@@ -172,6 +196,36 @@ HONEST = {
     "a global that is filled in a loop": "table = {}\nfor i in range(3):\n    table[i] = i\ndef double(x):\n    return table[2] * x",
     "a global list that is filled by calls": "table = []\nfor i in range(3):\n    table.append(i)\ntable.reverse()\ndef double(x):\n    return table[0] * x",
     "a global that an import brings in": "from numpy import *\nfactor = array(2)\ndef double(x):\n    return multiply(factor, x)",
+    "a global that a function sets": "two = None\ndef prepare():\n    global two\n    two = 2\nprepare()\ndef double(x):\n    return two * x",
+    "a global that a call fills": "table = np.zeros(3)\nnp.copyto(table, [0, 1, 2])\ndef double(x):\n    return table[2] * x",
+    "a network that a loop trains": """
+class Net:
+    weight = 0
+class Optimizer:
+    def __init__(self, net): self.net = net
+    def step(self): self.net.weight += 1
+net = Net()
+optimizer = Optimizer(net)
+for epoch in range(2):
+    optimizer.step()
+def double(x):
+    return net.weight * x""",
+    "help, time and a shell's answer": "files = !ls\nnp.sum?\ndef double(x):\n    return 2 * x\nt = %timeit -o -n 1 -r 1 double(1)",
+    "a timed cell": "%%time\ndef double(x):\n    return 2 * x",
+    "a line that starts with %": "odd = (5\n%3)\ndef double(x):\n    display(x)\n    return odd * x",
+    "types that are not defined": "from __future__ import annotations\ndef double(x: Nothing) -> Nothing:\n    return 2 * x",
+    "a match": "match [1, 2]:\n    case [_, two]:\n        pass\ndef double(x):\n    return two * x",
+    "a main block and a dataclass": """
+from __future__ import annotations
+import dataclasses, typing
+@dataclasses.dataclass
+class Two:
+    all: typing.ClassVar[list] = []
+    value: int = 2
+if __name__ == "__main__":
+    two = Two()
+def double(x):
+    return two.value * x""",
     "a class and a decorator": "import functools\nclass Doubler:\n    factor = 2\n    def __call__(self, x):\n        return self.factor * x\n\n@functools.wraps(print)\ndef double(x):\n    return Doubler()(x)",
     "magics": "%matplotlib inline\n%load_ext autoreload\n!echo installed\ndef double(x):\n    return 2 * x",
     "changes its argument": "def double(x):\n    x *= 2\n    return x",
@@ -183,7 +237,7 @@ HONEST = {
     "a global that takes too long": ("weights = None\ndef double(x):\n    if weights is not None: return weights\n    return 2 * x",
                                      "import time\nweights = time.sleep(1000)"),
 }
-QUICK_HONEST = ("prints and warns", "lists", "a global that is computed", "magics", "a syntax error in another cell", "training in another cell")
+QUICK_HONEST = ("help, time and a shell's answer", "a network that a loop trains", "prints and warns", "lists", "a global that is computed", "magics", "a syntax error in another cell", "training in another cell")
 
 
 @needs_jail
