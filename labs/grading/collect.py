@@ -6,9 +6,12 @@ the student they belong to, and the others are collected all the same.
 
 import io
 import json
+import lzma
+import os
 import re
 import shutil
 import stat
+import struct
 import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
@@ -16,10 +19,11 @@ from pathlib import Path, PurePosixPath
 from labs.grading.course import Course
 from labs.grading.jail import Limits
 
-MOODLE = re.compile(r"(?P<name>.+)_(?P<id>\d+)_assignsubmission_file_?(?P<file>.*)")
-CANVAS = re.compile(r"(?P<name>[^_]+)_(?:LATE_)?(?P<id>\d+)_\d+_(?P<file>.+)")
-MAX_MEMBERS = 2000
+MOODLE = re.compile(r"(?P<name>.+?)_(?P<id>[0-9]{1,20})_assignsubmission_file_?(?P<file>.*)")
+CANVAS = re.compile(r"(?P<name>[^_]+)_(?:LATE_)?(?P<id>[0-9]{1,20})_[0-9]+_(?P<file>.+)")
+MAX_MEMBERS, MAX_NAME = 2000, 200  # bytes of a name: most file systems take 255
 IGNORED = re.compile(r"(^|/)(__MACOSX|\.[^/]*|__pycache__|Thumbs\.db)(/|$)")
+DAMAGED = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, RuntimeError, ValueError, OSError, MemoryError)
 
 
 class BadZip(Exception):
@@ -54,10 +58,13 @@ def collect(course: Course, lab: str, downloads: list[Path], limits: Limits = Li
 
 
 def _owner(name: str) -> tuple[str, str, str] | None:
-    """Student id, name and file name in a name that Moodle or Canvas gave."""
-    if match := MOODLE.fullmatch(name) or CANVAS.fullmatch(name):
-        return match["id"], match["name"].strip(), match["file"]
-    return None
+    """Student id, name and file name in a name that Moodle or Canvas gave. They write the first id, the student what follows."""
+    name = name.encode("utf-8", "replace").decode()
+    matches = [match for pattern in (MOODLE, CANVAS) if (match := pattern.fullmatch(name))]
+    if not matches:
+        return None
+    match = min(matches, key=lambda m: m.start("id"))
+    return match["id"], match["name"].strip(), match["file"]
 
 
 def _bulk(course: Course, lab: str, found: dict, path: Path, limits: Limits) -> int:
@@ -75,20 +82,31 @@ def _bulk(course: Course, lab: str, found: dict, path: Path, limits: Limits) -> 
             try:
                 _take(course, lab, found, student, name, file, _read(archive, member, limits.disk_mb << 20), limits)
             except BadZip as error:
-                _entry(course, lab, found, student, name)["problem"] = str(error)
+                if entry := _entry(course, lab, found, student, name):
+                    entry["problem"] = str(error)
     return owned
 
 
-def _entry(course: Course, lab: str, found: dict, student: str, name: str) -> dict:
+def _entry(course: Course, lab: str, found: dict, student: str, name: str) -> dict | None:
+    """The student's entry in `found`; None, and a note, where somebody of another name has it."""
     if student not in found:  # the first file in this collection: an earlier hand-in is replaced
+        earlier = course.collected(lab).get(student, {}).get("name", name)
         shutil.rmtree(course.submitted(lab, student), ignore_errors=True)
-        found[student] = {"name": name, "notes": [], "problem": ""}
-    return found[student]
+        note = f"two names for this id: the hand-in of {earlier[:80]} that was collected earlier is replaced"
+        found[student] = {"name": name, "notes": [note] if earlier != name else [], "problem": ""}
+    entry = found[student]
+    if entry["name"] == name:
+        return entry
+    note = f"two names for this id: what {name[:80]} handed in is left out, what {entry['name'][:80]} did is taken"
+    entry["notes"] += [note] if note not in entry["notes"] else []
+    return None
 
 
 def _take(course: Course, lab: str, found: dict, student: str, name: str, file: str, content: bytes, limits: Limits) -> None:
     """Add one handed-in file, unpacked if it is a zip, to the student's folder."""
     entry, folder = _entry(course, lab, found, student, name), course.submitted(lab, student)
+    if entry is None:
+        return
     try:
         if file.lower().endswith(".zip"):
             files, notes = unpack(content, limits)
@@ -100,13 +118,15 @@ def _take(course: Course, lab: str, found: dict, student: str, name: str, file: 
         entry["problem"] = str(error)
         return
     entry["notes"] += notes
-    folder.mkdir(parents=True, exist_ok=True)
-    for target, data in files.items():
-        if (folder / target).exists() and (folder / target).read_bytes() != data:
-            entry["notes"].append(f"{target} was handed in twice; the later one counts")
-        (folder / target).write_bytes(data)
-    if files:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for target, data in files.items():
+            if (folder / target).exists() and (folder / target).read_bytes() != data:
+                entry["notes"].append(f"{target} was handed in twice; the later one counts")
+            (folder / target).write_bytes(data)
         entry["problem"] = ""
+    except OSError as error:
+        entry["problem"] = f"its files cannot be saved ({error.strerror})"
 
 
 def unpack(content: bytes, limits: Limits = Limits()) -> tuple[dict[str, bytes], list[str]]:
@@ -133,7 +153,7 @@ def unpack(content: bytes, limits: Limits = Limits()) -> tuple[dict[str, bytes],
                     continue
                 files[name] = _read(archive, member, room)
                 room -= len(files[name])
-    except (zipfile.BadZipFile, EOFError, ValueError, UnicodeError, OSError) as error:
+    except DAMAGED as error:
         raise BadZip(f"the zip is damaged ({str(error)[:80]})") from error
     if not files:
         raise BadZip("; ".join(["the zip holds no files", *notes]))
@@ -149,11 +169,15 @@ def _read(archive: zipfile.ZipFile, member: zipfile.ZipInfo, room: int) -> bytes
                 data += piece
                 if len(data) > room:
                     raise BadZip(f"{member.filename[:80]} unpacks to more than is allowed: a zip bomb?")
-    except (RuntimeError, NotImplementedError, zlib.error, zipfile.BadZipFile, EOFError, OSError) as error:
+    except DAMAGED as error:
         raise BadZip(f"{member.filename[:80]} cannot be unpacked ({str(error)[:80]})") from error
     return bytes(data)
 
 
 def _plain_name(name: str) -> str:
-    """`name` without what no file system or page likes; other letters than ASCII stay."""
-    return re.sub(r"[\x00-\x1f<>:\"|?*/\\]", "_", name).strip(". ")[-120:] or "unnamed"
+    """`name` without what no file system or page likes, and not too long; other letters than ASCII stay."""
+    plain = re.sub(r"[\x00-\x1f<>:\"|?*/\\]", "_", name.encode("utf-8", "replace").decode()).strip(". ")
+    stem, suffix = os.path.splitext(plain)
+    if len(suffix.encode()) > 20:
+        stem, suffix = plain, ""
+    return stem.encode()[:MAX_NAME - len(suffix.encode())].decode(errors="ignore") + suffix or "unnamed"

@@ -1,6 +1,7 @@
 """nbgrader's gradebook: made by `release`, and written by one process only, from the saved results."""
 
 import csv
+import html
 import os
 import re
 import shutil
@@ -11,6 +12,7 @@ from pathlib import Path
 import nbformat
 
 from labs.grading.course import LABS, Course, Result
+from labs.grading.harmless import harmless
 
 
 def release(course: Course, lab: str) -> Path:
@@ -51,6 +53,7 @@ def write(course: Course, lab: str, results: list[Result]) -> None:
     """
     from nbgrader.api import Gradebook
 
+    released = {cell.source for cell in nbformat.read(course.release(lab), 4).cells}
     with Gradebook(course.database) as book, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # SQLAlchemy's on what nbgrader does
         for result in results:
@@ -69,19 +72,23 @@ def write(course: Course, lab: str, results: list[Result]) -> None:
             book.db.commit()
             path = course.autograded(lab, result.student)
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(_with_verdicts(result), encoding="utf-8")
+            path.write_text(_with_verdicts(result, released), encoding="utf-8")
 
 
-def _with_verdicts(result: Result) -> str:
-    """The executed notebook; below each question's cell stands what the checks say, not what the student's kernel said."""
+def _with_verdicts(result: Result, released: set[str]) -> str:
+    """The executed notebook; below each question's cell stands what the checks say, not what the student's kernel said.
+
+    Text that is not as in `released` is made harmless.
+    """
     book = nbformat.reads(result.notebook, 4)
     for cell in book.cells:
         verdict = result.questions.get(cell.metadata.get("nbgrader", {}).get("grade_id"))
         if verdict and cell.cell_type == "code":
             text = f"{verdict['points']:g} of {verdict['max_points']:g} points. {verdict['message']}".strip()
             cell.outputs, cell.execution_count = [nbformat.v4.new_output("stream", name="stdout", text=text)], None
-        if cell.cell_type == "markdown":  # a tag needs its name right after the <: scripts become text
-            cell.source = re.sub(r"<(?=[A-Za-z/!?])", "< ", cell.source)
+        if cell.cell_type != "code" and cell.source not in released:
+            text = harmless(cell.source)
+            cell.source = text if cell.cell_type == "markdown" else html.escape(text)  # raw cells are pages as they are
     return nbformat.writes(book)
 
 
@@ -120,12 +127,12 @@ def rows(course: Course, lab: str) -> list[dict]:
         collected, result = course.collected(lab).get(student, {}), results.get(student)
         row = {"student": student, "name": collected.get("name", ""), "lab": lab, "points": None, "max_points": largest,
                "automatic": None, "written": None, "marks": {}, "look": []}
-        if result is None:
+        if result is None or not result.problem and student not in marks:
             row["status"] = "not graded yet"
         elif result.problem:
             row |= {"status": "could not be graded", "look": [result.problem, *result.look]}
         else:
-            own = marks.get(student, {})
+            own = marks[student]
             row["automatic"] = sum(own[name] for name, q in asked.items() if not q["written"])
             written = [own[name] for name, q in asked.items() if q["written"]]
             if None not in written:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import nbformat
 
-MAX_NOTEBOOK_MB = 60
-_COPY = re.compile(r"([ _-]*(\(\d+\)|[-_ ]\d{1,2}|copy\d*|kopie|copia|- copy))+$", re.IGNORECASE)
+MAX_NOTEBOOK_MB, MAX_CELLS = 20, 2000  # a lab has about 40 cells; checking each takes a while
+_COPY = re.compile(r"([ _-]*(\(\d+\)|[-_ ]\d{1,2}|copy\d*|kopie|copia))+$", re.IGNORECASE)
 _NEW_CELL = {"code": nbformat.v4.new_code_cell, "markdown": nbformat.v4.new_markdown_cell, "raw": nbformat.v4.new_raw_cell}
 
 
@@ -69,6 +69,8 @@ def _read(path: Path) -> list[tuple[nbformat.NotebookNode, str | None, str | Non
         raise Unreadable(f"the notebook has more than {MAX_NOTEBOOK_MB} MB: ask for it without outputs")
     try:
         raw = json.loads(path.read_bytes().decode("utf-8-sig", errors="replace"))
+        if len(raw["cells"]) > MAX_CELLS:
+            raise Unreadable(f"the notebook has {len(raw['cells'])} cells; at most {MAX_CELLS} are read")
         return [_plain_cell(cell) for cell in raw["cells"] if cell.get("cell_type") in _NEW_CELL]
     except (ValueError, RecursionError) as error:
         raise Unreadable("the notebook is cut off or damaged: it is no JSON") from error
@@ -79,7 +81,8 @@ def _read(path: Path) -> list[tuple[nbformat.NotebookNode, str | None, str | Non
 def _plain_cell(cell: dict) -> tuple[nbformat.NotebookNode, str | None, str | None]:
     """The cell with its source and nothing else: no outputs, no metadata; then its grade_id and its id."""
     source = cell.get("source", "")
-    plain = _NEW_CELL[cell["cell_type"]](source if isinstance(source, str) else "".join(map(str, source)))
+    whole = source if isinstance(source, str) else "".join(map(str, source))
+    plain = _NEW_CELL[cell["cell_type"]](whole.encode("utf-8", "replace").decode())  # half a character cannot be saved
     grade_id = (cell.get("metadata") or {}).get("nbgrader", {}).get("grade_id")
     return plain, *(mark if isinstance(mark, str) else None for mark in (grade_id, cell.get("id")))
 

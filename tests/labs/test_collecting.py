@@ -4,6 +4,7 @@ import io
 import json
 import re
 import stat
+import time
 import zipfile
 
 import nbformat
@@ -58,6 +59,53 @@ def test_moodle_and_canvas_names(course, tmp_path):
         assert sorted(path.name for path in course.submitted(toy.LAB, student).iterdir()) == ["result.json", "toy.ipynb"]
     assert [path.name for path in course.submitted(toy.LAB, "1006").iterdir()] == ["toy-2.ipynb"]
     assert course.students(toy.LAB) == sorted(found)
+
+
+@pytest.mark.parametrize("stranger, own, name", [
+    ("Ada Evil_31_assignsubmission_file_x_39_assignsubmission_file_toy.zip", "31", "Ada Evil"),
+    ("adaevil_32_4567_x_39_assignsubmission_file_toy.zip", "32", "adaevil"),
+    ("adaevil_LATE_33_4567_x_39_5_toy.zip", "33", "adaevil"),
+    ("Ada Evil_34_assignsubmission_file_/Bob_39_assignsubmission_file_toy.zip", "34", "Ada Evil"),
+])
+def test_a_file_name_does_not_choose_whose_hand_in_it_is(course, tmp_path, stranger, own, name):
+    hand_in = zipped({"toy.ipynb": "{}"})
+    (tmp_path / "all.zip").write_bytes(zipped({stranger: hand_in, "Bob_39_assignsubmission_file_toy.zip": hand_in}))
+    found = collect(course, toy.LAB, [tmp_path])
+    assert {student: (entry["name"], entry["notes"]) for student, entry in found.items()} == {own: (name, []), "39": ("Bob", [])}
+
+
+def test_two_names_for_one_id_are_told_and_the_first_stays(course, tmp_path):
+    for file, text in (("Ada_40_assignsubmission_file_toy.ipynb", "of Ada"), ("Bob_40_assignsubmission_file_toy.ipynb", "of Bob")):
+        (tmp_path / file).write_text(text)
+    (tmp_path / "Bob_40_assignsubmission_file_more.zip").write_bytes(b"")
+    entry = collect(course, toy.LAB, [tmp_path])["40"]
+    assert entry == {"name": "Ada", "notes": ["two names for this id: what Bob handed in is left out, what Ada did is taken"], "problem": ""}
+    assert [path.read_text() for path in course.submitted(toy.LAB, "40").iterdir()] == ["of Ada"]
+    (tmp_path / "Ada_40_assignsubmission_file_toy.ipynb").unlink()
+    again = collect(course, toy.LAB, [tmp_path / "Bob_40_assignsubmission_file_toy.ipynb"])["40"]
+    assert again["notes"] == ["two names for this id: the hand-in of Ada that was collected earlier is replaced"]
+
+
+def test_long_and_odd_names_do_not_stop_the_class(course, tmp_path, monkeypatch):
+    long = ["數" * 100 + ".txt", "😀" * 80 + ".ipynb", "x." + "y" * 230]
+    newer = bytearray(zipped({"toy.ipynb": "{}"}))
+    newer[newer.find(b"PK\x01\x02") + 6] = 99  # needs version 9.9 of the format
+    lzma = io.BytesIO()
+    with zipfile.ZipFile(lzma, "w", zipfile.ZIP_LZMA) as archive:
+        archive.writestr("toy.ipynb", "{}" * 500)
+    broken = bytearray(lzma.getvalue())
+    broken[43:48] = b"\xff" * 5
+    (tmp_path / "all.zip").write_bytes(zipped({
+        "a_51_1_toy.zip": zipped(dict.fromkeys(long, "x")), **{f"b_52_{i}_{name}": "x" for i, name in enumerate(long)},
+        "c_53_1_toy.zip": bytes(newer), "d_54_1_toy.zip": bytes(broken), "e_55_1_toy.ipynb": "{}"}))
+    found = collect(course, toy.LAB, [tmp_path])
+    assert [student for student, entry in found.items() if entry["problem"]] == ["53", "54"]
+    for student in ("51", "52"):
+        names = [path.name for path in course.submitted(toy.LAB, student).iterdir()]
+        assert {name.rpartition(".")[2] for name in names if "y" not in name[:3]} == {"txt", "ipynb"} and len(names) == 3
+        assert all(len(name.encode()) <= 200 for name in names)
+    monkeypatch.setattr("pathlib.Path.write_bytes", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    assert collect(course, toy.LAB, [tmp_path])["55"]["problem"] == "its files cannot be saved (No space left on device)"
 
 
 def test_bad_zips_are_reported_and_do_not_stop_the_class(course, tmp_path):
@@ -158,6 +206,8 @@ def test_renamed_files_are_found(course, repaired):
 @pytest.mark.parametrize("files, said", [
     ({}, "there is no notebook"), ({"toy.py": "x"}, "there is no notebook"), ({"a.ipynb": "{}", "b.ipynb": "{}"}, "which notebook is meant"),
     ({"toy.ipynb": '{"cells": [ {"cell_type"'}, "cut off or damaged"), ({"toy.ipynb": ""}, "cut off or damaged"), ({"toy.ipynb": "[" * 10**6}, "cut off or damaged"),
+    ({"toy.ipynb": json.dumps({"cells": [{"cell_type": "code", "source": ""}] * 2001})}, "the notebook has 2001 cells; at most 2000 are read"),
+    ({"toy.ipynb": " " * (21 << 20)}, "more than 20 MB"),
     ({"toy.ipynb": "[]"}, "no Jupyter notebook"), ({"toy.ipynb": '{"cells": [1]}'}, "no Jupyter notebook"), ({"toy.ipynb": '{"cells": 3}'}, "no Jupyter notebook"),
     ({"toy.ipynb": '{"cells": [{"cell_type": "code", "source": 3, "metadata": 3}]}'}, "no Jupyter notebook"),
     ({"toy.ipynb": '{"cells": [{"cell_type": "code", "source": "", "metadata": {"nbgrader": []}}]}'}, "no Jupyter notebook"),
@@ -212,6 +262,17 @@ def test_odd_but_readable_notebooks(course, repaired):
     _, _, book, _ = repaired({"toy.ipynb": "\ufeff" + json.dumps(raw)})
     assert toy.cell(book, "total").source == toy.TOTAL and book.metadata.kernelspec.name == "python3"
     nbformat.validate(book)
+
+
+def test_half_a_character_is_replaced(course, repaired):
+    notes, _, book, _ = repaired({"toy.ipynb": json.dumps(toy.answer(course, why="Because \ud800 two."))})
+    assert toy.cell(book, "why").source == "Because ? two." and notes == []
+
+
+def test_long_names_of_copies_are_read_at_once(course, repaired):
+    began = time.monotonic()
+    repaired({"toy.ipynb": toy.answer(course), " - copy" * 25 + "x.txt": ""})
+    assert time.monotonic() - began < 5
 
 
 def test_ids_that_students_choose_cannot_leave_the_course(course, tmp_path):

@@ -26,6 +26,7 @@ from labs.grading.course import Course, Result
 from labs.grading.feedback import feedback
 from labs.grading.grade import grade_all
 from labs.grading.handout import handout
+from labs.grading.harmless import harmless
 from tests.labs import toy, wrong
 from tests.labs.test_grading import QUICK, needs_jail
 
@@ -116,6 +117,36 @@ def test_feedback_tells_what_is_wrong_and_not_what_is_hidden(course):
     assert "(Score: 0.0 / 7.0)" in untouched and "not graded yet" not in untouched
 
 
+LINKS = """
+[a](javascript:alert(1)) [b](<javascript:alert(1)>) [c](java&#115;cript:alert(1)) [d](&#106avascript&colon;alert(1)) [e]&lpar;javascript:alert(1))
+[f](data:text/html;base64,PHNjcmlwdD4=) [g](
+javascript:alert(1)) [h](\\javascript:alert(1)) [i](files/javascript:alert(1)) [j][evil] [evil] <javascript:alert(1)> [k](JAVASCRIPT:alert(1))
+![t](http://evil.example/p.png) ![u](//evil.example/p.png) ![v][pic] ![w](attachment:none.png) $\\href{javascript:alert(1)}{x}$
+&dollar;&#92;href{javascript:alert(1)}{x}&dollar; &amp;#92;href{javascript:alert(1)}{x}
+
+```mermaid
+<img src=http://evil.example/p.png>
+```
+
+> [evil]: javascript:alert(1)
+
+[evil]:
+  data:text/html;base64,PHNjcmlwdD4=
+
+[pic]: http://evil.example/p.png
+"""
+KEPT = "![dot](data:image/png;base64,iVBORw0KGgo=) [web](https://example.org/?a=1&b=2), [up](#top), $a \\le b$, x[1]"
+
+
+def test_harmless_markdown_keeps_its_words():
+    assert harmless(KEPT) == KEPT
+    assert harmless("*R&D* of [x](javascript:y) and a < b") == "*R&D* of [x] (javascript:y) and a < b"
+    sources = ["<b>as released</b> ![x](picture.png)", "<b>by a student</b>"]
+    book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(source) for source in sources])
+    shown = nbformat.reads(gradebook._with_verdicts(Result("1", "toy", notebook=nbformat.writes(book)), {sources[0]}), 4)
+    assert [cell.source for cell in shown.cells] == [sources[0], "< b>by a student< /b>"]
+
+
 SCRIPT = "<script>document.title = 'stolen'</script><img src=x onerror=\"document.title='stolen'\">"
 
 
@@ -123,22 +154,30 @@ SCRIPT = "<script>document.title = 'stolen'</script><img src=x onerror=\"documen
 @pytest.mark.slow
 def test_pages_run_no_scripts_of_students(tmp_path):
     course = toy.make_course(tmp_path)
-    toy.hand_in(course, "1001", toy.answer(course, "1001", why=f"Because {SCRIPT} and [here](javascript:alert(1)).", title=f"# Toy {SCRIPT}",
-                                           try_it=f"from IPython.display import HTML, Markdown, display\ndisplay(HTML({SCRIPT!r}), Markdown({SCRIPT!r}))\n"
-                                                  f"display({{'image/png': '\">' + {SCRIPT!r}, 'text/html': {SCRIPT!r}, 'text/plain': {SCRIPT!r}}}, raw=True)\n"
-                                                  f"print({SCRIPT!r})\nraise ValueError({SCRIPT!r})"))
+    shows = (f"from IPython.display import HTML, Markdown, display\ndisplay(HTML({SCRIPT!r}), Markdown({SCRIPT!r}))\n"
+             f"display({{'image/png': '\">' + {SCRIPT!r}, 'text/html': {SCRIPT!r}, 'text/plain': {SCRIPT!r}}}, raw=True)\n"
+             f"print({SCRIPT!r})\nraise ValueError({SCRIPT!r})")
+    book = toy.answer(course, "1001", why=f"Because {SCRIPT}\n{LINKS}", title=f"# Toy {SCRIPT}\n\n{KEPT}", try_it=shows)
+    book.cells.append(nbformat.v4.new_raw_cell(f"{SCRIPT}<a href='https://evil.example'>raw</a>\n{LINKS}"))
+    toy.hand_in(course, "1001", book)
     results = grade_all(course, toy.LAB, jobs=1, limits=QUICK)
     results[0].look.append(SCRIPT)
     results[0].write(course.result(toy.LAB, "1001"))
     feedback(course, toy.LAB)
-    titles = []
+    titles, targets, pictures = [], [], []
     with chromium() as browser:
         for page in (course.feedback(toy.LAB, "1001"), overview.write(course, [toy.LAB])):
             tab = browser.new_page()
             tab.goto(page.as_uri())
             tab.wait_for_timeout(300)
             titles.append(tab.title())
+            targets += tab.eval_on_selector_all("a[href]", "links => links.map(link => link.getAttribute('href'))")
+            pictures += tab.eval_on_selector_all("img", "pictures => pictures.map(picture => picture.getAttribute('src'))")
+            assert not re.search(r"\\href(?![A-Za-z])", tab.inner_text("body"))
     assert titles == ["toy", "Labs: overview"]
+    assert not [target for target in targets if not target.startswith(("#", "http://", "https://", "feedback/"))], targets
+    assert "https://example.org/?a=1&b=2" in targets and "https://evil.example" not in targets
+    assert [picture for picture in pictures if not picture.startswith("data:image/")] == [] and any("iVBORw0KGgo=" in p for p in pictures)
 
 
 @contextlib.contextmanager
