@@ -23,6 +23,7 @@ def main() -> None:
     command("release", "make the students' notebook of a lab").set_defaults(run=_release)
     collect = command("collect", "unpack what Moodle or Canvas gave you into submitted/")
     collect.add_argument("downloads", type=Path, nargs="+", help="zips, or folders of them")
+    collect.add_argument("--students", type=Path, metavar="CSV", help="the course list: student_id, and lms_id or name or both")
     collect.set_defaults(run=_collect)
     grade = command("grade", "grade what is not graded yet; may be stopped and started again")
     grade.add_argument("--jobs", type=int, default=1, help="submissions at a time (default 1)")
@@ -82,8 +83,9 @@ def _release(course, options) -> None:
 
 def _collect(course, options) -> None:
     from labs.grading.collect import collect
+    from labs.grading.roster import Roster
 
-    found = collect(course, options.lab, options.downloads)
+    found = collect(course, options.lab, options.downloads, Roster(options.students))
     problems = {student: entry["problem"] for student, entry in found.items() if entry["problem"]}
     print(f"{len(found)} hand-ins collected, {len(problems)} of them cannot be read")
     for student, problem in problems.items():
@@ -99,6 +101,10 @@ def _grade(course, options) -> None:
 
     if not course.release(options.lab).is_file():
         gradebook.release(course, options.lab)
+    if unknown := sorted({*options.again} - {*course.students(options.lab)}):
+        raise ValueError(f"there is no hand-in of {', '.join(unknown)} for {options.lab}")
+    if not course.students(options.lab):
+        raise ValueError(f"there are no hand-ins of {options.lab}: collect them first")
     given = {"wall_s": options.wall, "memory_mb": options.memory, "processes": options.processes}
     limits = Limits(**{name: value for name, value in given.items() if value is not None})
     new = grade_all(course, options.lab, jobs=options.jobs, jail=not options.no_jail, limits=limits, again=options.again,

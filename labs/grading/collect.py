@@ -18,6 +18,7 @@ from pathlib import Path, PurePosixPath
 
 from labs.grading.course import Course
 from labs.grading.jail import Limits
+from labs.grading.roster import Roster
 
 MOODLE = re.compile(r"(?P<name>.+?)_(?P<id>[0-9]{1,20})_assignsubmission_file_?(?P<file>.*)")
 CANVAS = re.compile(r"(?P<name>[^_]+)_(?:LATE_)?(?P<id>[0-9]{1,20})_[0-9]+_(?P<file>.+)")
@@ -30,21 +31,23 @@ class BadZip(Exception):
     """A zip, or a member of it, that is not unpacked; the text says why."""
 
 
-def collect(course: Course, lab: str, downloads: list[Path], limits: Limits = Limits()) -> dict[str, dict]:
+def collect(course: Course, lab: str, downloads: list[Path], roster: Roster = Roster(), limits: Limits = Limits()) -> dict[str, dict]:
     """Unpack `downloads`, bulk zips, zips of single students or folders of them; {student: name, notes, problem}.
 
     A file handed in twice is taken from the later one. What was collected before and is not in `downloads` stays.
     ValueError where a download is of nobody: neither Moodle's nor Canvas's naming, and not a zip of such files.
     """
     course.source(lab)
+    if missing := [str(path) for path in downloads if not path.exists()]:
+        raise FileNotFoundError(f"there is no {', '.join(missing)}")
     files = [file for path in downloads for file in (sorted(path.iterdir()) if path.is_dir() else [path])]
     found: dict[str, dict] = {}
     strangers = []
     for file in files:
         if owner := _owner(file.name):
-            _take(course, lab, found, *owner, file.read_bytes(), limits)
+            _take(course, lab, found, roster, owner, file.read_bytes(), limits)
         elif zipfile.is_zipfile(file):
-            if not _bulk(course, lab, found, file, limits):
+            if not _bulk(course, lab, found, roster, file, limits):
                 strangers.append(file.name)
         else:
             strangers.append(file.name)
@@ -58,7 +61,7 @@ def collect(course: Course, lab: str, downloads: list[Path], limits: Limits = Li
 
 
 def _owner(name: str) -> tuple[str, str, str] | None:
-    """Student id, name and file name in a name that Moodle or Canvas gave. They write the first id, the student what follows."""
+    """Number, name and file name in a name that Moodle or Canvas gave. They write the first id, the student what follows."""
     name = name.encode("utf-8", "replace").decode()
     matches = [match for pattern in (MOODLE, CANVAS) if (match := pattern.fullmatch(name))]
     if not matches:
@@ -67,7 +70,7 @@ def _owner(name: str) -> tuple[str, str, str] | None:
     return match["id"], match["name"].strip(), match["file"]
 
 
-def _bulk(course: Course, lab: str, found: dict, path: Path, limits: Limits) -> int:
+def _bulk(course: Course, lab: str, found: dict, roster: Roster, path: Path, limits: Limits) -> int:
     """Hand-ins of a whole class in one zip: a file or a folder for each student. How many members had an owner."""
     owned = 0
     with zipfile.ZipFile(path) as archive:
@@ -77,34 +80,39 @@ def _bulk(course: Course, lab: str, found: dict, path: Path, limits: Limits) -> 
             if owner is None or member.is_dir():
                 continue
             owned += 1
-            student, name, file = owner
-            file = parts[-1] if position < len(parts) - 1 else file
+            number, name, file = owner
+            owner = number, name, parts[-1] if position < len(parts) - 1 else file
             try:
-                _take(course, lab, found, student, name, file, _read(archive, member, limits.disk_mb << 20), limits)
+                _take(course, lab, found, roster, owner, _read(archive, member, limits.disk_mb << 20), limits)
             except BadZip as error:
-                if entry := _entry(course, lab, found, student, name):
+                _, entry = _entry(course, lab, found, roster, number, name)
+                if entry:
                     entry["problem"] = str(error)
     return owned
 
 
-def _entry(course: Course, lab: str, found: dict, student: str, name: str) -> dict | None:
-    """The student's entry in `found`; None, and a note, where somebody of another name has it."""
+def _entry(course: Course, lab: str, found: dict, roster: Roster, number: str, name: str) -> tuple[str, dict | None]:
+    """The student's id and entry in `found`; None, and a note, where somebody of another name has it."""
+    student, unknown = roster.student(number, name)
     if student not in found:  # the first file in this collection: an earlier hand-in is replaced
         earlier = course.collected(lab).get(student, {}).get("name", name)
         shutil.rmtree(course.submitted(lab, student), ignore_errors=True)
         note = f"two names for this id: the hand-in of {earlier[:80]} that was collected earlier is replaced"
-        found[student] = {"name": name, "notes": [note] if earlier != name else [], "problem": ""}
+        notes = [unknown] * bool(unknown) + [note] * (earlier != name)
+        found[student] = {"name": name, "notes": notes, "problem": ""}
     entry = found[student]
     if entry["name"] == name:
-        return entry
+        return student, entry
     note = f"two names for this id: what {name[:80]} handed in is left out, what {entry['name'][:80]} did is taken"
     entry["notes"] += [note] if note not in entry["notes"] else []
-    return None
+    return student, None
 
 
-def _take(course: Course, lab: str, found: dict, student: str, name: str, file: str, content: bytes, limits: Limits) -> None:
-    """Add one handed-in file, unpacked if it is a zip, to the student's folder."""
-    entry, folder = _entry(course, lab, found, student, name), course.submitted(lab, student)
+def _take(course: Course, lab: str, found: dict, roster: Roster, owner: tuple[str, str, str], content: bytes, limits: Limits) -> None:
+    """Add one handed-in file, unpacked if it is a zip, to the folder of its `owner`: the LMS's number, name, file."""
+    number, name, file = owner
+    student, entry = _entry(course, lab, found, roster, number, name)
+    folder = course.submitted(lab, student)
     if entry is None:
         return
     try:

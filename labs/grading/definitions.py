@@ -87,9 +87,9 @@ def _select(statements: list[tuple[int, ast.stmt]], name: str, plain: bool) -> l
     """The statements that write `name`, and those that write what the selected ones read, in the notebook's order."""
     reads = [_names(statement, _READS) for _, statement in statements]
     writes = _writes([statement for _, statement in statements], reads)
-    open_ = [not plain or _is_definition(statement) or _is_constant(statement) for _, statement in statements]
+    allowed = [not plain or _is_definition(statement) or _is_constant(statement) for _, statement in statements]
     chosen, needed = set(), {name, "*"}
-    while new := {i for i, may in enumerate(open_) if may and i not in chosen and writes[i] & needed}:
+    while new := {i for i, may in enumerate(allowed) if may and i not in chosen and writes[i] & needed}:
         chosen |= new
         needed |= set().union(*(reads[i] for i in new))
     return [statements[i] for i in sorted(chosen)]

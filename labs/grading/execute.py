@@ -53,7 +53,7 @@ def execute(folder: Path, notebook: str, jail: bool, limits: Limits) -> tuple[st
             count = ran.get("execution_count")
             cell.execution_count = count if isinstance(count, int) else None
     stopped = [f"the notebook was stopped: {o.text.strip().removeprefix('Stopped here: ')}" for c in handed_in.cells if c.cell_type == "code"
-               for o in c.outputs if o.output_type == "stream" and o.text.startswith("Stopped here: this cell")]
+               for o in c.outputs if o.output_type == "stream" and o.text.startswith("Stopped here: ")]
     return nbformat.writes(handed_in), stopped[:1], watch.cpu_s
 
 

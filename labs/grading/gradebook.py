@@ -126,7 +126,7 @@ def rows(course: Course, lab: str) -> list[dict]:
     for student in course.students(lab):
         collected, result = course.collected(lab).get(student, {}), results.get(student)
         row = {"student": student, "name": collected.get("name", ""), "lab": lab, "points": None, "max_points": largest,
-               "automatic": None, "written": None, "marks": {}, "look": []}
+               "automatic": None, "written": None, "marks": {}, "look": [], "notes": result.notes if result else []}
         if result is None or not result.problem and student not in marks:
             row["status"] = "not graded yet"
         elif result.problem:

@@ -30,7 +30,7 @@ class Limits:
     call_s: float = 10  # one call of a student's function
     load_s: float = 30  # the definitions of a notebook
     wall_s: float = 180  # all calls together
-    notebook_s: float = 120  # executing the notebook for the feedback page
+    notebook_s: float = 120  # executing the whole notebook for the feedback page
     memory_mb: int = 3000  # resident, all processes together
     disk_mb: int = 256  # what it writes, and what was handed in
     processes: int = 128  # processes and threads

@@ -39,7 +39,7 @@ def _lab(course: Course, lab: str) -> str:
             f"{_histogram([row['automatic'] for row in graded], automatic)}"
             "<p class=key>Share of the graded hand-ins:<span class=full></span>all points<span class=part></span>some"
             "<span class=none></span>none<span class=open></span>waiting for a human</p>"
-            f"<table><tr><th>question<th>points<th>how it went<th>mean{bars}</table>{_look(course, lab, table)}")
+            f"<table><tr><th>question<th>points<th>how it went<th>mean{bars}</table>{_look(course, lab, table)}{_repaired(table)}")
 
 
 def _question(name: str, question: dict, marks: list[float | None]) -> str:
@@ -87,3 +87,9 @@ def _look(course: Course, lab: str, table: list[dict]) -> str:
         lines.append(f"<tr><td>{student}<td>{html.escape(row['name'])}<td{status}>{html.escape(row['status'])}<td class=number>{points}<td>{reasons}")
     return (f"<h3>Needs a human look: {len(who)}</h3><table><tr><th>student<th>name<th>status<th>automatic points<th>why"
             f"{''.join(lines)}</table>")
+
+
+def _repaired(table: list[dict]) -> str:
+    """What was put right in hand-ins before they were graded."""
+    lines = [f"<tr><td>{html.escape(row['student'])}<td>{'<br>'.join(map(html.escape, row['notes']))}" for row in table if row["notes"]]
+    return f"<details><summary>Repaired or noted on the way: {len(lines)}</summary><table>{''.join(lines)}</table></details>" if lines else ""

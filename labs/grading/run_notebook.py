@@ -6,6 +6,7 @@ The executed notebook goes to standard output as JSON. No points depend on it.
 import json
 import os
 import sys
+import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
@@ -41,16 +42,16 @@ def main(notebook: str, limits: dict, seconds: float) -> None:
     book = nbformat.read(notebook, as_version=4)
     book.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
     manager = AsyncKernelManager(kernel_name="python3", transport="ipc", connection_file=os.path.abspath(f"{os.environ['HOME']}/kernel.json"))
-    client = Client(book, km=manager, timeout=seconds, allow_errors=True, record_timing=False)
+    ends, running = time.monotonic() + seconds, []
+    client = Client(book, km=manager, allow_errors=True, record_timing=False,
+                    timeout_func=lambda cell: max(ends - time.monotonic(), 0.5),  # 0 would mean for ever
+                    on_cell_execute=lambda cell, cell_index: running.append(cell))
     try:
         client.execute()
     except (CellTimeoutError, DeadKernelError) as error:
-        stopped = "took too long" if isinstance(error, CellTimeoutError) else "ended the kernel"
-        last = max((i for i, c in enumerate(book.cells) if c.cell_type == "code" and c.get("execution_count")), default=-1)
-        running = next((c for c in book.cells[last + 1:] if c.cell_type == "code" and c.source.strip()), None)
-        if running is not None:
-            text = f"Stopped here: this cell {stopped}. The cells below it were not run.\n"
-            running.outputs = [nbformat.v4.new_output("stream", name="stderr", text=text)]
+        reason = f"the notebook took more than {seconds:.0f} s" if isinstance(error, CellTimeoutError) else "this cell ended the kernel"
+        text = f"Stopped here: {reason}. The cells below were not run.\n"
+        running[-1].outputs.insert(0, nbformat.v4.new_output("stream", name="stderr", text=text))
     with os.fdopen(answer, "w", encoding="utf-8") as file:
         file.write(nbformat.writes(book))
 

@@ -13,6 +13,7 @@ import pytest
 from labs.grading.collect import BadZip, collect, unpack
 from labs.grading.jail import Limits
 from labs.grading.repair import Unreadable, repair
+from labs.grading.roster import Roster
 from tests.labs import toy
 
 SMALL = Limits(disk_mb=5)
@@ -126,7 +127,7 @@ def test_bad_zips_are_reported_and_do_not_stop_the_class(course, tmp_path):
         (tmp_path / f"x_{numbers[name]}_1_toy.zip").write_bytes(content)
     (tmp_path / "x_2100_1_toy.rar").write_bytes(b"Rar!")
     (tmp_path / "x_2101_1_toy.zip").write_bytes(zipped({"toy.ipynb": nbformat.writes(toy.answer(course))}))
-    found = collect(course, toy.LAB, [tmp_path], SMALL)
+    found = collect(course, toy.LAB, [tmp_path], limits=SMALL)
     said = {name: found[number]["problem"] for name, number in numbers.items()}
     assert all(said.values()), said
     assert "damaged" in said["cut"] and "bomb" in said["bomb"] and "3000" in said["many"] and "climbs" in said["climbs"] and "no files" in said["empty"]
@@ -280,3 +281,36 @@ def test_ids_that_students_choose_cannot_leave_the_course(course, tmp_path):
     with pytest.raises(ValueError, match="name no student"):
         collect(course, toy.LAB, [tmp_path])
     assert all(re.fullmatch(r"\d+", student) for student in course.students(toy.LAB))
+
+
+# ------------------------------------------------------------------------------------------------------- who is who
+LISTS = {
+    "ours": "student_id,lms_id,name\ns-1,901,Ada Lovelace\ns-2,,Björn Łukasz\ns-3,,Kim\ns-4,,Kim\n",
+    "Moodle's worksheet": "Identifier,Full name,ID number,Grade\nParticipant 901,Ada Lovelace,s-1,\nParticipant 77,Björn Łukasz,s-2,\n",
+    "Canvas's gradebook": "Student,ID,SIS User ID\n    Points Possible,,\n\"Lovelace, Ada\",901,s-1\n\"Łukasz, Björn\",77,s-2\n",
+}
+
+
+@pytest.mark.parametrize("kind", LISTS)
+def test_the_course_list_says_who_a_number_of_the_lms_is(course, tmp_path, kind):
+    (tmp_path / "students.csv").write_text("\ufeff" + LISTS[kind], encoding="utf-8")
+    hand_ins = tmp_path / "downloads"
+    hand_ins.mkdir()
+    for name in ("Ada Lovelace_901_assignsubmission_file_toy.ipynb", "łukaszbjörn_55_66_toy.ipynb", "Kim_12_assignsubmission_file_toy.ipynb"):
+        (hand_ins / name).write_text(nbformat.writes(toy.answer(course)))
+    found = collect(course, toy.LAB, [hand_ins], Roster(tmp_path / "students.csv"))
+    assert set(found) == {"s-1", "s-2", "12"} and not found["s-1"]["notes"] and not found["s-2"]["notes"]
+    assert found["12"]["notes"] == ["Kim is not in the list of students, or not alone: graded under the number 12"]
+    assert (course.submitted(toy.LAB, "s-1") / "toy.ipynb").exists()
+
+
+@pytest.mark.parametrize("text", ["", "id,mail\n1,2\n", "student_id\ns-1\n"])
+def test_a_list_that_says_nothing_is_refused(tmp_path, text):
+    (tmp_path / "students.csv").write_text(text)
+    with pytest.raises(ValueError, match="students.csv needs a column student_id, and lms_id or name"):
+        Roster(tmp_path / "students.csv")
+
+
+def test_a_download_that_is_not_there(course, tmp_path):
+    with pytest.raises(FileNotFoundError, match="there is no .*nothing.zip"):
+        collect(course, toy.LAB, [tmp_path / "nothing.zip"])
