@@ -14,7 +14,6 @@ from nbclient import NotebookClient
 from nbgrader.preprocessors import ClearSolutions
 
 from helpers.paths import ROOT
-from labs.grading import handed_in
 from labs.grading.api import Student, ask, load_questions
 from tests.labs import wrong
 
@@ -103,7 +102,7 @@ def reference_folders(tmp_path_factory, request):
         said = [o for c in notebook.cells for o in c.get("outputs", []) if o.get("name") == "stderr"]
         assert not said, f"{lab} writes to the error stream: {said[0].text}"
         if (folder / "records.jsonl").exists():
-            handed_in.edit(folder / "records.jsonl", as_on_a_quiet_machine)
+            wrong.edit(folder / "records.jsonl", as_on_a_quiet_machine)
         return folder
     return make
 

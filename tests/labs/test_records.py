@@ -2,15 +2,21 @@
 
 import datetime
 import json
+import time
+import tracemalloc
 
 import numpy as np
 import pytest
 
 from helpers import device, results, timing
 from helpers.timing import Latency, WarmUp
-from labs.grading.records import problems
+from labs.grading import record_fields
+from labs.grading.records import _repeats, problems
 
-BEFORE = "2026-01-02T03:04:05.000+00:00"
+BEFORE = "2025-01-02T03:04:05.000+00:00"
+HOST = {"board": None, "cpu": None, "cores": 4, "ram_mb": 8000, "os": "Debian", "kernel": "6", "arch": "aarch64", "python": "3.11.2",
+        "features": None, "machine_id": "0123abcd"}
+STATE = dict.fromkeys(("governor", "freq_khz", "freq_max_khz", "temp_c", "load_avg", "affinity")) | {"throttled": "0x0"}
 
 
 def record(samples=None, seconds=30.0, **change) -> dict:
@@ -19,8 +25,8 @@ def record(samples=None, seconds=30.0, **change) -> dict:
         samples = np.random.default_rng(0).gamma(400, 3750, (6, 20)).astype(np.int64)
     latency = Latency(samples, samples.copy(), np.stack([samples.sum(1)] * 2, 1), WarmUp(50, 9_000_000, True), 1)
     after = (datetime.datetime.fromisoformat(BEFORE) + datetime.timedelta(seconds=seconds)).isoformat(timespec="milliseconds")
-    made = results.record(latency, model={"name": "m.onnx", "sha256": "ab"}, runtime={"name": "ONNX Runtime", "version": "1"},
-                          before={"at": BEFORE, "throttled": "0x0"}, after={"at": after, "throttled": "0x0"}, host={"machine_id": "0123"})
+    made = results.record(latency, model={"name": "m.onnx", "sha256": "ab" * 32}, runtime={"name": "ONNX Runtime", "version": "1"},
+                          before=STATE | {"at": BEFORE}, after=STATE | {"at": after}, host=dict(HOST))
     for path, value in change.items():
         part = made
         *parents, last = path.split("__")
@@ -37,12 +43,12 @@ def found(tmp_path, *records, tail="") -> list[str]:
 
 
 def test_a_measurement_passes(tmp_path):
+    before = device.conditions()
     calls = timing.benchmark({"sum": lambda: sum(range(3000)), "sort": lambda: sorted(range(3000))}, rounds=6, seed=0)
+    after = device.conditions()
     for name, latency in calls.items():
-        before = device.conditions()
-        made = results.record(
-            latency, model={"name": name, "sha256": "ab"}, runtime={"name": "Python", "version": "3"},
-            before=before | {"at": BEFORE}, after=before)
+        made = results.record(latency, model={"name": name, "sha256": "ab" * 32}, runtime={"name": "Python", "version": "3"},
+                              before=before, after=after)
         assert [p for p in found(tmp_path, made) if "it does not count" not in p] == []  # a busy machine voids it, rightly
     assert found(tmp_path, record(), record(np.random.default_rng(1).gamma(400, 3750, (6, 20)).astype(np.int64))) == []
 
@@ -65,6 +71,21 @@ SORTED = np.sort(np.random.default_rng(0).gamma(400, 3750, 120)).astype(np.int64
     ({"samples": np.tile(np.random.default_rng(0).integers(10**6, 2 * 10**6, 20), (6, 1))}, "repeat in the same order"),
     ({"samples": (10**6 + np.arange(120) * 777).reshape(6, 20)}, "rise by equal steps"),
     ({"samples": np.random.default_rng(0).integers(10**6, 2 * 10**6, (2, 5))}, "10 calls are too few"),
+    ({"samples_ns": [[1e6 + 0.5] * 20] * 6}, "in whole nanoseconds"),
+    ({"samples_ns": [["1" * 10**5] + [1] * 19] * 6}, "in whole nanoseconds"),
+    ({"model__sha256": "ab"}, "model.sha256 is missing"), ({"run_id": "first"}, "run_id is missing"),
+    ({"session_id": None}, "session_id is missing"),
+    ({"host__kernel": None}, "host.kernel is missing"), ({"method__first_call_ns": None}, "first_call_ns is missing"),
+    ({"method__warmup_calls": 0}, "warmup_calls is missing"), ({"stages": None}, "stages is missing"),
+    ({"host": {}}, "host.board is missing"),
+    ({"conditions__before": {"at": BEFORE}}, "before.load_avg is missing"), ({"cpu_ns": {}}, "cpu_ns.p50 is missing"),
+    ({"cpu_ns__p50": 9_000_000}, "processor time"), ({"cpu_ns__p50": 1000}, "processor time"),
+    ({"contention": None}, "contention of its one thread"),
+    ({"latency_ns__p50_ci": None}, "p50_ci is missing"), ({"latency_ns__p50_ci": [1_000_000, 2_000_000]}, "p50_ci does not follow"),
+    ({"started_at": "2025-01-01T00:00:00.000+00:00"}, "started at another time"), ({"seconds": 86_400}, "86400 s passed"),
+    ({"conditions__after__at": "2999-01-01T00:00:00.000+00:00"}, "in the future"),
+    ({"conditions__after__at": "2025-01-02T03:04:35"}, "conditions before and after"),
+    ({"conditions__after__at": BEFORE}, "the times are invented"),
 ])
 def test_what_is_wrong_is_named(tmp_path, change, said):
     named = found(tmp_path, record(**change))
@@ -84,5 +105,51 @@ def test_files_that_hold_no_records(tmp_path):
     same = record()
     assert found(tmp_path, same, same) == ["two records have the same run_id", "two records have the same samples_ns"]
     assert "two records have the same samples_ns" in found(tmp_path, same, record(run_id="other"))
-    (tmp_path / "large.jsonl").write_bytes(bytes(21 << 20))
-    assert problems(tmp_path / "large.jsonl") == ["large.jsonl has more than 20 MB"]
+    (tmp_path / "large.jsonl").write_bytes(bytes(6 << 20))
+    assert problems(tmp_path / "large.jsonl") == ["large.jsonl has more than 5 MB"]
+
+
+def test_the_interval_is_that_of_the_workbook():
+    samples = record()["samples_ns"]
+    latency = Latency(np.array(samples), np.array(samples), np.array(samples)[:, :2], WarmUp(1, 1, True))
+    assert record_fields.bootstrap_p50(np.array(samples)) == (latency.interval(50).low, latency.interval(50).high)
+
+
+def test_candidates_of_one_run_share_its_time(tmp_path):
+    others = [record(np.random.default_rng(seed).gamma(400, 3750, (6, 20)).astype(np.int64), seconds=0.4) for seed in range(3)]
+    assert found(tmp_path, *others[:2]) == []
+    assert "the times are invented" in found(tmp_path, *others)[0]
+
+
+@pytest.mark.parametrize("line, said", [
+    ('{"schema_version": 1' + "".join(f', "k{i}": 1' for i in range(101)) + "}", "more entries"),
+    ('{"schema_version": 1, "n": 9223372036854775808}', "too large"), ('{"schema_version": 1, "n": ' + "9" * 5000 + "}", "too large"),
+    ('{"schema_version": 1, "n": NaN}', "NaN or infinity"), ('{"schema_version": 1, "n": 1e999}', "NaN or infinity"),
+    ('{"schema_version": 1, "a": ' + '{"b": ' * 8 + "1" + "}" * 9, "deeper"),
+    ('{"schema_version": 1, "a": "' + "x" * 20_000 + '"}', "too long"),
+    ('{"schema_version": 1, "' + "k" * 200 + '": 1}', "longer names"), ("[1, 2]", "no record of a measurement"),
+    ('{"schema_version": 1, "samples_ns": [[' + "1," * 250_000 + "1]]}", "more than 250,000 calls"), ("\n" * 300, "more than 200 lines"),
+])
+def test_what_no_record_holds_is_refused_before_anything_is_made_of_it(tmp_path, line, said):
+    assert said in found(tmp_path, tail=line)[0]
+
+
+def test_thousands_of_lines_with_columns_of_their_own_take_neither_time_nor_memory(tmp_path):
+    tracemalloc.start()
+    named = found(tmp_path, tail="".join(f'{{"schema_version": 1, "k{i}": 1}}\n' for i in range(7000)))
+    assert named == ["records.jsonl has more than 200 lines"] and tracemalloc.get_traced_memory()[1] < 20e6
+    tracemalloc.stop()
+
+
+def test_many_calls_are_checked_in_seconds(tmp_path):
+    samples = np.random.default_rng(0).gamma(400, 250, (30, 2000)).astype(np.int64)
+    made = record(samples)
+    start = time.process_time()
+    assert found(tmp_path, made) == [] and time.process_time() - start < 4
+    start = time.process_time()
+    assert _repeats(samples.ravel()[:50_000], 2000) is False and time.process_time() - start < 0.5
+
+
+def test_rounds_longer_than_any_order_that_is_tried_must_not_repeat(tmp_path):
+    samples = np.tile(np.random.default_rng(0).integers(10**5, 2 * 10**5, 5000), (6, 1))
+    assert any("repeat in the same order" in problem for problem in found(tmp_path, record(samples)))

@@ -9,10 +9,11 @@ handed-in file.
 import copy
 import json
 import textwrap
+from pathlib import Path
 
 import numpy as np
 
-from labs.grading.handed_in import edit
+from helpers.timing import Latency, WarmUp
 
 WRONG: dict[str, dict[str, tuple]] = {}
 RIGHT: dict[str, dict[str, tuple]] = {}
@@ -272,6 +273,7 @@ WRONG["lab3_affine"] |= _table("quantize", ROUND | CLIP, {
         return np.clip(np.rint(x / scale) - zero_point, -(2 ** (bits - 1)), 2 ** (bits - 1) - 1).astype(int)""", ROUND),
     "quantize: multiplied by the scale": ("""
         return np.clip(np.rint(x * scale) + zero_point, -(2 ** (bits - 1)), 2 ** (bits - 1) - 1).astype(int)""", ROUND | CLIP),
+    "quantize: the ends only": ("return np.where(x < 0, -(2 ** (bits - 1)), 2 ** (bits - 1) - 1)", ROUND | CLIP),
     "quantize: no clip": ("return np.rint(x / scale).astype(int) + zero_point", CLIP),
     "quantize: cast instead of clip": (
         "return (np.rint(x / scale).astype(np.int64) + zero_point).astype(np.int8)", ROUND | CLIP),
@@ -589,16 +591,40 @@ def append_zeros(path):
     onnx.save(model, path)
 
 
-_ONNX, _TFLITE = {"onnx_accuracy": 3, "files_parity": 3}, {"tflite_accuracy": 3, "files_parity": 3}
+def elsewhere(path):
+    """The weights in a file beside this one, which then is small."""
+    import onnx
+
+    onnx.save(onnx.load(path), path, save_as_external_data=True, location=f"{path.name}.data")
+
+
+def constants(path):
+    """Both files: networks that give the logits 0 to 9 whatever the image, in a few kB."""
+    import torch
+
+    from helpers import convert
+
+    class Constant(torch.nn.Module):
+        def forward(self, x):
+            return 0 * x.flatten(1)[:, :10] + torch.arange(10.0)
+
+    convert.to_onnx(Constant(), torch.zeros(1, 1, 28, 28), path)
+    convert.to_tflite(Constant(), torch.zeros(1, 1, 28, 28), path.with_suffix(".tflite"))
+
+
+_ONNX = {"onnx_accuracy": 3, "files_parity": 3, "files_small": 1}
+_TFLITE = {"tflite_accuracy": 3, "files_parity": 3, "files_small": 1}
 DAMAGED["lab1_train_and_export"] = {
-    "onnx: not handed in": ("model.onnx", lambda path: path.unlink(), _ONNX | {"files_small": 1}),
-    "onnx: another student's": ("model.onnx", turn_classes, _ONNX),
+    "onnx: not handed in": ("model.onnx", lambda path: path.unlink(), _ONNX),
+    "onnx: another student's": ("model.onnx", turn_classes, {"onnx_accuracy": 3, "files_parity": 3}),
+    "onnx: weights in another file": ("model.onnx", elsewhere, {"files_small": 1}),
+    "both: a constant network": ("model.onnx", constants, _ONNX | _TFLITE),
     "onnx: another network": ("model.onnx", noisy, {"files_parity": 3}),
     "onnx: too large": ("model.onnx", append_zeros, {"files_small": 1}),
     "onnx: the TFLite file renamed": ("model.onnx", swap_with("model.tflite"), _ONNX),
     "tflite: cut short": ("model.tflite", lambda path: path.write_bytes(path.read_bytes()[:90_000]), _TFLITE),
     "tflite: text": ("model.tflite", lambda path: path.write_text("model"), _TFLITE),
-    "tflite: not handed in": ("model.tflite", lambda path: path.unlink(), _TFLITE | {"files_small": 1}),
+    "tflite: not handed in": ("model.tflite", lambda path: path.unlink(), _TFLITE),
 }
 
 
@@ -634,6 +660,12 @@ RIGHT["lab5_benchmark_your_pi"] = {
 }
 
 
+def edit(path: Path, change) -> None:
+    """Rewrite the records of a file, each as a nested dict, by `change(number, record)`; what is None is left out."""
+    changed = [change(number, json.loads(line)) for number, line in enumerate(path.read_text().splitlines())]
+    path.write_text("".join(json.dumps(record) + "\n" for record in changed if record is not None))
+
+
 def records(change):
     """A damage: `change(record)` spoils every record, a dict as in the file."""
     def spoiled(number, record):
@@ -659,6 +691,23 @@ def _few(record):
     record["method"] |= {"rounds": 8, "calls_per_round": 10}
     record["latency_ns"] |= {"n": 80, "min": int(ordered[0]), "mean": float(ordered.mean()),
                              **{f"p{q}": float(ordered[80 * q // 100]) for q in (50, 90, 99)}}
+    interval = Latency(samples, samples, samples[:, :2], WarmUp(1, 1, True)).interval(50)
+    record["latency_ns"]["p50_ci"] = [interval.low, interval.high]
+
+
+def _copied(record):
+    """The conditions of another run beside the times of this one."""
+    record["conditions"]["after"]["at"] = "2031-01-01T00:00:00.000+00:00"
+
+
+def _bare(record):
+    """What a dozen lines of numpy write: all that the statistics need, nothing of the machine or the warm-up."""
+    keep = {"schema_version", "run_id", "conditions", "model", "runtime", "latency_ns", "samples_ns", "valid", "batch", "quality"}
+    record["method"] = {name: record["method"][name] for name in ("rounds", "calls_per_round", "seed")}
+    record["host"] = {"machine_id": "0123abcd"}
+    record["conditions"] = {when: {"at": record["conditions"][when]["at"]} for when in ("before", "after")}
+    for name in set(record) - keep - {"method", "host"}:
+        del record[name]
 
 
 _ALL_RECORDS = {"records_sound": 4, "records_enough": 2, "records_yours": 2, "records_accuracy": 3}
@@ -669,7 +718,11 @@ DAMAGED["lab5_benchmark_your_pi"] = {
     "records: void": ("records.jsonl", records(lambda r: r.update(valid=False, void_reasons=["the Pi reported: throttled"])), _SOUND),
     "records: contended": ("records.jsonl", records(lambda r: r.update(contention=0.4)), _SOUND),
     "records: no conditions": ("records.jsonl", records(lambda r: r.update(conditions={"before": {}, "after": {}})), _SOUND),
+    "records: conditions of another run": ("records.jsonl", records(_copied), _SOUND),
+    "records: invented from scratch": ("records.jsonl", records(_bare), _SOUND),
     "records: too few calls": ("records.jsonl", records(_few), {"records_enough": 2}),
+    "records: thousands of lines": ("records.jsonl", lambda path: path.write_text("".join(
+        f'{{"schema_version": 1, "k{i}": 1}}\n' for i in range(7000))), _ALL_RECORDS),
     "records: one file only": ("records.jsonl", lambda path: edit(path, lambda i, r: None if i else r),
                                {"records_enough": 2, "records_yours": 2, "records_accuracy": 3}),
     "records: four threads": ("records.jsonl", records(lambda r: r["runtime"].update(threads=4)), {"records_enough": 2}),
@@ -722,6 +775,63 @@ def report(name, **entries):
     return damage
 
 
+def pad(path):
+    """A number of bytes that nothing uses."""
+    import onnx
+
+    model = onnx.load(path)
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.zeros(600_000, np.uint8), "padding"))
+    onnx.save(model, path)
+
+
+def pretend(path):
+    """The float network beside its padded self: other weights, a QuantizeLinear that leads nowhere."""
+    import onnx
+
+    path.write_bytes(path.with_name("float.onnx").read_bytes())
+    noisy(path)
+    model = onnx.load(path)
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.float32(0.1), "some_scale"))
+    model.graph.node.append(onnx.helper.make_node("QuantizeLinear", [model.graph.input[0].name, "some_scale"], ["nowhere"]))
+    onnx.save(model, path)
+    pad(path.with_name("float.onnx"))
+
+
+def note(path, source):
+    """Another network's file with a note in it."""
+    import onnx
+
+    model = onnx.load(path.with_name(source))
+    onnx.helper.set_model_props(model, {"int8": "QuantizeLinear"})
+    onnx.save(model, path)
+
+
+def small_outside(path):
+    """The float network, which calls itself quantized, with its weights in a file of their own."""
+    note(path, "float.onnx")
+    elsewhere(path)
+
+
+def as_ptq(**options):
+    """The damage that is none: ptq.onnx by ONNX Runtime's quantizer in another form, which the report does not know."""
+    def damage(path):
+        from helpers import convert
+        from helpers.data import mnist, normalize
+
+        convert.to_onnx_int8(path.with_name("float.onnx"), path, normalize(mnist("train").images[:200]), **options)
+    return damage
+
+
+def other_images(more: float):
+    """A report made with other test images, on which the accuracies are a little or much higher."""
+    def damage(path):
+        found = json.loads(path.read_text())
+        for name in ("float", "ptq", "qat"):
+            found[name] |= {entry: found[name][entry] + more for entry in ("accuracy", "low", "high")} | {"changed": 40}
+        path.write_text(json.dumps(found | {"images": "MNIST, 10,000 test images"}))
+    return damage
+
+
 _REPORT = {"report_files": 2, "report_speed": 2}
 DAMAGED["lab4_ptq_qat"] = {
     "report: size in kB": ("report.json", report("ptq", bytes=lambda n: n / 1000), {"report_files": 2}),
@@ -730,12 +840,23 @@ DAMAGED["lab4_ptq_qat"] = {
     "report: changed answers made fewer": ("report.json", report("qat", changed=lambda n: n + 60), {"report_files": 2}),
     "report: speed-up invented": ("report.json", report("ptq", speedup=lambda r: 4.0), {"report_speed": 2}),
     "report: speed-up upside down": ("report.json", report("qat", speedup=lambda r: 1.5 / r), {"report_speed": 2}),
+    "report: other images, an honest difference": ("report.json", other_images(0.01), {}),
+    "report: other images, a better accuracy": ("report.json", other_images(0.08), {"report_files": 2}),
+    "records: fewer calls": ("records.jsonl", records(_few), {"report_speed": 2}),
     "report: not handed in": ("report.json", lambda path: path.unlink(), _REPORT),
     "report: a list": ("report.json", lambda path: path.write_text("[1, 2, 3]"), _REPORT),
     "records: not handed in": ("records.jsonl", lambda path: path.unlink(), {"report_speed": 2}),
     "records: void": ("records.jsonl", records(lambda r: r.update(valid=False)), {"report_speed": 2}),
     "records: another student's": ("records.jsonl", records(lambda r: r["method"].update(seed=7)), {"report_speed": 2}),
     "qat: the PTQ file again": ("qat.onnx", swap_with("ptq.onnx"), {"qat_file": 3, "report_files": 2, "report_speed": 2}),
+    "ptq: float beside a padded float": ("ptq.onnx", pretend, {"ptq_file": 3} | _REPORT),
+    "ptq: float, weights in another file": ("ptq.onnx", small_outside, {"ptq_file": 3} | _REPORT),
+    "qat: float, weights in another file": ("qat.onnx", small_outside, {"qat_file": 3} | _REPORT),
+    "qat: the PTQ file with a note": ("qat.onnx", lambda path: note(path, "ptq.onnx"), {"qat_file": 3} | _REPORT),
+    "float: weights in another file": ("float.onnx", elsewhere, {"float_file": 2, "ptq_file": 3, "qat_file": 3} | _REPORT),
+    "float: padded": ("float.onnx", pad, _REPORT),
+    "ptq: integer operators": ("ptq.onnx", as_ptq(qdq=False), _REPORT),
+    "ptq: signed activations, per tensor": ("ptq.onnx", as_ptq(unsigned_activations=False, per_channel=False), _REPORT),
     "ptq: the float file": ("ptq.onnx", swap_with("float.onnx"), {"ptq_file": 3, "report_files": 2, "report_speed": 2}),
     "ptq: another student's": ("ptq.onnx", turn_classes, {"ptq_file": 3, "report_files": 2, "report_speed": 2}),
     "float: another student's": ("float.onnx", turn_classes, {"float_file": 2, "report_files": 2, "report_speed": 2}),

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from labs.grading import expect, unseen
+from labs.grading import expect, onnx_files, unseen
 from labs.grading.api import Question, Student
 
 FILES = ("model.onnx", "model.tflite")
@@ -55,9 +55,15 @@ def _accurate(file: str):
     return check
 
 
+def _distinguishes(file: str, logits: np.ndarray) -> None:
+    assert logits.std(axis=0).max() > 0.01, f"{file} gives the same logits for all images"
+    assert len(np.unique(logits.argmax(axis=1))) >= 5, f"{file} gives hardly more than one answer for all images"
+
+
 def files_parity(student: Student) -> None:
     first, second = (_logits(student, file) for file in FILES)
-    assert first.std() > 0.01, f"{FILES[0]} gives the same logits for all images"
+    for file, logits in zip(FILES, (first, second)):
+        _distinguishes(file, logits)
     changed = np.count_nonzero(first.argmax(axis=1) != second.argmax(axis=1))
     assert not changed, f"the two files give different answers for {changed} of {COUNT} images"
     assert np.abs(first - second).max() < 1e-3, "the logits of the two files differ by 0.001 or more"
@@ -66,6 +72,9 @@ def files_parity(student: Student) -> None:
 def files_small(student: Student) -> None:
     for file in FILES:
         assert student.file(file).stat().st_size <= 500_000, f"{file} has more than 500 kB"
+        if file.endswith(".onnx"):
+            onnx_files.read(student.file(file))  # its weights must be in it
+        _distinguishes(file, _logits(student, file))  # a file that computes nothing is small, too
 
 
 QUESTIONS = {

@@ -51,6 +51,11 @@ def quantize_clip(student: Student) -> None:
         x = np.float32([-1e6, -3e4, 3e4, 1e6])
         found = expect.array(student.call("quantize", x, 0.05, zero, bits), x.shape, "quantize", integers=True)
         expect.equal(found.astype(np.int64), np.array([lowest, lowest, highest, highest]), "quantize, beyond the ends of the grid")
+    for bits in (8, 4, 12):  # between the ends nothing is clipped; to one mark, as rounding has a question of its own
+        marks = np.array([-(2 ** (bits - 2)), -1, 0, 2, 2 ** (bits - 2)])
+        x = np.float32([-1e6, *(0.05 * marks), 1e6])
+        found = expect.array(student.call("quantize", x, 0.05, 0, bits), x.shape, "quantize", integers=True)
+        assert (np.abs(found[1:-1].astype(np.int64) - marks) <= 1).all(), "quantize: values between the ends of the grid are wrong"
 
 
 def dequantize_values(student: Student) -> None:

@@ -4,10 +4,11 @@ import numpy as np
 
 from helpers.data import mnist, normalize
 from helpers.metrics import accuracy
-from labs.grading import expect, unseen
+from labs.grading import expect, onnx_files, unseen
 from labs.grading.api import Question, Student
-from labs.grading.handed_in import RECORDS, belongs_to, rows_of
+from labs.grading.handed_in import CLOSE, RECORDS, belongs_to, rows_of
 from labs.grading.records import problems
+from labs.grading.records_file import rounds_and_calls
 
 NAMES = ("float", "ptq", "qat")
 COUNT, SEED = 500, 775147
@@ -25,33 +26,43 @@ def fake_quantize_values(student: Student) -> None:
         expect.close(found, np.clip(q, -highest, highest) * wide.astype(np.float64), what, relative=1e-5)
 
 
+def _logits(student: Student, name: str) -> np.ndarray:
+    return expect.array(student.predict(f"{name}.onnx", unseen.images(COUNT, SEED)[0]), (COUNT, 10), f"{name}.onnx")
+
+
 def _accuracy(student: Student, name: str) -> float:
-    images, digits = unseen.images(COUNT, SEED)
-    logits = expect.array(student.predict(f"{name}.onnx", images), (COUNT, 10), f"{name}.onnx")
-    return float((logits.argmax(axis=1) == unseen.own_code(student.seed)[digits]).mean())
+    digits = unseen.images(COUNT, SEED)[1]
+    return float((_logits(student, name).argmax(axis=1) == unseen.own_code(student.seed)[digits]).mean())
+
+
+def _differ(first: np.ndarray, second: np.ndarray) -> bool:
+    """Whether two networks computed these: rounding to 8 bits moves some logit by more than a thousandth of their spread."""
+    return bool(np.abs(first - second).max() > 1e-3 * first.std())
 
 
 def float_file(student: Student) -> None:
     found = _accuracy(student, "float")
     assert found > 0.9, f"float.onnx classifies {found:.0%} of unseen images as your alphabet says, more than 90 % are asked for"
-    assert student.file("float.onnx").stat().st_size <= 2_000_000, "float.onnx has more than 2 MB"
+    onnx_files.read(student.file("float.onnx"), 2_000_000, "2 MB")
 
 
 def _int8_file(name: str):
     def check(student: Student) -> None:
-        content = student.file(f"{name}.onnx").read_bytes()
-        assert b"QuantizeLinear" in content or b"QLinear" in content, f"{name}.onnx holds no int8 operators"
-        assert len(content) <= student.file("float.onnx").stat().st_size / 2, f"{name}.onnx has more than half the size of float.onnx"
+        content, original = (onnx_files.read(student.file(f"{file}.onnx")) for file in (name, "float"))
+        assert content.is_int8, f"{name}.onnx does not store its weights in 8 bits, or does not compute with int8 operators"
+        assert content.used <= original.used / 2, f"the weights of {name}.onnx take more than half the bytes of those of float.onnx"
         assert _accuracy(student, name) >= 0.87, f"{name}.onnx is not accurate enough on unseen images"
         assert _accuracy(student, name) >= _accuracy(student, "float") - 0.03, \
             f"{name}.onnx is more than 3 points less accurate than float.onnx on unseen images"
+        assert _differ(_logits(student, "float"), _logits(student, name)), f"{name}.onnx computes what float.onnx does: nothing is rounded"
         if name == "qat":
-            assert content != student.file("ptq.onnx").read_bytes(), "qat.onnx is ptq.onnx"
+            assert _differ(_logits(student, "ptq"), _logits(student, name)), "qat.onnx is ptq.onnx"
     return check
 
 
 def _report(student: Student) -> dict:
     report = expect.json_of(student.file("report.json"), *NAMES)
+    assert isinstance(report.get("images"), str), "report.json: images does not say where the test images come from"
     for name in NAMES:
         entries = report[name] if isinstance(report[name], dict) else {}
         for entry in ("bytes", "accuracy", "low", "high", "changed", "speedup"):
@@ -63,15 +74,16 @@ def report_files(student: Student) -> None:
     report, test = _report(student), mnist("test")
     images, labels = normalize(test.images[:1000]), unseen.own_code(student.seed)[test.labels[:1000]]
     answers = {name: student.predict(f"{name}.onnx", images).argmax(axis=1) for name in NAMES}
-    for name, entries in report.items():
-        if name not in NAMES:
-            continue
+    # another machine may decide a close image otherwise; a student who could download MNIST has other images
+    same = report["images"] == test.source
+    for name in NAMES:
+        entries = report[name]
         assert entries["bytes"] == student.file(f"{name}.onnx").stat().st_size, f"report.json: {name}.onnx has another size"
-        found = accuracy(labels, answers[name])  # another machine may decide a close image otherwise: a few may differ
+        found = accuracy(labels, answers[name])
         for entry, value in (("accuracy", found.value), ("low", found.low), ("high", found.high)):
-            assert abs(entries[entry] - value) <= 0.004, f"report.json: {entry} of {name} is not that of the file"
+            assert abs(entries[entry] - value) <= (0.004 if same else CLOSE), f"report.json: {entry} of {name} is not that of the file"
         changed = np.count_nonzero(answers[name] != answers["float"])
-        assert abs(entries["changed"] - changed) <= 4, f"report.json: changed of {name} is not that of the files"
+        assert abs(entries["changed"] - changed) <= 4 or not same, f"report.json: changed of {name} is not that of the files"
 
 
 def report_speed(student: Student) -> None:
@@ -83,6 +95,8 @@ def report_speed(student: Student) -> None:
         own = [row for row in rows if belongs_to(row, student.file(f"{name}.onnx"))]
         assert own, f"{RECORDS}: no record is of the {name}.onnx that you handed in"
         assert own[-1].get("method.seed") == student.seed, f"{RECORDS}: the record of {name}.onnx was not measured with your seed"
+        rounds, calls = rounds_and_calls(own[-1])
+        assert rounds >= 10 and rounds * calls >= 300, f"{RECORDS}: at least 10 rounds and 300 calls of {name}.onnx are asked for"
         assert own[-1].get("runtime.threads") == 1, f"{RECORDS}: one thread is asked for"
         p50[name] = own[-1]["latency_ns.p50"]
     for name in NAMES:
