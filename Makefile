@@ -40,7 +40,7 @@ cpp: $(VENV)/ready  ## build the C++ programs that notebook 08 compares with Pyt
 handout: $(VENV)/ready  ## make the zip for participants, build/handout.zip: the workbook and the labs without their answers
 	@$(RUN) -m labs.grading handout build/handout.zip
 
-test-labs: $(VENV)/ready  ## run every test of the labs and their grader, a class of 60 among them (ten minutes)
+test-labs: $(VENV)/ready  ## run every test of the labs and their grader, a class of 60 among them (a quarter of an hour)
 	@WORKBOOK_ALL_LABS=1 $(RUN) -m pytest tests/labs
 
 bench: $(VENV)/ready  ## print how good our timing and metrics are, against the best tools (minutes)
