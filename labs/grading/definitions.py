@@ -7,6 +7,7 @@ they compute, so a call of one function costs little, and a cell that fails take
 import __future__
 
 import ast
+import builtins
 import dis
 import functools
 import json
@@ -97,7 +98,7 @@ def _select(statements: list[tuple[int, ast.stmt]], name: str, plain: bool) -> l
 
 def _writes(statements: list[ast.stmt], reads: list[set[str]]) -> list[set[str]]:
     """The globals that each statement binds or may change, itself or through a function of the notebook."""
-    defined, sets, made_from = set(), {}, {}
+    defined, sets, made_from = set(dir(builtins)), {}, {}  # what no call changes
     for statement, read in zip(statements, reads):
         if isinstance(statement, _DEFINITIONS):
             defined |= _bound(statement)
@@ -132,16 +133,23 @@ def _is_constant(statement: ast.stmt) -> bool:
 
 
 def _names(statement: ast.stmt, operations: set[str]) -> set[str]:
-    """The globals that `operations` of `statement`, or of functions in it, name: byte code knows what is local."""
+    """The globals that `operations` of `statement`, or of functions in it, name: byte code knows what is local.
+
+    What the statement itself has bound before, as a loop its variable, is not meant.
+    """
     try:
         todo = [compile(ast.Module([statement], []), "<names>", "exec")]
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return set()
     names = set()
     while todo:
-        code = todo.pop()
+        code, bound = todo.pop(), set()
         todo += [constant for constant in code.co_consts if isinstance(constant, types.CodeType)]
-        names |= {i.argval for i in dis.get_instructions(code) if i.opname in operations}
+        for instruction in dis.get_instructions(code):
+            if instruction.opname in operations and instruction.argval not in bound:
+                names.add(instruction.argval)
+            elif instruction.opname == "STORE_NAME":
+                bound.add(instruction.argval)
     return names
 
 

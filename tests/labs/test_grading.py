@@ -253,7 +253,8 @@ def test_honest_styles_lose_nothing(course, tmp_path, name):
 def test_only_what_a_function_needs_is_loaded(tmp_path):
     cells = ["import numpy as np\nimport not_there\nlimit = 3", "limit = limit + 1\nother = 1 / 0",
              "def helper(x):\n    return min(x, limit)\ndef ask(x):\n    y = other = helper(x)\n    return y",
-             "class Far:\n    limit = other\nfor i in range(3):\n    limit += i", "helper2 = lambda x: Far()"]
+             "class Far:\n    limit = other\nfor i in range(3):\n    limit += i", "helper2 = lambda x: Far()",
+             "slow = 1 / 0\nfor i in range(3):\n    print(len(slow), min(slow))"]
     nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in cells]), tmp_path / "a.ipynb")
     namespace = {}
     assert definitions.load(str(tmp_path / "a.ipynb"), "ask", namespace, plain=False) == []
