@@ -23,7 +23,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from helpers import model_files, pi, pi_host, results
+from helpers import model_files, pi, results
 from helpers.paths import ROOT
 from helpers.ssh import Pi, PiError
 

@@ -115,7 +115,8 @@ def _grade(course, options) -> None:
           f"{sum(cpu) / len(cpu):.1f} s of processor time each, {max(cpu):.1f} s at most")
     for result in failed:
         print(f"  {result.student}: {result.problem}")
-    _overview(course, options)
+    gradebook.write(course, options.lab, course.results(options.lab))
+    _tables(course)
 
 
 def _feedback(course, options) -> None:
@@ -125,11 +126,21 @@ def _feedback(course, options) -> None:
 
 
 def _overview(course, options) -> None:
+    from labs.grading import gradebook
+
+    for lab in _in_use(course):  # also what a run that was killed has saved
+        gradebook.write(course, lab, course.results(lab))
+    _tables(course)
+
+
+def _in_use(course) -> list[str]:
+    return [lab for lab in course.labs if course.release(lab).is_file() and course.students(lab)]
+
+
+def _tables(course) -> None:
     from labs.grading import gradebook, overview
 
-    labs = [lab for lab in course.labs if course.release(lab).is_file() and course.students(lab)]
-    for lab in labs:  # also what a run that was killed has saved
-        gradebook.write(course, lab, course.results(lab))
+    labs = _in_use(course)
     print(gradebook.export(course, labs))
     print(overview.write(course, labs))
 

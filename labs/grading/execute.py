@@ -92,5 +92,4 @@ def _outputs(outputs) -> list[nbformat.NotebookNode]:
 
 
 def _text(text) -> str:
-    whole = text if isinstance(text, str) else "".join(map(str, text))
-    return whole.encode("utf-8", "replace").decode()  # half a character, as a forged message may hold, cannot be saved
+    return text if isinstance(text, str) else "".join(map(str, text))

@@ -10,7 +10,7 @@ import zipfile
 import nbformat
 import pytest
 
-from labs.grading.collect import BadZip, collect, unpack
+from labs.grading.collect import collect, unpack
 from labs.grading.jail import Limits
 from labs.grading.repair import Unreadable, repair
 from labs.grading.roster import Roster

@@ -5,7 +5,6 @@ import contextlib
 import csv
 import hashlib
 import json
-import os
 import re
 import shutil
 import signal

@@ -1,7 +1,5 @@
 """Hidden checks of lab 2. Never part of a release, a handout or feedback."""
 
-import zlib
-
 import numpy as np
 
 from labs.grading import expect
