@@ -118,11 +118,21 @@ def _torchscript(path: Path, threads: int) -> Model:
 
 def _onnx(path: Path, threads: int) -> Model:
     import onnxruntime
+    from onnxruntime.capi.onnxruntime_pybind11_state import NotImplemented as NoKernel
 
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    def session_of(exact_sums: bool):
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.log_severity_level = 3
+        options.add_session_config_entry("session.x64quantprecision", str(int(exact_sums)))
+        return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+    # On x86 without VNNI the default kernels multiply uint8 by int8 and saturate at 16 bits: other
+    # answers than everywhere else. Operators on int8 alone have no exact kernels and need none.
+    try:
+        session = session_of(exact_sums=True)
+    except NoKernel:
+        session = session_of(exact_sums=False)
     entry, raw = session.get_inputs()[0], path.read_bytes()
     precision = "int8" if b"QuantizeLinear" in raw or b"QLinear" in raw else "float32"
     shape = tuple(n if isinstance(n, int) else None for n in entry.shape)  # a free size has a name instead
