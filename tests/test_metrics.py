@@ -6,6 +6,7 @@ import time
 
 import numpy as np
 import pytest
+import scipy.optimize
 import sklearn.metrics
 import torch
 from pycocotools.coco import COCO
@@ -66,9 +67,77 @@ def test_what_is_not_a_list_of_class_numbers_is_refused(labels, predictions, cla
             metrics.accuracy(labels, predictions)
 
 
-def test_a_matrix_that_is_not_square_has_no_scores():
-    with pytest.raises(ValueError, match="square"):
-        metrics.precision_recall_f1(np.ones((2, 3)))
+@pytest.mark.parametrize("matrix, message", [
+    (np.ones((2, 3)), "square"), (np.full((2, 2), -1), "counts"), (np.full((2, 2), np.nan), "counts"),
+    ([["1", "2"], ["3", "4"]], "counts")])
+def test_what_is_no_confusion_matrix_has_no_scores(matrix, message):
+    with pytest.raises(ValueError, match=message):
+        metrics.precision_recall_f1(matrix)
+
+
+@pytest.mark.parametrize("labels, classes, message", [
+    ([0, 1], 0, "at least 1, not 0"), ([0, 1], -2, "at least 1"), ([0, 1], True, "not True"), ([0, 1], 2.0, "not 2.0"),
+    ([0, 1], "2", "not '2'"), ([0, 10**9], None, "up to 19,999"), ([True, False], None, "integers, not bool"),
+    (["0", "1"], None, "integers"), ([0, None], None, "integers, not object")])
+def test_labels_and_numbers_of_classes_that_are_none(labels, classes, message):
+    with pytest.raises(ValueError, match=message):
+        metrics.confusion_matrix(labels, labels, classes)
+
+
+def paired(lost, gained, both_right, both_wrong):
+    """Labels and the predictions of two models with these counts, in a random order."""
+    a = np.repeat([0, 1, 0, 1], (lost, gained, both_right, both_wrong))
+    b = np.repeat([1, 0, 0, 2], (lost, gained, both_right, both_wrong))
+    order = np.random.default_rng(0).permutation(len(a))
+    return np.zeros(len(a), int), a[order], b[order]
+
+
+def score_of(lost, gained, n, difference):
+    """Tango's statistic with the constrained maximum of the likelihood found numerically."""
+    counts = np.array([gained, lost, n - gained - lost])
+
+    def minus_log_likelihood(p_lost):
+        p = np.array([p_lost + difference, p_lost, 1 - 2 * p_lost - difference])
+        return -(counts[counts > 0] * np.log(np.maximum(p[counts > 0], 1e-300))).sum()
+
+    bounds = (max(0.0, -difference), (1 - difference) / 2)
+    options = {"xatol": 1e-12}
+    p_lost = scipy.optimize.minimize_scalar(minus_log_likelihood, bounds=bounds, method="bounded", options=options).x
+    return (gained - lost - n * difference) / np.sqrt(n * (2 * p_lost + difference * (1 - difference)))
+
+
+def test_mcnemar_equals_scipy_and_its_interval_is_where_the_score_test_rejects():
+    rng = np.random.default_rng(0)
+    for _ in range(100):
+        n = int(rng.integers(1, 400))
+        lost, gained, *rest = map(int, rng.multinomial(n, rng.dirichlet([0.5, 0.5, 2, 1])))
+        got = metrics.mcnemar(*paired(lost, gained, *rest))
+        assert (got.lost, got.gained, got.n) == (lost, gained, n)
+        assert got.value == pytest.approx((gained - lost) / n)
+        wanted_p = binomtest(lost, lost + gained).pvalue if lost + gained else 1.0
+        assert got.p == pytest.approx(wanted_p, abs=1e-12)
+        assert -1 <= got.low <= got.value <= got.high <= 1
+        for end, z in ((got.low, 1.959964), (got.high, -1.959964)):
+            if abs(end) < 1:
+                assert score_of(lost, gained, n, end) == pytest.approx(z, abs=1e-3)
+
+
+def test_mcnemar_without_changes_and_with_nothing_but_changes():
+    same = metrics.mcnemar(*paired(0, 0, 90, 10))
+    assert (same.p, same.value) == (1.0, 0.0)
+    assert 0.03 < same.high < 0.04 and same.low == pytest.approx(-same.high)
+    worse = metrics.mcnemar(*paired(100, 0, 0, 0))
+    assert (worse.value, worse.low) == (-1.0, -1.0) and worse.p == 2 / 2**100 and worse.high < -0.9
+    assert str(metrics.mcnemar(*paired(2, 9, 980, 9))) == (
+        "2 lost, 9 gained of 1,000: +0.7 points (95 % interval +0.1 to +1.5), p = 0.0654")
+    a, b, labels = [1, 1, 0], [1, 0, 0], [1, 1, 1]
+    assert (metrics.mcnemar(labels, a, b).lost, metrics.mcnemar(labels, b, a).lost) == (1, 0), "b against a"
+
+
+@pytest.mark.parametrize("labels, a, b", [([1, 2], [1, 2], [1]), ([1.0], [1], [1]), ([], [], []), ([[1]], [[1]], [[1]])])
+def test_mcnemar_of_other_things_than_class_numbers(labels, a, b):
+    with pytest.raises(ValueError):
+        metrics.mcnemar(labels, a, b)
 
 
 @pytest.mark.parametrize("successes, n", [(988, 1000), (9880, 10000), (0, 1), (1, 1), (0, 50), (50, 50), (1, 3)])
@@ -134,6 +203,9 @@ def test_box_iou_by_hand():
     assert metrics.box_iou([[3, 3, 0, 0]], [[3, 3, 0, 0]]).tolist() == [[0.0]]
     with pytest.raises(ValueError, match="N x 4"):
         metrics.box_iou([0, 0, 10, 10], square)
+    for wrong in ([[0, 0, -10, 10]], [[0, np.nan, 10, 10]], [[0, np.inf, 10, 10]]):
+        with pytest.raises(ValueError, match="box 0 has a negative size or no finite number"):
+            metrics.box_iou(square, wrong)
 
 
 def test_the_precision_recall_curve_equals_scikit_learn():
@@ -290,6 +362,26 @@ def test_boxes_that_coco_map_refuses(change, message):
         metrics.coco_map([good, {**good, **change}], [])
     with pytest.raises(ValueError, match=f"detection 0 .*{message}"):
         metrics.coco_map([good], [{**good, "score": 0.5, **change}])
+
+
+AS_NUMBERS = {"numpy": np.int32, "float": float, "numpy float": np.float64}
+NOT_AS_NUMBERS = {"text": str, "tensor": torch.tensor, "a list": lambda value: [value], "bool": bool, "half": lambda value: value + 0.5,
+                  "none": lambda value: None, "not a number": lambda value: float("nan")}
+
+
+@pytest.mark.parametrize("name", ["image_id", "category_id"])
+def test_ids_of_another_type_match_or_are_refused(name):
+    truth = [{"image_id": 1, "category_id": 1, "bbox": [0, 0, 10, 10]}]
+    found = [{**truth[0], "score": 0.9}]
+    for change in AS_NUMBERS.values():
+        assert metrics.coco_map(truth, [{**found[0], name: change(1)}])["AP"] == 1.0
+        assert metrics.coco_map([{**truth[0], name: change(1)}], found)["AP"] == 1.0
+    for kind, change in NOT_AS_NUMBERS.items():
+        with pytest.raises(ValueError, match=f"{name} is int in the ground truth and str" if kind == "text" else name):
+            metrics.coco_map(truth, [{**found[0], name: change(1)}])
+    texts = [[{**entry, name: "a"} for entry in entries] for entries in (truth, found)]
+    assert metrics.coco_map(*texts)["AP"] == 1.0
+    assert metrics.coco_map(truth, [])["AP"] == 0.0 and metrics.coco_map([], found)["AP"] == -1.0
 
 
 def test_coco_map_says_what_is_missing():

@@ -1,0 +1,57 @@
+"""How good, how equal, how big: accuracy, comparison of two models, detection, parameters and MACs.
+
+Every figure has a library that sets its standard, and the tests compare with it: scikit-learn and
+scipy for classification, pycocotools for detection, torch's FlopCounterMode for
+multiply-accumulates. numpy only; torch for counting MACs.
+"""
+
+from helpers.metrics.classification import (
+    Accuracy,
+    ClassScores,
+    accuracy,
+    confusion_matrix,
+    precision_recall_f1,
+    wilson_interval,
+)
+from helpers.metrics.comparison import (
+    Paired,
+    changed_predictions,
+    largest_difference,
+    mcnemar,
+    mean_absolute_percentage_error,
+    mean_squared_error,
+)
+from helpers.metrics.complexity import count_macs, count_parameters
+from helpers.metrics.detection import (
+    IOU_THRESHOLDS,
+    MAX_DETECTIONS,
+    RECALL_POINTS,
+    average_precision,
+    box_iou,
+    coco_map,
+    precision_recall_curve,
+)
+
+__all__ = [
+    "IOU_THRESHOLDS",
+    "MAX_DETECTIONS",
+    "RECALL_POINTS",
+    "Accuracy",
+    "ClassScores",
+    "Paired",
+    "accuracy",
+    "average_precision",
+    "box_iou",
+    "changed_predictions",
+    "coco_map",
+    "confusion_matrix",
+    "count_macs",
+    "count_parameters",
+    "largest_difference",
+    "mcnemar",
+    "mean_absolute_percentage_error",
+    "mean_squared_error",
+    "precision_recall_curve",
+    "precision_recall_f1",
+    "wilson_interval",
+]

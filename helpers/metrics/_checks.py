@@ -1,0 +1,27 @@
+"""What the metrics ask of the arrays that they are given."""
+
+import numpy as np
+
+
+def class_numbers(labels, predictions) -> tuple[np.ndarray, np.ndarray]:
+    labels, predictions = np.asarray(labels), np.asarray(predictions)
+    if labels.ndim != 1 or predictions.ndim != 1 or len(labels) != len(predictions):
+        raise ValueError(f"labels {labels.shape} and predictions {predictions.shape} need one class number per image; "
+                         "of logits take argmax(axis=1)")
+    if len(labels) == 0:
+        raise ValueError("there are no images to count")
+    if not all(np.issubdtype(values.dtype, np.integer) for values in (labels, predictions)):
+        raise ValueError(f"class numbers are integers, not {labels.dtype} and {predictions.dtype}")
+    return labels.astype(np.int64), predictions.astype(np.int64)
+
+
+def same_shape(a, b) -> tuple[np.ndarray, np.ndarray]:
+    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    if a.shape != b.shape or a.size == 0:
+        raise ValueError(f"two arrays of one shape are compared, not {a.shape} and {b.shape}")
+    return a, b
+
+
+def ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
+    """numerator / denominator, and 0 where the denominator is 0."""
+    return np.divide(numerator, denominator, out=np.zeros(np.shape(denominator)), where=denominator != 0)

@@ -1,0 +1,95 @@
+"""How good a classifier is: accuracy with its interval, the confusion matrix, and scores per class."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import sqrt
+from statistics import NormalDist
+
+import numpy as np
+
+from helpers.metrics._checks import class_numbers, ratio
+
+MAX_CLASSES = 20_000  # a confusion matrix of so many takes 3 GB
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """The fraction of `n` images that are classified correctly, and the ends of its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+    def __str__(self) -> str:
+        value, low, high = (f"{100 * fraction:.1f}" for fraction in (self.value, self.low, self.high))
+        return f"{value} % (95 % interval {low} to {high} %, n = {self.n:,})"
+
+
+@dataclass(frozen=True)
+class ClassScores:
+    """Precision, recall and F1: one array entry per class, and in `macro` their means, by name."""
+
+    precision: np.ndarray
+    recall: np.ndarray
+    f1: np.ndarray
+    macro: dict[str, float]
+
+
+def wilson_interval(successes: int, n: int) -> tuple[float, float]:
+    """The 95 % interval of a proportion, by Wilson: it stays inside 0 to 1 and is honest near both ends."""
+    if not 0 <= successes <= n or n == 0:
+        raise ValueError(f"{successes} successes of {n} is no proportion")
+    z = NormalDist().inv_cdf(0.975)
+    p = successes / n
+    centre = (p + z * z / (2 * n)) / (1 + z * z / n)
+    half_width = z / (1 + z * z / n) * sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    return max(0.0, centre - half_width), min(1.0, centre + half_width)
+
+
+def accuracy(labels: Sequence[int], predictions: Sequence[int]) -> Accuracy:
+    """The fraction of equal entries, with its Wilson interval. Both are class numbers, N long."""
+    labels, predictions = class_numbers(labels, predictions)
+    correct = int((labels == predictions).sum())
+    return Accuracy(correct / len(labels), *wilson_interval(correct, len(labels)), len(labels))
+
+
+def confusion_matrix(labels: Sequence[int], predictions: Sequence[int], classes: int | None = None) -> np.ndarray:
+    """Counts, int64 classes x classes: entry [i, j] is how many images of true class i were called j.
+
+    `classes` is one more than the largest number seen where it is not given. ValueError for unequal lengths
+    and for numbers outside 0 to classes - 1.
+    """
+    labels, predictions = class_numbers(labels, predictions)
+    largest = max(labels.max(), predictions.max())
+    classes = largest + 1 if classes is None else classes
+    if isinstance(classes, bool) or not isinstance(classes, (int, np.integer)) or classes < 1:
+        raise ValueError(f"classes is the number of classes, at least 1, not {classes!r}")
+    if classes > MAX_CLASSES:
+        raise ValueError(
+            f"a matrix of {classes:,} classes is too large; "
+            f"class numbers up to {MAX_CLASSES - 1:,} are supported"
+        )
+    classes = int(classes)
+    smallest = min(labels.min(), predictions.min())
+    if smallest < 0 or largest >= classes:
+        wrong = smallest if smallest < 0 else largest
+        raise ValueError(f"classes are numbered 0 to {classes - 1}, and there is a {wrong}")
+    return np.bincount(labels * classes + predictions, minlength=classes**2).reshape(classes, classes)
+
+
+def precision_recall_f1(matrix: np.ndarray) -> ClassScores:
+    """Scores of every class from a confusion matrix whose rows are the true classes.
+
+    Precision is the share of right answers among all images called i, recall among all images that are i,
+    F1 their harmonic mean. 0/0 counts as 0, as in scikit-learn with zero_division=0: a class that nobody
+    predicted has precision 0, and a class that does not occur pulls the macro means down.
+    """
+    matrix = np.asarray(matrix)
+    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
+        raise ValueError(f"a confusion matrix is square, not {matrix.shape}")
+    if not (np.issubdtype(matrix.dtype, np.number) and (matrix >= 0).all()):
+        raise ValueError("a confusion matrix holds counts: no negative number, no NaN, no text")
+    right, true, called = np.diag(matrix), matrix.sum(axis=1), matrix.sum(axis=0)
+    scores = {"precision": ratio(right, called), "recall": ratio(right, true), "f1": ratio(2 * right, true + called)}
+    return ClassScores(**scores, macro={name: float(values.mean()) for name, values in scores.items()})

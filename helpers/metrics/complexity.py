@@ -1,0 +1,34 @@
+"""How large a network is: parameters and multiply-accumulates."""
+
+import copy
+
+
+def count_parameters(model) -> int:
+    """How many numbers training adjusts in a torch module; a tensor that two layers share counts once."""
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def count_macs(model, input_shape: tuple[int, ...]) -> int:
+    """Multiply-accumulates of the Conv2d and Linear layers of a torch module for one input, batch first.
+
+    One MAC is two floating-point operations. Biases, activations, pooling and batch norm (which converters
+    fold away) are not counted; neither is what a forward method calls as a function. ValueError for a layer
+    that multiplies and is not known here, since the sum would be too low.
+    """
+    from torch import inference_mode, nn, zeros
+
+    model, macs = copy.deepcopy(model).eval(), 0  # a copy: no hook and no changed running mean stays behind
+
+    def count(layer, inputs, output) -> None:
+        nonlocal macs
+        macs += output.numel() * layer.weight[0].numel()  # a row of weights makes one output number, grouped or not
+
+    for layer in model.modules():
+        if isinstance(layer, (nn.Conv2d, nn.Linear)):
+            layer.register_forward_hook(count)
+        elif isinstance(layer, (nn.modules.conv._ConvNd, nn.RNNBase, nn.MultiheadAttention, nn.Bilinear)):
+            raise ValueError(f"count_macs knows Conv2d and Linear; this model also has {type(layer).__name__}")
+    example = next(model.parameters(), zeros(1))
+    with inference_mode():
+        model(zeros(input_shape, dtype=example.dtype, device=example.device))
+    return macs
