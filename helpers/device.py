@@ -10,6 +10,7 @@ import platform
 import re
 import subprocess
 import sys
+import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ FEATURES = ("neon", "asimd", "asimddp", "fphp", "asimdhp", "i8mm", "bf16", "sve"
             "avx512f", "avx512bw", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_int8")
 ARM_CORES = {"0xd03": "Cortex-A53", "0xd08": "Cortex-A72", "0xd0b": "Cortex-A76"}  # Pi 3, 4 and 5
 THROTTLE_BITS = ("under-voltage", "frequency capped", "throttled", "soft temperature limit")  # bits 0 to 3, now
+CLOCK_STEP_S = 1  # a larger difference between the two clocks is no rounding
 SINCE_BOOT = 16  # bits 16 to 19: the same four, at any time since the Pi started
 
 
@@ -75,7 +77,7 @@ def _output_of(command: list[str]) -> str:
 def conditions(root: Path | str = "/", run: Callable[[list[str]], str] = _output_of) -> dict:
     """The state of the machine now; take it before and after a measurement, void_reasons compares the two.
 
-    at (UTC), governor, freq_khz and freq_max_khz of core 0, temp_c of the processor, throttled (the Pi's flags
+    at (UTC), monotonic_ns (a clock that nobody sets; it starts with the machine), governor, freq_khz and freq_max_khz of core 0, temp_c of the processor, throttled (the Pi's flags
     in hexadecimal, see throttle_flags), load_avg over 1, 5 and 15 minutes, affinity (cores this process may use).
     `run` gives a command's output, or raises OSError or subprocess.SubprocessError.
     """
@@ -91,6 +93,7 @@ def conditions(root: Path | str = "/", run: Callable[[list[str]], str] = _output
         throttled = None  # no Pi, or no right to ask its firmware
     return {
         "at": datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
+        "monotonic_ns": time.monotonic_ns(),
         "governor": _read(clock / "scaling_governor"),
         "freq_khz": _number(_read(clock / "scaling_cur_freq")),
         "freq_max_khz": _number(_read(clock / "cpuinfo_max_freq")),
@@ -126,6 +129,23 @@ def void_reasons(before: dict, after: dict) -> list[str]:
         elif before.get("throttled") is not None and sticky in flags[1] - flags[0]:
             reasons.append(f"the Pi reported: {name} at some time during the measurement")
     return reasons
+
+
+def clock_warnings(before: dict, after: dict) -> list[str]:
+    """Whether the machine's clock was set between these two conditions, in words; empty if not, or if unknown.
+
+    A Pi has no clock of its own while it is off: it starts with an old time and gets the right one from the
+    network. Times of calls are not affected, `at` is.
+    """
+    ticks = [state.get("monotonic_ns") for state in (before, after)]
+    if None in ticks:
+        return []
+    moments = [datetime.fromisoformat(state["at"]) for state in (before, after)]
+    passed_s = (ticks[1] - ticks[0]) / 1e9
+    step_s = (moments[1] - moments[0]).total_seconds() - passed_s
+    if abs(step_s) <= CLOCK_STEP_S + passed_s / 1000:  # corrected slowly, a clock may run 0.05 % too fast
+        return []
+    return [f"the machine's clock was set by {step_s:+,.0f} s during the measurement; it took {passed_s:.1f} s"]
 
 
 @dataclass(frozen=True)

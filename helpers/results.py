@@ -4,6 +4,7 @@ A file is only ever appended to, by one write per record, so that a crash, a pow
 at most the line that was being written. `read_results` reads past such a line.
 """
 
+import contextlib
 import errno
 import glob
 import hashlib
@@ -20,13 +21,17 @@ import numpy as np
 
 from helpers import device, timing
 from helpers.paths import show
+from helpers.ranking import contention_reasons, each_run_once, rank, summary
+
+__all__ = ["SCHEMA_VERSION", "append_result", "model_facts", "rank", "read_results", "record", "summary"]
 
 try:
     import fcntl
 except ImportError:  # Windows: there O_APPEND alone keeps two writers apart
     fcntl = None
 
-SCHEMA_VERSION = 1
+# 2: conditions have monotonic_ns, so that a clock that was set shows
+SCHEMA_VERSION = 2
 SESSION_ID = uuid.uuid4().hex[:12]  # one per process: what was measured in one session drifts together
 FIELDS = {  # the parts of a record that the caller fills in
     "model": ("name", "sha256", "bytes", "parameters", "macs", "input_shape", "precision"),
@@ -58,13 +63,13 @@ def record(latency, *, model: dict, runtime: dict, before: dict, after: dict, sc
     between: the timing.between_pieces of further pieces; `p50_ci` is the interval within the session of `latency`.
 
     `void_reasons` says why the measurement does not count: throttling, or contention above timing.CONTENDED.
-    `valid` is True where there is no reason. ValueError for a name that FIELDS lacks.
+    `valid` is True where there is no reason. `warnings` names a clock that was set between before and after. ValueError for a name that FIELDS lacks.
     """
     given = {"model": model, "runtime": {"threads": latency.threads, **runtime}, "method": method or {},
              "quality": quality or {}, "energy": energy or {}}
     parts = {part: _only_known(part, values) for part, values in given.items()}
     interval = latency.interval(50)
-    reasons = device.void_reasons(before, after) + _contention_reasons(latency.contention)
+    reasons = device.void_reasons(before, after) + contention_reasons(latency.contention)
     samples, percentiles = np.asarray(latency.samples_ns), {f"p{q}": latency.percentile(q) for q in (50, 90, 99)}
     return _plain({
         "schema_version": SCHEMA_VERSION, "run_id": uuid.uuid4().hex, "session_id": session_id,
@@ -82,7 +87,7 @@ def record(latency, *, model: dict, runtime: dict, before: dict, after: dict, sc
         "contention": latency.contention, "samples_ns": samples,
         "peak_rss_kb": {mark: peak // 1024 for mark, peak in (peak_rss or {}).items()},
         "quality": parts["quality"], "energy": parts["energy"],
-        "valid": not reasons, "void_reasons": reasons, "warnings": list(latency.warnings),
+        "valid": not reasons, "void_reasons": reasons, "warnings": [*latency.warnings, *device.clock_warnings(before, after)],
     })
 
 
@@ -90,12 +95,6 @@ def _only_known(part: str, values: dict) -> dict:
     if unknown := set(values) - set(FIELDS[part]):
         raise ValueError(f"{part} has no {', '.join(sorted(unknown))}; it has {', '.join(FIELDS[part])}")
     return {name: values.get(name) for name in FIELDS[part]}
-
-
-def _contention_reasons(contention: float | None) -> list[str]:
-    if contention is None or not contention > timing.CONTENDED:  # None: several threads, where nobody can tell
-        return []
-    return [f"other programs used the processor: the thread waited {contention:.0%} of the time"]
 
 
 def _helpers_version() -> str | None:
@@ -116,20 +115,35 @@ def append_result(path: Path | str, record: dict) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0), 0o644)
     try:
-        if fcntl:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)  # goes with the descriptor, also when the process is killed
+        _lock(descriptor)
         if (size := os.fstat(descriptor).st_size) > 0:
             os.lseek(descriptor, size - 1, os.SEEK_SET)
             if os.read(descriptor, 1) != b"\n":
                 line = b"\n" + line  # the last writer did not finish: its piece must not spoil this record
         if (written := os.write(descriptor, line)) < len(line):
             raise OSError(errno.ENOSPC, f"only {written} of {len(line)} bytes were taken")
-        os.fsync(descriptor)
+        _wait_for_disk(descriptor)
     except OSError as error:
         message = f"the record was not saved in {show(path)}: is the disk full? ({error.strerror})"
         raise OSError(error.errno, message) from error
     finally:
         os.close(descriptor)
+
+
+def _lock(descriptor: int) -> None:
+    """Keep other writers away until the descriptor is closed, or the process killed."""
+    if fcntl:
+        # network and user-space file systems may have no locks; O_APPEND alone keeps writers apart there
+        with contextlib.suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+
+
+def _wait_for_disk(descriptor: int) -> None:
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):  # it cannot be asked to: not a failure
+            raise
 
 
 def _plain(value, name: str = ""):
@@ -151,15 +165,14 @@ def read_results(path: Path | str):
     """All records of a file, of a folder (its *.jsonl) or of a pattern such as "build/results/*.jsonl", as a DataFrame.
 
     One row per record in the order of the files' names, columns such as "latency_ns.p50"; lists (samples_ns) stay
-    lists. Lines that were not finished are left out with one warning, `attrs["skipped_lines"]` counts them.
+    lists. A run that is there twice, in two files or in one, gives one row: the first; `attrs["repeated_records"]`
+    counts the others. Unfinished lines are skipped with one warning, `attrs["skipped_lines"]` counts them.
     FileNotFoundError where there is no file, ValueError for records of a newer workbook and for other files.
     """
     import pandas
 
     path = Path(path)
-    files = sorted(path.glob("*.jsonl") if path.is_dir() else map(Path, glob.glob(str(path))))
-    if path.is_file():
-        files = [path]  # a file's name may have brackets
+    files = _files(path)
     if not files:
         raise FileNotFoundError(f"there are no results in {show(path)}; the notebooks that measure write them")
     rows, skipped = [], []
@@ -176,9 +189,20 @@ def read_results(path: Path | str):
             rows.append(_flat(entry))
     if skipped:
         warnings.warn(f"left out {len(skipped)} unfinished line(s): {', '.join(skipped[:3])}", stacklevel=2)
-    frame = pandas.DataFrame(rows)
-    frame.attrs["skipped_lines"] = len(skipped)
+    frame = each_run_once(pandas.DataFrame(rows))
+    frame.attrs |= {"skipped_lines": len(skipped), "repeated_records": len(rows) - len(frame)}
     return frame
+
+
+def _files(path: Path) -> list[Path]:
+    """The files that `path` means. The names of files and folders may have brackets, too."""
+    if path.is_file():
+        return [path]
+    if path.is_dir():
+        return sorted(path.glob("*.jsonl"))
+    if path.parent.is_dir():
+        return sorted(path.parent.glob(path.name))
+    return sorted(map(Path, glob.glob(str(path))))
 
 
 def _check_version(entry, where: str) -> None:
@@ -198,59 +222,3 @@ def _flat(entry: dict, prefix: str = "") -> dict:
         else:
             flat[prefix + key] = value
     return flat
-
-
-def rank(frame, by: str = "latency_ns.p50"):
-    """The rows that count, smallest `by` first; in `attrs["void"]` the others, as {"run_id": ..., "reasons": [...]}.
-
-    Left out are rows that are not valid, were throttled or contended (whatever `valid` says), or have no `by`.
-    ValueError where there is no such column or nothing is left.
-    """
-    if by not in frame.columns:
-        raise ValueError(f"there is no column {by!r} to rank by; there are {', '.join(map(str, frame.columns))}")
-    reasons = [_row_reasons(row, by) for row in frame.to_dict("records")]
-    void = [{"run_id": run, "reasons": found} for run, found in zip(frame["run_id"], reasons) if found]
-    if len(void) == len(frame):
-        counted = sorted({reason for row in void for reason in row["reasons"]})
-        raise ValueError(f"none of {len(frame)} measurements counts: {'; '.join(counted) or 'there are none'}")
-    ranked = frame[[not found for found in reasons]].sort_values(by, kind="stable", ignore_index=True)
-    ranked.attrs["void"] = void
-    return ranked
-
-
-def _row_reasons(row: dict, by: str) -> list[str]:
-    flags = [row.get(f"conditions.{when}.throttled") for when in ("before", "after")]
-    states = [{"throttled": value if isinstance(value, str) else None} for value in flags]  # NaN where it was null
-    written = row.get("void_reasons")
-    reasons = list(written) if isinstance(written, list) else []
-    reasons += device.void_reasons(*states) + _contention_reasons(row.get("contention"))
-    if row.get("valid") is not True and not reasons:
-        reasons.append("the record says that it is not valid")
-    if row[by] is None or row[by] != row[by]:
-        reasons.append(f"it has no {by}")
-    return list(dict.fromkeys(reasons))
-
-
-def summary(frame):
-    """A row for each machine, model, runtime, threads, batch and scenario, by machine and p50: a DataFrame to print.
-
-    The latest that counts, or the latest where none does; those come last, with the reason in the last column.
-    """
-    import pandas
-
-    same = ["host.machine_id", "host.board", "host.cpu", "model.name", "model.sha256", "runtime.name", "runtime.version",
-            "runtime.threads", "batch", "scenario"]
-    frame = frame.reindex(columns=[*same, "model.precision", "model.bytes", "latency_ns.p50", "latency_ns.p90",
-                                   "quality.value", "valid", "void_reasons"])
-    frame["valid"] = frame["valid"].eq(True)
-    latest = frame.sort_values("valid", kind="stable").drop_duplicates(same, keep="last")
-    p50 = latest["latency_ns.p50"].astype(float) / 1e3
-    table = pandas.DataFrame({
-        "machine": latest["host.board"].fillna(latest["host.cpu"]), "model": latest["model.name"],
-        "runtime": latest["runtime.name"].astype(str) + " " + latest["runtime.version"].astype(str), "precision": latest["model.precision"],
-        "threads": latest["runtime.threads"], "batch": latest["batch"], "scenario": latest["scenario"], "p50 (µs)": p50.round(1),
-        "p90 (µs)": (latest["latency_ns.p90"].astype(float) / 1e3).round(1),
-        "file (MB)": (latest["model.bytes"].astype(float) / 1e6).round(2), "accuracy": latest["quality.value"],
-        "counts": ["yes" if valid else "; ".join(why) if isinstance(why, list) else "no"
-                   for valid, why in zip(latest["valid"], latest["void_reasons"])]})
-    return table.assign(void=~latest["valid"]).sort_values(["machine", "void", "p50 (µs)"]).drop(columns="void")

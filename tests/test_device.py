@@ -95,7 +95,7 @@ def test_nothing_there_at_all(tmp_path, monkeypatch):
     about, now = device.describe(tmp_path), device.conditions(tmp_path, firmware(FileNotFoundError("vcgencmd")))
     assert [about[key] for key in ("board", "cpu", "features", "machine_id")] == [None] * 4
     assert about["os"] and about["cores"]
-    assert set(now) - {"at"} == {key for key, value in now.items() if value is None}
+    assert set(now) - {"at", "monotonic_ns"} == {key for key, value in now.items() if value is None}
 
 
 def test_the_machine_id_tells_machines_apart_and_gives_no_name_away(tmp_path):
@@ -159,6 +159,9 @@ def test_throttle_flags_together_and_none():
 def test_conditions_carry_the_time_in_utc():
     before, after = device.conditions(), device.conditions()
     assert before["at"] <= after["at"] and before["at"].endswith("+00:00")
+    assert before["monotonic_ns"] < after["monotonic_ns"], "and by a clock that nobody sets"
+    assert device.clock_warnings(before, after) == []
+    assert device.clock_warnings({"at": before["at"]}, {"at": "2031-01-01T00:00:00+00:00"}) == [], "unknown"
 
 
 @pytest.mark.parametrize("operator, dtypes", [("MatMul", ("float32", "float32")), ("MatMulInteger", ("uint8", "int8"))])

@@ -1,15 +1,19 @@
 """helpers.results: what a record holds, which ones count, and files that survive kills, power cuts and full disks."""
 
+import errno
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 import time
 import warnings
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
+import pandas
 import pytest
 
 from helpers import results
@@ -250,9 +254,10 @@ def test_a_limit_on_the_size_of_files_is_a_full_disk(tmp_path):
 
 
 def test_three_thousand_records_in_a_second(tmp_path):
-    line = json.dumps(made(latency(rounds=6, calls=25))).encode() + b"\n"
+    record = made(latency(rounds=6, calls=25))
+    line = json.dumps(record).encode() + b"\n"
     path = tmp_path / "pi.jsonl"
-    path.write_bytes(line * 3000)
+    path.write_bytes(b"".join(line.replace(record["run_id"].encode(), b"%032x" % n) for n in range(3000)))
     start = time.process_time()  # CPU time: what other programs take does not count
     frame = results.read_results(path)
     elapsed_s = time.process_time() - start
@@ -275,13 +280,81 @@ def test_folders_and_patterns(tmp_path):
 
 
 def test_files_that_are_not_ours(tmp_path):
-    (tmp_path / "new.jsonl").write_text('{"schema_version": 2}\n')
+    (tmp_path / "new.jsonl").write_text(f'{{"schema_version": {results.SCHEMA_VERSION + 1}}}\n')
     with pytest.raises(ValueError, match="new.jsonl line 1 was written by a newer workbook .*update"):
         results.read_results(tmp_path / "new.jsonl")
     for text in ("[1, 2]\n", '{"a": 1}\n', '{"schema_version": "1"}\n'):
         (tmp_path / "other.jsonl").write_text(text)
         with pytest.raises(ValueError, match="no schema_version"):
             results.read_results(tmp_path / "other.jsonl")
+
+
+def test_a_run_that_is_in_two_files_or_twice_in_one_counts_once(tmp_path):
+    runs = [made(), made(latency(p50_us=100)), made()]
+    write(tmp_path / "pi.jsonl", *runs)
+    for copy in ("pi (copy).jsonl", "pi [1].jsonl"):
+        (tmp_path / copy).write_bytes((tmp_path / "pi.jsonl").read_bytes())
+    write(tmp_path / "pi.jsonl", runs[0])
+    frame = results.read_results(tmp_path)
+    assert sorted(frame["run_id"]) == sorted(run["run_id"] for run in runs)
+    assert frame.attrs["repeated_records"] == 7
+    twice = pandas.concat([frame, frame])
+    assert len(results.rank(twice)) == 3 and results.rank(twice)["run_id"][0] == runs[1]["run_id"]
+    assert results.summary(twice).equals(results.summary(frame))
+    without = pandas.concat([frame.assign(run_id=None)] * 2)
+    assert len(results.rank(without)) == 6, "records without a number are all different"
+
+
+def test_folders_whose_names_have_brackets(tmp_path):
+    folder = tmp_path / "results [old]"
+    write(folder / "pi [1].jsonl", made())
+    for path in (folder, folder / "pi [1].jsonl", folder / "*.jsonl", str(folder / "pi*")):
+        assert len(results.read_results(path)) == 1
+
+
+@pytest.mark.skipif(results.fcntl is None, reason="Windows has no such locks")
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EIO])
+def test_a_file_system_without_locks(tmp_path, monkeypatch, number):
+    def flock(descriptor, operation):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(results.fcntl, "flock", flock)
+    path = write(tmp_path / "pi.jsonl", made(), made())
+    assert len(results.read_results(path)) == 2
+
+
+def test_a_file_system_that_cannot_wait_for_its_disk(tmp_path, monkeypatch):
+    def fsync(descriptor):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    for number in (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
+        results.append_result(tmp_path / "pi.jsonl", made())
+    number = errno.EIO
+    with pytest.raises(OSError, match="not saved in pi.jsonl"):
+        results.append_result(tmp_path / "pi.jsonl", made())
+
+
+@pytest.mark.parametrize("step_s, warning", [
+    (9 * 86400, r"set by \+777,600 s .* took 40.0 s"), (-3600, r"set by -3,600 s"), (-60, r"set by -60 s"), (0, None), (0.5, None)])
+def test_a_clock_that_was_set_is_told_apart(step_s, warning):
+    before = {**conditions(), "monotonic_ns": 10**10}
+    at = datetime.fromisoformat(before["at"]) + timedelta(seconds=40 + step_s)
+    after = {**before, "at": at.isoformat(timespec="milliseconds"), "monotonic_ns": 10**10 + 40 * 10**9}
+    got = made(before=before, after=after)
+    found = [text for text in got["warnings"] if "clock was set" in text]
+    assert bool(found) == bool(warning) and (not warning or re.search(warning, found[0]))
+    assert got["valid"], "the times of the calls do not depend on this clock"
+    assert got["conditions"]["after"]["monotonic_ns"] - got["conditions"]["before"]["monotonic_ns"] == 40 * 10**9
+
+
+def test_records_of_the_first_version_are_read_and_ranked_with_new_ones(tmp_path):
+    old = {**made(), "schema_version": 1}
+    for state in old["conditions"].values():
+        assert "monotonic_ns" not in state
+    frame = results.read_results(write(tmp_path / "pi.jsonl", old, made()))
+    assert frame["schema_version"].tolist() == [1, results.SCHEMA_VERSION]
+    assert len(results.rank(frame)) == 2 and len(results.summary(frame)) == 1
 
 
 def test_rank_leaves_out_what_does_not_count(tmp_path):
