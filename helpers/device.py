@@ -17,8 +17,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
-import psutil
-
+from helpers import limits
 from helpers.paths import ROOT
 
 # What makes small networks fast, under the names of /proc/cpuinfo; asimd is 64-bit NEON, asimddp int8 dot products
@@ -34,6 +33,7 @@ SINCE_BOOT = 16  # bits 16 to 19: the same four, at any time since the Pi starte
 def describe(root: Path | str = "/") -> dict:
     """What this machine is: board, cpu, cores, ram_mb (10**6 bytes), os, kernel, arch, python, features, machine_id.
 
+    `cores` and `ram_mb` are what this process may use: a container may have less than the machine.
     `features` are those of FEATURES that the processor has. `machine_id` tells machines apart without naming
     them: eight digits of a hash. `root` is where /proc and /etc are looked for.
     """
@@ -46,22 +46,29 @@ def describe(root: Path | str = "/") -> dict:
     flags = cpuinfo.get("flags", cpuinfo.get("features"))
     core = ARM_CORES.get(cpuinfo.get("cpu part", "")) if cpuinfo.get("cpu implementer") == "0x41" else None
     return {
-        "board": _read(root / "proc/device-tree/model"),
+        "board": _read(root / "proc/device-tree/model") or _board_of(cpuinfo),
         "cpu": core or cpuinfo.get("model name") or platform.processor() or None,
-        "cores": os.cpu_count(),
-        "ram_mb": psutil.virtual_memory().total // 10**6,
+        "cores": limits.cores(root),
+        "ram_mb": limits.memory_bytes(root) // 10**6,
         "os": system[1] if system else platform.platform(terse=True),
         "kernel": platform.release(),
         "arch": platform.machine(),
         "python": platform.python_version(),
         "features": None if flags is None else [name for name in FEATURES if name in flags.split()],
-        "machine_id": _machine_id(root),
+        "machine_id": _machine_id(root, cpuinfo.get("serial", "").strip()),
     }
 
 
-def _machine_id(root: Path) -> str | None:
+def _board_of(cpuinfo: dict[str, str]) -> str | None:
+    """A Pi's name in /proc/cpuinfo, for containers, which have no device tree; on x86 "model" is a number."""
+    model = cpuinfo.get("model", "")
+    return None if not model or model.isdigit() else model
+
+
+def _machine_id(root: Path, serial: str) -> str | None:
     # the serial number first: cards that were copied from one another share /etc/machine-id
-    identity = _read(root / "proc/device-tree/serial-number") or _read(root / "etc/machine-id")
+    identity = _read(root / "proc/device-tree/serial-number") or (serial if serial.strip("0") else None)
+    identity = identity or _read(root / "etc/machine-id")
     if not identity:
         address = uuid.getnode()
         if address >> 40 & 1:  # no network card: a random number, another one in the next process

@@ -77,9 +77,9 @@ def _python() -> str | None:
 
 
 def _memory() -> str | None:
-    import psutil
+    from helpers import limits
 
-    free = psutil.virtual_memory().available / 1e9
+    free = limits.available_bytes() / 1e9
     return _line(free > 0.5, f"{free:.1f} GB of memory free", "close other programs: less than 0.5 GB of memory is free")
 
 

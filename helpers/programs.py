@@ -15,6 +15,7 @@ import tomllib
 import urllib.request
 from pathlib import Path
 
+from helpers import limits
 from helpers.paths import ROOT, show
 
 # Not under WORKBOOK_BUILD: the programs hold no results, and a folder made anew would compile for minutes again.
@@ -49,7 +50,7 @@ def build() -> dict[str, str]:
         left_out["mnn"] = "no package has its headers: build MNN and let MNN_ROOT name its folder"
     _run("cmake", "-S", str(ROOT / "helpers" / "cpp"), "-B", str(FOLDER), *(f"-D{k}={v}" for k, v in places.items()))
     # the largest source takes a gigabyte to compile
-    jobs = min(os.cpu_count() or 1, max(1, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**30))
+    jobs = min(limits.cores(), max(1, limits.memory_bytes() // 2**30))
     for runtime in RUNTIMES:
         if runtime not in left_out:
             _run("cmake", "--build", str(FOLDER), "--target", path(runtime).name, "--parallel", str(jobs))

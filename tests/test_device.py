@@ -2,13 +2,15 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from helpers import device, peak
+from helpers import device, limits, peak
 
 PI_4_FEATURES = "fp asimd evtstrm crc32 cpuid"
 PI_5_FEATURES = "fp asimd evtstrm aes pmull sha1 sha2 crc32 atomics fphp asimdhp cpuid asimdrdm lrcpc dcpop asimddp"
@@ -71,6 +73,74 @@ def test_the_real_machine_describes_itself():
     assert about["python"].split(".")[0] == str(sys.version_info.major)
     assert about == device.describe()
     json.dumps([about, device.conditions()], allow_nan=False)
+
+
+def test_a_pi_in_a_container_is_the_same_pi(tmp_path):
+    board, serial = "Raspberry Pi 4 Model B Rev 1.4", "10000000abcdef01"
+    outside = pi(tmp_path / "outside", board, "0xd08", PI_4_FEATURES, 1800000)
+    inside = pi(tmp_path / "inside", board, "0xd08", PI_4_FEATURES, 1800000)
+    cpuinfo = inside / "proc/cpuinfo"
+    cpuinfo.write_text(cpuinfo.read_text() + f"Serial\t\t: {serial}\n")
+    for name in ("proc/device-tree", "sys/devices", "sys/class", "etc"):
+        shutil.rmtree(inside / name)
+    about, same = device.describe(inside), device.describe(outside)
+    assert (about["board"], about["cpu"], about["machine_id"]) == (board, "Cortex-A72", same["machine_id"])
+    now = device.conditions(inside, firmware(FileNotFoundError("vcgencmd")))
+    assert (now["temp_c"], now["governor"], now["throttled"]) == (None, None, None)
+    cpuinfo.write_text(cpuinfo.read_text().replace(serial, "0" * 16))
+    assert device.describe(inside)["machine_id"] != device._machine_id(inside, "0" * 15 + "1"), "zeros are no number"
+
+
+def test_the_model_number_of_an_x86_processor_is_no_board(tmp_path):
+    root = write(tmp_path, {"proc/cpuinfo": "vendor_id\t: GenuineIntel\nmodel\t\t: 85\nmodel name\t: Some CPU\n"})
+    assert device.describe(root)["board"] is None
+
+
+GB = 10**9
+GROUPS = {  # name: files, cores of 4, bytes of memory and free of them (None: those of the machine)
+    "version 2, in a container": ({
+        "proc/self/cgroup": "0::/\n", "sys/fs/cgroup/cpu.max": "150000 100000\n",
+        "sys/fs/cgroup/memory.max": f"{GB}\n", "sys/fs/cgroup/memory.current": f"{GB - 10**6}\n",
+        "sys/fs/cgroup/memory.stat": "anon 5\ninactive_file 400000000\n"}, 2, GB, 401 * 10**6),
+    "version 2, a service": ({
+        "proc/self/cgroup": "0::/a.slice/b.service\n", "sys/fs/cgroup/a.slice/cpu.max": "50000 100000\n",
+        "sys/fs/cgroup/a.slice/b.service/cpu.max": "max 100000\n", "sys/fs/cgroup/a.slice/memory.max": "max\n",
+        "sys/fs/cgroup/a.slice/b.service/memory.max": f"{GB}\n"}, 1, GB, GB),
+    "version 1": ({
+        "proc/self/cgroup": "5:cpu,cpuacct:/docker/abc\n4:memory:/docker/abc\n", "sys/fs/cgroup/cpu/cpu.cfs_quota_us": "300000\n",
+        "sys/fs/cgroup/cpu/cpu.cfs_period_us": "100000\n", "sys/fs/cgroup/memory/memory.limit_in_bytes": f"{GB}\n",
+        "sys/fs/cgroup/memory/memory.usage_in_bytes": "300000000\n",
+        "sys/fs/cgroup/memory/memory.stat": "cache 1\ntotal_inactive_file 100000000\n"}, 3, GB, 800 * 10**6),
+    "version 1 without limits": ({
+        "proc/self/cgroup": "5:cpu:/\n4:memory:/\n", "sys/fs/cgroup/cpu/cpu.cfs_quota_us": "-1\n",
+        "sys/fs/cgroup/cpu/cpu.cfs_period_us": "100000\n",
+        "sys/fs/cgroup/memory/memory.limit_in_bytes": "9223372036854771712\n"}, 4, None, None),
+    "nonsense": ({"proc/self/cgroup": "words\n\n:\n0::/../..\n", "sys/fs/cgroup/cpu.max": "0 0\n"}, 4, None, None),
+    "none": ({}, 4, None, None),
+}
+
+
+@pytest.mark.parametrize("name", GROUPS)
+def test_what_a_process_may_use_is_what_its_control_groups_leave(tmp_path, monkeypatch, name):
+    files, cores, memory, available = GROUPS[name]
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1, 2, 3}, raising=False)
+    machine = SimpleNamespace(total=8 * GB, available=6 * GB)
+    monkeypatch.setattr(limits.psutil, "virtual_memory", lambda: machine)
+    root = write(tmp_path, files)
+    got = limits.cores(root), limits.memory_bytes(root), limits.available_bytes(root)
+    assert got == (cores, memory or machine.total, available or machine.available)
+    about = device.describe(root)
+    assert (about["cores"], about["ram_mb"]) == (got[0], got[1] // 10**6)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs to choose cores")
+def test_cores_that_a_process_may_not_use_are_not_counted():
+    allowed = os.sched_getaffinity(0)
+    try:
+        os.sched_setaffinity(0, {min(allowed)})
+        assert limits.cores() == 1
+    finally:
+        os.sched_setaffinity(0, allowed)
 
 
 def test_a_laptop(tmp_path):
