@@ -7,6 +7,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from helpers.protobuf import field
+
 
 def measure_peak(seconds: float) -> dict:
     """The fields of device.Peak; `seconds` for each of seven figures, with as many threads as the process was given."""
@@ -65,27 +67,15 @@ def product_model(operator: str, a: np.ndarray, b: np.ndarray) -> bytes:
     kinds, size = {"float32": 1, "uint8": 2, "int8": 3, "int32": 6}, len(b)
 
     def value(name: str, dtype: str) -> bytes:
-        shape = 2 * _field(1, _field(1, size))
-        return _field(1, name) + _field(2, _field(1, _field(1, kinds[dtype]) + _field(2, shape)))
+        shape = 2 * field(1, field(1, size))
+        return field(1, name) + field(2, field(1, field(1, kinds[dtype]) + field(2, shape)))
 
-    node = _field(1, "a") + _field(1, "b") + _field(2, "product") + _field(4, operator)
-    constant = 2 * _field(1, size) + _field(2, kinds[b.dtype.name]) + _field(8, "b") + _field(9, b.tobytes())
+    node = field(1, "a") + field(1, "b") + field(2, "product") + field(4, operator)
+    constant = 2 * field(1, size) + field(2, kinds[b.dtype.name]) + field(8, "b") + field(9, b.tobytes())
     result = value("product", "float32" if operator == "MatMul" else "int32")
-    graph = _field(1, node) + _field(2, "product") + _field(5, constant)
-    graph += _field(11, value("a", a.dtype.name)) + _field(12, result)
-    return _field(1, 9) + _field(7, graph) + _field(8, _field(2, 17))  # format version 9, operator set 17
-
-
-def _field(number: int, content: int | str | bytes) -> bytes:
-    """One field of a protobuf message: its number and type, then a number, or a length and that many bytes."""
-    if isinstance(content, int):
-        return _varint(number << 3) + _varint(content)
-    content = content.encode() if isinstance(content, str) else content
-    return _varint(number << 3 | 2) + _varint(len(content)) + content
-
-
-def _varint(number: int) -> bytes:
-    return bytes([number]) if number < 128 else bytes([number & 127 | 128]) + _varint(number >> 7)
+    graph = field(1, node) + field(2, "product") + field(5, constant)
+    graph += field(11, value("a", a.dtype.name)) + field(12, result)
+    return field(1, 9) + field(7, graph) + field(8, field(2, 17))  # format version 9, operator set 17
 
 
 if __name__ == "__main__":

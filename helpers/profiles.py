@@ -14,6 +14,7 @@ import numpy as np
 
 from helpers.quiet import quiet
 from helpers.runtimes import open_model
+from helpers.runtimes.model import sizes
 
 # what an operator of an int8 .onnx file spends its time on, by how its name begins
 KINDS = {"integer": ("QLinear", "QGemm", "NhwcMaxPool", "MatMulInteger", "ConvInteger"),
@@ -36,7 +37,7 @@ def in_onnxruntime(path: Path | str, calls: int):
         options.profile_file_prefix = os.path.join(folder, "profile")
         session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         entry = session.get_inputs()[0]
-        image = np.random.default_rng(0).standard_normal(entry.shape, np.float32)
+        image = np.random.default_rng(0).standard_normal(_fixed(entry.shape, path), np.float32)
         for _ in range(calls):
             session.run(None, {entry.name: image})
         events = json.loads(Path(session.end_profiling()).read_text())
@@ -51,6 +52,14 @@ def in_onnxruntime(path: Path | str, calls: int):
         rows.append({"operator": about["op_name"], "spent on": spent, "layer": layer, "time (µs)": time_us,
                      "output": " x ".join(map(str, outputs[0])), "MACs": macs, "bytes": moved})
     return pandas.DataFrame(rows)
+
+
+def _fixed(shape: list, path: Path | str) -> tuple[int, ...]:
+    """`shape` if all of it is known; a free batch becomes one image."""
+    batch, *rest = sizes(shape)
+    if None in rest:
+        raise ValueError(f"{Path(path).name} has free sizes ({shape}): export it with the size to profile")
+    return (batch or 1, *rest)
 
 
 def work_of(inputs: list[list[int]], outputs: list[list[int]]) -> tuple[str, float, float]:
@@ -77,6 +86,7 @@ def in_mnn(path: Path | str, calls: int):
 
         interpreter = MNN.Interpreter(str(path))
         session = interpreter.createSession({"backend": "CPU", "numThread": 1, "precision": "high"})
+        _fixed(interpreter.getSessionInput(session).getShape(), path)
     names, taken = [], []
 
     def before(tensors: list, about) -> bool:
@@ -103,7 +113,8 @@ def in_ncnn(path: Path | str, calls: int):
     net.opt.num_threads, net.opt.lightmode = 1, False  # in light mode it would not keep what it has
     net.load_param(str(path)), net.load_model(str(Path(path).with_suffix(".bin")))
     blobs, layers = net.blobs(), [layer for layer in net.layers() if layer.type != "Input"]
-    image, taken = ncnn.Mat(np.zeros(open_model(path).input_shape[1:], np.float32)), []
+    # a copy that belongs to ncnn: layers that work in place may not write on memory of numpy's
+    image, taken = ncnn.Mat(np.zeros(open_model(path).input_shape[1:], np.float32)).clone(), []
     for _ in range(calls):
         with net.create_extractor() as extractor:
             extractor.input(net.input_names()[0], image)

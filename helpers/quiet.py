@@ -5,16 +5,23 @@ import logging
 import os
 import sys
 import tempfile
+import threading
 import warnings
+
+# standard output, warnings and logging belong to the whole process, so one thread at a time redirects them
+_one_thread = threading.RLock()
 
 
 @contextlib.contextmanager
 def quiet():
     """Swallow what is printed inside, from Python and from C++, and warnings too.
 
+    A second thread that enters waits until the first has left, so two threads load or convert one
+    after the other; the same thread may enter again. What other threads print meanwhile is
+    swallowed as well.
     An exception goes through unchanged but for a note with the last lines that were swallowed.
     """
-    with tempfile.TemporaryFile("w+", errors="replace") as log, warnings.catch_warnings():
+    with _one_thread, tempfile.TemporaryFile("w+", errors="replace") as log, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         sys.stdout.flush()
         sys.stderr.flush()

@@ -5,7 +5,8 @@ it). A Worker loads one file with one thread count in a fresh process and reads 
 
 The process is Python with helpers.runtimes, or a program that speaks the same protocol: started as `PROGRAM MODEL
 THREADS`, it writes a line of JSON about the model, then answers every line of standard input, a list of a command
-and its arguments, with one line. Images and answers go through files of raw float32. helpers/cpp has such programs.
+and its arguments, with one line. Images and answers go through files of raw numbers: float32, or what the answer to
+"predict" says. helpers/cpp has such programs.
 """
 
 import contextlib
@@ -20,6 +21,7 @@ import numpy as np
 
 from helpers import timing
 from helpers.paths import ROOT, show
+from helpers.runtimes.opening import check_threads
 
 
 class Worker:
@@ -34,7 +36,7 @@ class Worker:
                  delegate: str | None = None) -> None:
         if program and delegate:
             raise ValueError(f"{Path(program).name} takes no delegate: leave out one of the two")
-        self.path, self.threads = Path(path), threads
+        self.path, self.threads = Path(path), check_threads(threads)
         command = [str(program)] if program else [sys.executable, "-m", "helpers.workers"]
         command += [str(self.path.resolve()), str(threads), *([delegate] if delegate else [])]
         environment = os.environ | {"OMP_NUM_THREADS": str(threads), "PYTHONPATH": str(ROOT)}
@@ -58,15 +60,20 @@ class Worker:
             raise
 
     def predict(self, x: np.ndarray) -> np.ndarray:
-        """The answers to the images `x`, float32 N x channels x height x width, as float32 N x outputs."""
-        if x.dtype != np.float32 or x.ndim != 4 or not len(x) or x.shape[1:] != self.input_shape[1:]:
+        """The answers to the images `x`, float32 N x channels x height x width, by the rule of runtimes.Model."""
+        if not isinstance(x, np.ndarray) or x.dtype != np.float32 or not x.size or x.shape[1:] != self.input_shape[1:]:
             wanted = " x ".join(map(str, self.input_shape[1:]))
-            raise ValueError(f"{self.path.name} takes images as float32 N x {wanted}, not {x.dtype} {x.shape}")
+            given = f"{x.dtype} {x.shape}" if isinstance(x, np.ndarray) else type(x).__name__
+            raise ValueError(f"{self.path.name} takes images as float32 N x {wanted}, not {given}")
+        if not np.isfinite(x).all():
+            raise ValueError(f"the images for {self.path.name} hold NaN or infinity; check how they were normalized")
         with tempfile.TemporaryDirectory() as folder:
             images, logits = Path(folder, "images"), Path(folder, "logits")
             x.tofile(images)
-            self._ask("predict", str(images), str(logits))
-            return np.fromfile(logits, np.float32).reshape(len(x), -1)
+            about = self._ask("predict", str(images), str(logits))
+            if not isinstance(about, dict):  # a program, which has float32 logits only
+                about = {"dtype": "float32", "shape": (len(x), -1)}
+            return np.fromfile(logits, about["dtype"]).reshape(about["shape"])
 
     def warm_up(self) -> timing.WarmUp:
         """timing.warm_up, there."""
@@ -124,7 +131,7 @@ def _serve(path: str, threads: int, delegate: str | None) -> None:
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
 
-    def answer(content: object) -> None:
+    def send(content: object) -> None:
         answers.write(json.dumps(content) + "\n")
         answers.flush()
 
@@ -132,10 +139,10 @@ def _serve(path: str, threads: int, delegate: str | None) -> None:
     try:
         model = runtimes.open_model(path, threads, delegate)
     except (OSError, ValueError, ImportError) as error:
-        return answer({"error": str(error)})
+        return send({"error": str(error)})
     if not model.input_shape or None in model.input_shape:
-        return answer({"error": f"{model.path.name} does not say how large its input is, so nothing can be fed to it"})
-    answer({"runtime": model.runtime, "version": model.version, "precision": model.precision,
+        return send({"error": f"{model.path.name} does not say how large its input is, so nothing can be fed to it"})
+    send({"runtime": model.runtime, "version": model.version, "precision": model.precision,
             "input_shape": model.input_shape, "load_ns": time.perf_counter_ns() - start})
     image = np.zeros(model.input_shape, np.float32)
 
@@ -151,7 +158,9 @@ def _serve(path: str, threads: int, delegate: str | None) -> None:
             case ["image", file]:
                 image = images(file)
             case ["predict", file, logits]:
-                model.predict(images(file)).tofile(logits)
+                answer = model.predict(images(file))
+                answer.tofile(logits)
+                return {"dtype": answer.dtype.name, "shape": answer.shape}
             case ["warm_up"]:
                 return vars(timing.warm_up(call))
             case ["time_calls", calls, discard]:
@@ -161,11 +170,11 @@ def _serve(path: str, threads: int, delegate: str | None) -> None:
             case unknown:
                 raise ValueError(f"unknown request {unknown}")
 
-    for line in sys.stdin:
+    for line in sys.stdin.buffer:  # UTF-8, whatever encoding this process has
         try:
-            answer(obey(json.loads(line)))
+            send(obey(json.loads(line)))
         except ValueError as error:
-            answer({"error": str(error)})
+            send({"error": str(error)})
 
 
 if __name__ == "__main__":

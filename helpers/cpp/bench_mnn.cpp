@@ -11,7 +11,7 @@ static bench::Model open_model(const std::string& path, int threads) {
     std::shared_ptr<MNN::Interpreter> interpreter(MNN::Interpreter::createFromFile(path.c_str()), MNN::Interpreter::destroy);
     if (!interpreter) throw std::runtime_error("MNN cannot load it: is it damaged, or another kind of file?");
     MNN::BackendConfig backend;
-    backend.precision = MNN::BackendConfig::Precision_High;  // float32, as helpers/runtimes.py has it
+    backend.precision = MNN::BackendConfig::Precision_High;  // float32, as helpers/runtimes has it
     MNN::ScheduleConfig schedule;
     schedule.type = MNN_FORWARD_CPU;
     schedule.numThread = threads;

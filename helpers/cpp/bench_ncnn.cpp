@@ -25,7 +25,7 @@ static std::vector<int64_t> input_shape(const std::string& path) {
 static bench::Model open_model(const std::string& path, int threads) {
     auto net = std::make_shared<ncnn::Net>();
     net->opt.num_threads = threads;
-    // float32 throughout, as helpers/runtimes.py has it
+    // float32 throughout, as helpers/runtimes has it
     net->opt.use_fp16_packed = net->opt.use_fp16_storage = net->opt.use_fp16_arithmetic = false;
     net->opt.use_bf16_storage = false;
     const std::string weights = path.substr(0, path.rfind('.')) + ".bin";

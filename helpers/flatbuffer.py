@@ -1,0 +1,60 @@
+"""A table in Google's FlatBuffers format, field by field: enough to read parts of .mnn files.
+
+Fields have numbers in the order of the schema; a union takes two, its type and its content.
+"""
+
+import struct
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table that begins at byte `at` of `content`."""
+
+    content: bytes
+    at: int
+
+    @classmethod
+    def root(cls, content: bytes) -> "Table":
+        """The table that the whole file is."""
+        return cls(content, _u32(content, 0))
+
+    def number(self, field: int, layout: str = "<i", default: int = 0) -> int:
+        """A whole number, stored as the struct module's `layout`."""
+        at = self._place(field)
+        return struct.unpack_from(layout, self.content, at)[0] if at else default
+
+    def table(self, field: int) -> "Table | None":
+        """An inner table."""
+        at = self._place(field)
+        return Table(self.content, at + _u32(self.content, at)) if at else None
+
+    def tables(self, field: int) -> list["Table"]:
+        """A vector of tables."""
+        return [Table(self.content, at + _u32(self.content, at)) for at in self._items(field)]
+
+    def texts(self, field: int) -> list[str]:
+        """A vector of strings."""
+        starts = [at + _u32(self.content, at) for at in self._items(field)]
+        return [self.content[at + 4:at + 4 + _u32(self.content, at)].decode() for at in starts]
+
+    def _items(self, field: int) -> list[int]:
+        """Where the references of a vector are stored."""
+        at = self._place(field)
+        if not at:
+            return []
+        start = at + _u32(self.content, at)
+        return [start + 4 + 4 * i for i in range(_u32(self.content, start))]
+
+    def _place(self, field: int) -> int:
+        """Where a field is stored; 0 if it is not there."""
+        index = self.at - struct.unpack_from("<i", self.content, self.at)[0]
+        size = struct.unpack_from("<H", self.content, index)[0]
+        if 4 + 2 * field >= size:
+            return 0
+        offset = struct.unpack_from("<H", self.content, index + 4 + 2 * field)[0]
+        return self.at + offset if offset else 0
+
+
+def _u32(content: bytes, at: int) -> int:
+    return struct.unpack_from("<I", content, at)[0]

@@ -1,0 +1,71 @@
+"""Google's protobuf format, field by field: enough to write and read parts of ONNX files.
+
+The onnx package does the same for whole files; a Pi does without it.
+"""
+
+VARINT, FIXED64, LENGTH, FIXED32 = 0, 1, 2, 5  # how a field is stored
+
+
+def field(number: int, content: int | str | bytes) -> bytes:
+    """One field of a message: its tag, then a number, or a length and that many bytes."""
+    if isinstance(content, int):
+        return varint(number << 3 | VARINT) + varint(content)
+    content = content.encode() if isinstance(content, str) else content
+    return varint(number << 3 | LENGTH) + varint(len(content)) + content
+
+
+def varint(number: int) -> bytes:
+    """A non-negative number, seven bits a byte, the lowest first."""
+    return bytes([number]) if number < 128 else bytes([number & 127 | 128]) + varint(number >> 7)
+
+
+def messages(message: bytes, number: int) -> list[memoryview]:
+    """The contents of the fields with this number that hold bytes: texts and inner messages."""
+    fields = [content for found, content in _fields(message) if found == number]
+    return [content for content in fields if not isinstance(content, int)]
+
+
+def numbers(message: bytes, number: int) -> list[int]:
+    """The whole numbers in the fields with this number, packed or one by one."""
+    values = []
+    for found, content in _fields(message):
+        if found != number:
+            continue
+        if isinstance(content, int):
+            values.append(content)
+            continue
+        at = 0
+        while at < len(content):
+            value, at = _read_varint(content, at)
+            values.append(value)
+    return values
+
+
+def _fields(message: bytes):
+    """(number, content) of every field; a content is a number or a view of the bytes."""
+    view, at = memoryview(message), 0
+    while at < len(view):
+        tag, at = _read_varint(view, at)
+        kind = tag & 7
+        if kind == VARINT:
+            content, at = _read_varint(view, at)
+        elif kind == LENGTH:
+            length, at = _read_varint(view, at)
+            content, at = view[at:at + length], at + length
+        elif kind in (FIXED32, FIXED64):
+            size = 4 if kind == FIXED32 else 8
+            content, at = int.from_bytes(view[at:at + size], "little"), at + size
+        else:
+            raise ValueError(f"a field of type {kind} is no protobuf")
+        yield tag >> 3, content
+
+
+def _read_varint(view: memoryview, at: int) -> tuple[int, int]:
+    """A number, and where the next field begins."""
+    value = shift = 0
+    while True:
+        byte = view[at]
+        value |= (byte & 127) << shift
+        at, shift = at + 1, shift + 7
+        if byte < 128:
+            return value, at

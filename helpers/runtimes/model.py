@@ -1,0 +1,155 @@
+"""A loaded model: what goes in, what comes out, and the checks of both."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+
+TO_LAST, TO_FIRST = (0, 2, 3, 1), (0, 3, 1, 2)  # transpositions: NCHW to NHWC, and back
+
+
+class Unsupported(ValueError):
+    """The file is intact, and this package cannot feed it. The message goes on after its name."""
+
+
+@dataclass
+class Model:
+    """A model that is loaded and ready.
+
+    Every runtime follows the same rule:
+
+    - One input: float32, batch first, NCHW for images. A quantized input gets quantized values.
+    - One answer: the first output in the order of the file. Floats come back as float32, quantized
+      integers as the float32 numbers that they stand for, other integers and booleans (such as
+      class numbers) as int64. The first axis is the batch. Further outputs are ignored.
+    - The images of the caller stay as they are, also if the network works in place.
+
+    `input_shape` is what one call takes; None in it stands for a free size, None instead of it
+    means that the file does not contain the shape. `run` is the bare call, for timing: it takes
+    exactly such an array, contiguous and unchecked, and returns the runtime's own number type.
+    """
+
+    path: Path
+    runtime: str
+    version: str
+    precision: str
+    threads: int
+    input_shape: tuple[int | None, ...] | None
+    run: Callable[[np.ndarray], np.ndarray] = field(repr=False)
+
+    def predict(self, x: np.ndarray) -> np.ndarray:
+        """Run the images `x`, float32 N x channels x height x width, and return N x outputs.
+
+        The file's own batch size decides how many go in at once (most of the book's files take one
+        image). ValueError for another type or shape, for NaN and infinity, and for an answer whose
+        first axis is not the batch.
+        """
+        batch = self._check(x)
+        x = np.ascontiguousarray(x)  # runtimes read a transposed or flipped view in the wrong order
+        if len(x) == batch:
+            answer = self._run_batch(x)
+            # a network that only reshapes returns the caller's own memory
+            answer = answer.copy() if np.may_share_memory(answer, x) else answer
+        else:
+            batches = range(0, len(x), batch)
+            answer = np.concatenate([self._run_batch(x[i:i + batch]) for i in batches])
+        return _as_float_or_integer(answer, self.path.name)
+
+    def _check(self, x: np.ndarray) -> int:
+        """Whether `x` can go in; returns how many images do so at once."""
+        name = self.path.name
+        if not isinstance(x, np.ndarray):
+            raise ValueError(f"{name} takes a numpy array, not {type(x).__name__}")
+        if x.dtype != np.float32:
+            raise ValueError(
+                f"{name} takes float32, not {x.dtype}; helpers.data.normalize makes it"
+            )
+        shape = self.input_shape or (1, None, None, None)
+        if x.ndim != len(shape) or 0 in x.shape:
+            images = "images as N x channels x height x width"
+            wanted = images if len(shape) == 4 else f"arrays of {len(shape)} axes"
+            raise ValueError(f"{name} takes {wanted}, not {x.shape}")
+        batch = shape[0] or len(x)
+        fits = all(size in (None, given) for size, given in zip(shape[1:], x.shape[1:]))
+        if not fits or len(x) % batch:
+            wanted = " x ".join(str(n or "any") for n in shape[1:])
+            raise ValueError(
+                f"{name} takes images of {wanted} in batches of {batch}; these are {x.shape}"
+            )
+        if not np.isfinite(x).all():
+            image = int(np.flatnonzero(~np.isfinite(x).reshape(len(x), -1).all(axis=1))[0])
+            raise ValueError(
+                f"image {image} for {name} holds NaN or infinity; check how it was normalized"
+            )
+        return batch
+
+    def _run_batch(self, x: np.ndarray) -> np.ndarray:
+        try:
+            answer = self.run(x)
+        except Exception as error:
+            if self.input_shape and None not in self.input_shape:
+                raise
+            # the size is free in the file, and the network's own layers may still not fit it
+            why = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise ValueError(
+                f"{self.path.name} cannot compute an input of {x.shape}: {why}"
+            ) from error
+        if answer.shape[:1] != x.shape[:1]:
+            raise ValueError(
+                f"{self.path.name} answers {len(x)} image(s) "
+                f"with an array of shape {answer.shape}; "
+                "the first axis must be the batch. Export the network with a batch axis"
+            )
+        return answer
+
+
+def _as_float_or_integer(answer: np.ndarray, name: str) -> np.ndarray:
+    if answer.dtype.kind == "f":
+        return answer.astype(np.float32, copy=False)
+    if answer.dtype.kind in "iub":
+        return answer.astype(np.int64, copy=False)
+    raise ValueError(f"{name} answers with {answer.dtype}; float and integer answers are supported")
+
+
+def check_one_input(names: list[str]) -> None:
+    """Unsupported if a file has no or several inputs."""
+    if len(names) != 1:
+        raise Unsupported(
+            f"has {len(names)} inputs ({', '.join(names) or 'none'}); "
+            "only networks with a single input are supported"
+        )
+
+
+def check_float_input(dtype: object, is_float32: bool) -> None:
+    """Unsupported if the input of a file is not float32."""
+    if not is_float32:
+        raise Unsupported(
+            f"takes {dtype}; only float32 inputs are supported, so export it with one"
+        )
+
+
+def sizes(shape) -> tuple[int | None, ...]:
+    """`shape` with None for each free size: a name, a symbol, zero, or a negative number."""
+    return tuple(int(n) if isinstance(n, (int, np.integer)) and n > 0 else None for n in shape)
+
+
+def quantize(x: np.ndarray, dtype: type, scale: float, zero_point: int) -> np.ndarray:
+    """x / scale + zero point, rounded half to even and clipped to what `dtype` holds.
+
+    float32 passes through. A plain cast would cut off the fraction and wrap 200 round to -56: both
+    mistakes cost accuracy silently.
+    """
+    if dtype == np.float32:
+        return x
+    limits = np.iinfo(dtype)
+    rounded = np.rint(x / np.float32(scale)) + zero_point
+    return np.clip(rounded, limits.min, limits.max).astype(dtype)
+
+
+def dequantize(q: np.ndarray, scale: float, zero_point: int) -> np.ndarray:
+    """scale * (q - zero point) as float32; float32 passes through."""
+    if q.dtype == np.float32:
+        return q
+    return (q.astype(np.float32) - np.float32(zero_point)) * np.float32(scale)

@@ -1,0 +1,111 @@
+"""ncnn's pair of files, NAME.ncnn.param and NAME.ncnn.bin."""
+
+import ctypes
+from pathlib import Path
+
+import numpy as np
+
+from helpers.runtimes.model import Model, Unsupported, check_one_input, sizes
+
+# four bytes before the weights of a layer that are not float32
+TAGS = {0x01306B47: "float16", 0x000D4B38: "int8"}
+# layers that write their answer to new memory; others may work on the image itself, or on a view
+WITH_OWN_MEMORY = (
+    "Convolution", "ConvolutionDepthWise", "Deconvolution", "InnerProduct", "Pooling",
+)
+
+
+def open_ncnn(path: Path, threads: int) -> Model:
+    """One image at a time, in float32 also where the processor could do with half precision."""
+    import ncnn
+
+    net = ncnn.Net()
+    net.opt.num_threads = threads
+    # ncnn computes in half precision where the CPU can (a Pi 5, not a Pi 4);
+    # float32 keeps machines comparable
+    net.opt.use_fp16_packed = net.opt.use_fp16_storage = net.opt.use_fp16_arithmetic = False
+    net.opt.use_bf16_storage = False
+    stem = path.name[: -len("param")]
+    weights = path.with_name(stem + ("bin" if path.name.endswith("param") else "BIN"))
+    if not weights.exists():
+        raise ValueError(f"{weights.name}, the weights, is missing next to it")
+    if net.load_param(str(path)):
+        raise ValueError("ncnn cannot read its layers")
+    precision = _load_weights(net, weights)
+    check_one_input(net.input_names())
+    first = net.input_names()[0]
+    names = net.output_names()
+    # pnnx numbers the outputs; ncnn lists them in an order of its own
+    last = "out0" if "out0" in names else names[0]
+    keeps_image = all(kind in WITH_OWN_MEMORY for kind in _users_of_input(path, first))
+
+    def run(x: np.ndarray) -> np.ndarray:
+        image = ncnn.Mat(x[0])
+        with net.create_extractor() as extractor:
+            extractor.input(first, image if keeps_image else image.clone())
+            return np.array(extractor.extract(last)[1])[None]
+
+    return Model(path, "ncnn", ncnn.__version__, precision, threads, _input_shape(path), run)
+
+
+def _lines(path: Path) -> list[list[str]]:
+    """The layers of a .param file, split at spaces.
+
+    Type, name, number of inputs, number of outputs, then the names of these, then fields.
+    """
+    text = path.read_text(encoding="utf-8", errors="replace")
+    return [words for line in text.splitlines()[2:] if len(words := line.split()) > 3]
+
+
+def _users_of_input(path: Path, blob: str) -> list[str]:
+    return [words[0] for words in _lines(path) if blob in words[4:4 + int(words[2])]]
+
+
+def _input_shape(path: Path) -> tuple[int | None, ...] | None:
+    """Batch first. The field numbers of width, height and channels are 0, 1 and 2."""
+    words = next(words for words in _lines(path) if words[0] == "Input")
+    fields = dict(word.split("=", 1) for word in words if "=" in word)
+    given = [int(fields[axis]) for axis in ("2", "1", "0") if axis in fields]
+    return (1, *sizes(given)) if given else None
+
+
+def _load_weights(net, file: Path) -> str:
+    """Fill the layers and return the precision.
+
+    Unsupported unless they need exactly the bytes of the file.
+    """
+    import ncnn
+
+    content = file.read_bytes()
+
+    class Reader(ncnn.DataReader):
+        """Hands out the file piece by piece, as the layers ask for their weights."""
+
+        at = 0
+        asked_for_more = False
+        precision = "float32"
+
+        def read(self, target, size: int) -> int:
+            piece = content[self.at:self.at + size]
+            self.at += len(piece)
+            self.asked_for_more |= len(piece) < size
+            if size == 4 and self.precision != "int8":
+                self.precision = TAGS.get(int.from_bytes(piece, "little"), self.precision)
+            ctypes.memmove(_pointer(target, None), piece, len(piece))
+            return len(piece)
+
+    reader = Reader()
+    failed = net.load_model(reader)
+    if reader.asked_for_more or reader.at < len(content):
+        need = "more than" if reader.asked_for_more else f"{reader.at:,} of"
+        raise Unsupported(
+            f"does not fit {file.name}: its layers need {need} the {len(content):,} bytes there. "
+            "Is one of the two files from another network, or incomplete? Copy both again"
+        )
+    if failed:
+        raise ValueError("ncnn cannot read its weights")
+    return reader.precision
+
+
+_pointer = ctypes.pythonapi.PyCapsule_GetPointer
+_pointer.restype, _pointer.argtypes = ctypes.c_void_p, (ctypes.py_object, ctypes.c_char_p)

@@ -1,0 +1,80 @@
+"""ONNX files in ONNX Runtime."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+
+from helpers import protobuf
+from helpers.runtimes.model import Model, Unsupported, check_float_input, check_one_input, sizes
+
+# fields of onnx.proto
+GRAPH, FUNCTIONS = 7, 25                  # of ModelProto
+NODES, WEIGHTS = 1, 5                     # of GraphProto
+FUNCTION_NODES = 7                        # of FunctionProto
+OPERATOR, ATTRIBUTES, DOMAIN = 4, 5, 7    # of NodeProto
+TENSOR, INNER_GRAPH = 5, 6                # of AttributeProto
+SIZES, TYPE = 1, 2                        # of TensorProto
+HALF_TYPES = (10, 16)                     # float16, bfloat16
+FLOAT_TYPES = (1, 11, *HALF_TYPES)        # float32, float64
+DOMAINS = ("", "ai.onnx", "com.microsoft")  # a network's own operators may have any name
+INTEGER_OPERATORS = re.compile(
+    "QLinear.*|(Dynamic)?(Quantize|Dequantize)Linear|(MatMul|Conv)Integer.*|QGemm|QAttention"
+)
+
+
+def open_onnx(path: Path, threads: int) -> Model:
+    """The first output of the file; weights that it lists among its inputs are not inputs."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    check_one_input([entry.name for entry in session.get_inputs()])
+    entry, answer = session.get_inputs()[0], session.get_outputs()[0]
+    check_float_input(entry.type, entry.type == "tensor(float)")
+    if not answer.type.startswith("tensor("):
+        raise Unsupported(f"answers with {answer.type}; only arrays of numbers are supported")
+    name, wanted = entry.name, [answer.name]
+
+    def run(x: np.ndarray) -> np.ndarray:
+        return session.run(wanted, {name: x})[0]
+
+    precision = precision_of(path.read_bytes())
+    shape = sizes(entry.shape)
+    return Model(path, "ONNX Runtime", onnxruntime.__version__, precision, threads, shape, run)
+
+
+def precision_of(model: bytes) -> str:
+    """int8 if there are quantized operators, else the type of most weights: float16 or float32."""
+    graphs = protobuf.messages(model, GRAPH)
+    functions = protobuf.messages(model, FUNCTIONS)
+    nodes = [node for graph in graphs for node in protobuf.messages(graph, NODES)]
+    for function in functions:
+        nodes += protobuf.messages(function, FUNCTION_NODES)
+    weights = [weight for graph in graphs for weight in protobuf.messages(graph, WEIGHTS)]
+    while nodes:
+        node = nodes.pop()
+        if _text(node, DOMAIN) in DOMAINS and INTEGER_OPERATORS.fullmatch(_text(node, OPERATOR)):
+            return "int8"
+        for attribute in protobuf.messages(node, ATTRIBUTES):
+            weights += protobuf.messages(attribute, TENSOR)
+            for inner in protobuf.messages(attribute, INNER_GRAPH):
+                nodes += protobuf.messages(inner, NODES)
+                weights += protobuf.messages(inner, WEIGHTS)
+    half = sum(_count(weight) for weight in weights if _type(weight) in HALF_TYPES)
+    every = sum(_count(weight) for weight in weights if _type(weight) in FLOAT_TYPES)
+    return "float16" if 2 * half > every else "float32"
+
+
+def _text(message: bytes, number: int) -> str:
+    return b"".join(protobuf.messages(message, number)).decode(errors="replace")
+
+
+def _type(weight: bytes) -> int:
+    return next(iter(protobuf.numbers(weight, TYPE)), 0)
+
+
+def _count(weight: bytes) -> int:
+    return int(np.prod(protobuf.numbers(weight, SIZES), dtype=np.int64))

@@ -1,0 +1,90 @@
+"""open_model: from a file's name to a loaded model."""
+
+from pathlib import Path
+
+import numpy as np
+
+from helpers import armnn
+from helpers.paths import show
+from helpers.quiet import quiet
+from helpers.runtimes.mnn_file import open_mnn
+from helpers.runtimes.model import Model, Unsupported
+from helpers.runtimes.ncnn_file import open_ncnn
+from helpers.runtimes.onnx_file import open_onnx
+from helpers.runtimes.tflite_file import open_tflite
+from helpers.runtimes.torch_files import open_pt2, open_pte, open_torchscript
+
+MAX_THREADS = 256  # more than any Pi or laptop has; runtimes crash or hang with thousands
+
+# suffix: the function that opens it, and the package that must be installed
+OPENERS = {
+    ".pt2": (open_pt2, "torch"),
+    ".torchscript": (open_torchscript, "torch"),
+    ".onnx": (open_onnx, "onnxruntime"),
+    ".tflite": (open_tflite, "ai-edge-litert"),
+    ".ncnn.param": (open_ncnn, "ncnn"),
+    ".mnn": (open_mnn, "MNN"),
+    ".pte": (open_pte, "executorch"),
+}
+
+
+def open_model(path: Path | str, threads: int = 1, delegate: str | None = None) -> Model:
+    """Load the model file at `path` into the runtime that its suffix names: OPENERS has the list.
+
+    Model says what goes in and what comes out. Its `precision` ("float32", "float16", "int8") is
+    read from the operators and weights in the file; only for .pte, whose delegates hide them, from
+    the file's name (NAME_int8). int8 means that weights have 8 bits.
+    `threads` is a whole number from 1 to MAX_THREADS. delegate="armnn" lets Arm NN compute what it
+    can of a .tflite file; helpers.armnn says where its library is looked for.
+    Raises FileNotFoundError, ValueError for arguments and files that cannot be used, ImportError
+    (with the line that installs it) for a missing runtime or delegate.
+    """
+    path = Path(path)
+    threads = check_threads(threads)
+    suffix = next((known for known in OPENERS if path.name.lower().endswith(known)), None)
+    if suffix is None:
+        known = ", ".join(OPENERS)
+        raise ValueError(f"{path.name}: no runtime reads this file; known suffixes are {known}")
+    if delegate not in (None, "armnn"):
+        raise ValueError(f'no delegate is called "{delegate}"; there is "armnn"')
+    if delegate and suffix != ".tflite":
+        raise ValueError(
+            f"{path.name}: Arm NN's delegate computes .tflite files only; leave `delegate` out"
+        )
+    if not path.exists():
+        raise FileNotFoundError(
+            f"{show(path)} does not exist; notebook 02 makes the book's model files"
+        )
+    if path.is_dir():
+        raise ValueError(f"{show(path)} is a folder, not a model file")
+    opener, package = OPENERS[suffix]
+    try:
+        with quiet():
+            return opener(path, threads, delegate) if delegate else opener(path, threads)
+    except ModuleNotFoundError as error:
+        raise ImportError(
+            f"{path.name} needs {package}, which is not installed here: pip install {package}"
+        ) from error
+    except armnn.NotLoaded:
+        raise
+    except ImportError as error:
+        raise ImportError(
+            f"{path.name} needs {package}, which is installed and does not load: {error}"
+        ) from error
+    except Unsupported as error:
+        raise ValueError(f"{show(path)} {error}") from error
+    except Exception as error:
+        doubt = "does Arm NN refuse it" if delegate else "another kind of file"
+        why = (str(error).splitlines() or [""])[0]
+        raise ValueError(
+            f"{show(path)} cannot be loaded as a {suffix} model: is it damaged, or {doubt}? "
+            f"({type(error).__name__}: {why})"
+        ) from error
+
+
+def check_threads(threads: int) -> int:
+    """`threads` as an int. ValueError unless it is a whole number from 1 to MAX_THREADS."""
+    is_whole = isinstance(threads, (int, np.integer)) and not isinstance(threads, bool)
+    if not is_whole or not 1 <= threads <= MAX_THREADS:
+        raise ValueError(f"threads must be a whole number from 1 to {MAX_THREADS}, not {threads!r}")
+    return int(threads)

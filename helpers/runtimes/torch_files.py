@@ -1,0 +1,151 @@
+"""PyTorch's files: .pt2 and .torchscript in PyTorch itself, .pte in ExecuTorch."""
+
+import threading
+from pathlib import Path
+
+import numpy as np
+
+from helpers.runtimes.model import Model, check_float_input, check_one_input, sizes
+
+INTEGER_OPERATORS = ("quantized", "quantized_decomposed", "torchao", "pt2e_quant")  # namespaces
+FLOAT32 = 6  # ExecuTorch's number for this type
+# ExecuTorch has one thread pool for the whole process, and loaded programs keep a pointer to it
+_EXECUTORCH = threading.Lock()
+_pool_threads = 0  # how many threads it has
+_pool_number = 0   # how many pools there were
+
+
+def open_pt2(path: Path, threads: int) -> Model:
+    """A program saved by torch.export.save."""
+    import torch
+
+    program = torch.export.load(path)
+    names = program.graph_signature.user_inputs
+    check_one_input([str(name) for name in names])
+    entry = next(node for node in program.graph.nodes if node.name == names[0]).meta["val"]
+    check_float_input(entry.dtype, entry.dtype == torch.float32)
+    targets = [node.target for node in program.graph.nodes]
+    schemas = [target._schema for target in targets if hasattr(target, "_schema")]
+    operators = {schema.name for schema in schemas}
+    stored = (*program.state_dict.values(), *program.constants.values())
+    tensors = [tensor for tensor in stored if isinstance(tensor, torch.Tensor)]
+    works_in_place = any(schema.is_mutable for schema in schemas)
+    run = _torch_run(program.module(), threads, works_in_place)
+    precision = _precision(operators, tensors)
+    return Model(path, "PyTorch", _torch_version(), precision, threads, sizes(entry.shape), run)
+
+
+def open_torchscript(path: Path, threads: int) -> Model:
+    """A network saved by torch.jit.save; convert.to_torchscript stores the input's shape in it."""
+    import torch
+
+    extra = {"input_shape": ""}
+    module = torch.jit.load(path, map_location="cpu", _extra_files=extra)
+    graph = module.inlined_graph
+    _itself, *inputs = graph.inputs()
+    check_one_input([value.debugName() for value in inputs])
+    nodes = _all_nodes(graph)
+    operators = {node.kind() for node in nodes}
+    constants = [node.t("value") for node in nodes if _is_tensor(node)]
+    works_in_place = any(kind.endswith("_") for kind in operators)
+    shape = tuple(int(n) for n in extra["input_shape"].split()) or None
+    run = _torch_run(module, threads, works_in_place)
+    precision = _precision(operators, [*module.parameters(), *constants])
+    return Model(path, "TorchScript", _torch_version(), precision, threads, shape, run)
+
+
+def _is_tensor(node) -> bool:
+    """Whether a node is a constant tensor, as the weights of a frozen network are."""
+    is_constant = node.kind() == "prim::Constant" and node.hasAttribute("value")
+    return is_constant and node.kindOf("value") == "t"
+
+
+def _all_nodes(block) -> list:
+    """The nodes of a TorchScript graph or block, those of inner blocks among them."""
+    found = []
+    for node in block.nodes():
+        found.append(node)
+        for inner in node.blocks():
+            found += _all_nodes(inner)
+    return found
+
+
+def _torch_version() -> str:
+    import torch
+
+    return torch.__version__.split("+")[0]
+
+
+def _precision(operators: set[str], tensors: list) -> str:
+    """From the operators' names, "namespace::name", and the type of most weights."""
+    import torch
+
+    for name in operators:
+        if name.split("::")[0] in INTEGER_OPERATORS or "::quantize_per_" in name:
+            return "int8"
+    counts = {"float16": 0, "float32": 0}
+    for tensor in tensors:
+        is_half = tensor.dtype in (torch.float16, torch.bfloat16)
+        if tensor.is_floating_point():
+            counts["float16" if is_half else "float32"] += tensor.numel()
+    return "float16" if counts["float16"] > counts["float32"] else "float32"
+
+
+def _torch_run(module, threads: int, works_in_place: bool):
+    import torch
+
+    torch.set_num_threads(threads)
+
+    def run(x: np.ndarray) -> np.ndarray:
+        # one number for the whole process: another model may have set it
+        if torch.get_num_threads() != threads:
+            torch.set_num_threads(threads)
+        image = torch.from_numpy(x)
+        with torch.inference_mode():
+            answer = module(image.clone() if works_in_place else image)
+        while not isinstance(answer, torch.Tensor):
+            answer = next(iter(answer.values() if isinstance(answer, dict) else answer))
+        return answer.float().numpy() if answer.dtype == torch.bfloat16 else answer.numpy()
+
+    return run
+
+
+def open_pte(path: Path, threads: int) -> Model:
+    """A program for ExecuTorch."""
+    from importlib.metadata import version
+
+    import torch
+    from executorch.runtime import Runtime
+
+    pool = _pool_with(threads)  # first: the program keeps the one that it finds
+    method = Runtime.get().load_program(path).load_method("forward")
+    about = method.metadata
+    check_one_input([f"input {i}" for i in range(about.num_inputs())])
+    entry = about.input_tensor_meta(0)
+    check_float_input(f"type {entry.dtype()} of PyTorch", entry.dtype() == FLOAT32)
+
+    def run(x: np.ndarray) -> np.ndarray:
+        if pool != _pool_number:
+            raise RuntimeError(
+                f"{path.name} was opened with {threads} thread(s), and a later file with another "
+                "number; ExecuTorch has one for all: open it again, or use a Worker for each"
+            )
+        with _EXECUTORCH:
+            # a copy, because the next call writes its answer to the same memory
+            return method.execute([torch.from_numpy(x)])[0].numpy().copy()
+
+    precision = "int8" if path.name.split(".")[0].endswith("_int8") else "float32"
+    shape = sizes(entry.sizes())
+    return Model(path, "ExecuTorch", version("executorch"), precision, threads, shape, run)
+
+
+def _pool_with(threads: int) -> int:
+    """The number of the thread pool with so many threads; a new one makes older ones invalid."""
+    global _pool_threads, _pool_number
+    from executorch.extension.pybindings import portable_lib
+
+    with _EXECUTORCH:
+        if threads != _pool_threads:
+            portable_lib._unsafe_reset_threadpool(threads)
+            _pool_threads, _pool_number = threads, _pool_number + 1
+        return _pool_number
