@@ -180,8 +180,11 @@ def benchmark(candidates: dict, *, rounds: int = 30, min_round_s: float = 0.02, 
     """
     if not candidates:
         raise ValueError("nothing to time: give at least one {name: function}")
-    if rounds < 1 or min_calls < 1 or discard < 0:
-        raise ValueError("rounds and min_calls must be at least 1, discard at least 0")
+    whole = all(isinstance(n, (int, np.integer)) for n in (rounds, min_calls, discard))
+    if not whole or rounds < 1 or min_calls < 1 or discard < 0:
+        raise ValueError("rounds and min_calls must be at least 1, discard at least 0, all of them whole numbers")
+    if not 0 <= min_round_s < math.inf:
+        raise ValueError(f"min_round_s must be a time in seconds, not {min_round_s}")
     sources = {name: c if hasattr(c, "time_calls") else _Here(c) for name, c in candidates.items()}
     warm = {name: source.warm_up() for name, source in sources.items()}
     calls = {}
@@ -225,7 +228,12 @@ def between_pieces(pieces: Sequence[Latency], q: float = 50) -> Interval:
 
 
 def percentile(samples: np.ndarray, q: float) -> float:
-    """The q-th percentile of all entries by MLPerf LoadGen's rule: of n sorted values, the one at index n * q / 100."""
+    """The q-th percentile of all entries by MLPerf LoadGen's rule: of n sorted values, the one at index n * q / 100.
+
+    ValueError for no entries, and for a q outside 0 to 100.
+    """
+    if not 0 <= q <= 100 or not np.size(samples):
+        raise ValueError(f"there is no {q}th percentile of {np.size(samples)} values")
     ordered = np.sort(samples, axis=None)
     return float(ordered[min(len(ordered) - 1, int(len(ordered) * q / 100))])
 

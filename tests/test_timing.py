@@ -57,6 +57,12 @@ def test_cpu_time_tells_waiting_from_computing():
     assert latency(np.full((3, 5), 100), np.full((3, 5), 10), threads=2).contention is None
 
 
+@pytest.mark.parametrize("samples, q", [([1, 2], -1), ([1, 2], 100.5), ([1, 2], float("nan")), ([], 50)])
+def test_what_has_no_percentile(samples, q):
+    with pytest.raises(ValueError, match=f"no {q}th percentile of {len(samples)} values"):
+        timing.percentile(np.array(samples), q)
+
+
 def test_percentiles_are_times_that_some_call_took():
     one = latency([[5, 1, 4], [2, 3, 100]])
     assert [one.percentile(q) for q in (0, 50, 90, 99, 100)] == [1, 4, 100, 100, 100]
@@ -151,5 +157,8 @@ def test_the_garbage_collector_rests_while_a_call_is_timed():
 def test_impossible_settings(arguments):
     with pytest.raises(ValueError):
         timing.benchmark({"a": print}, **arguments)
+    for wrong in ({"rounds": 2.5}, {"min_calls": "10"}, {"discard": None}, {"min_round_s": float("nan")}, {"min_round_s": -1}):
+        with pytest.raises(ValueError, match="whole numbers|time in seconds"):
+            timing.benchmark({"a": lambda: None}, **{"rounds": 6, **wrong})
     with pytest.raises(ValueError, match="nothing to time"):
         timing.benchmark({})
