@@ -2,6 +2,7 @@
 
 import argparse
 import ast
+import io
 import sys
 
 from helpers.paths import folder
@@ -9,12 +10,20 @@ from helpers.paths import folder
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; the exit status is 0 where nothing is wrong."""
+    _replace_what_cannot_be_shown()
     options = _parser().parse_args(arguments)
     if options.command == "doctor":
         from helpers.doctor import doctor
 
         return doctor()
     return pi(options) if options.command == "pi" else show_results(options.path)
+
+
+def _replace_what_cannot_be_shown() -> None:
+    """Print "?" for a character that the terminal or the file behind standard output lacks, such as µ."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a notebook or a test may have put something else there
+            stream.reconfigure(errors="replace")
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -107,7 +107,8 @@ def run(*arguments: str, code: str = "") -> subprocess.CompletedProcess:
     return subprocess.run([sys.executable, *start], capture_output=True, text=True, cwd=ROOT)
 
 
-def test_the_doctor_is_content_here(build_folder):
+def test_the_doctor_is_content_here(build_folder, monkeypatch):
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")  # it prints a degree sign
     done = run("doctor")
     assert done.returncode == 0 and "Nothing is wrong." in done.stdout, done.stdout + done.stderr
     assert "torch 2.13.0" in done.stdout and "onnxruntime" in done.stdout and done.stderr == ""
@@ -150,6 +151,26 @@ def test_results_command(build_folder):
                                                runtime={"name": "ONNX Runtime", "version": "1"}))
     shown = run("results", str(path))
     assert shown.returncode == 0 and "a.onnx" in shown.stdout and "ONNX Runtime 1" in shown.stdout
+
+
+COMMANDS = [["results", "{records}"], ["results", "{folder}/µ"], ["pi", "status", "pi@µ.invalid"], ["-h"], ["pi", "run", "µ"]]
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252", "gbk", "cp932"])
+def test_what_a_terminal_cannot_show_is_replaced(encoding, tmp_path):
+    """No command ends with a traceback: not for µ and °, not for names in another script."""
+    from helpers import device, results, timing
+
+    latency = timing.benchmark({"a": lambda: None}, rounds=8, min_round_s=0, min_calls=10)["a"]
+    state = device.conditions()
+    record = results.record(latency, before=state, after=state, model={"name": "сеть 网络 µ.onnx"}, runtime={"name": "x", "version": "1"})
+    results.append_result(tmp_path / "r.jsonl", record)
+    for command in COMMANDS if encoding == "ascii" else COMMANDS[:1]:
+        arguments = [word.format(records=tmp_path / "r.jsonl", folder=tmp_path) for word in command]
+        done = subprocess.run([sys.executable, "-X", "utf8=0", "-m", "helpers", *arguments], capture_output=True, cwd=ROOT,
+                              env=os.environ | {"PYTHONIOENCODING": encoding, "WORKBOOK_BUILD": str(tmp_path)})
+        assert b"Error" not in done.stderr and b"Traceback" not in done.stdout + done.stderr, (command, done.stderr[-500:])
+        assert done.stdout or done.stderr
 
 
 def test_make_help_lists_every_target():
