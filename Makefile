@@ -8,7 +8,7 @@ HOST   := pi@raspberrypi.local
 export OMP_NUM_THREADS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help workbook test test-pi-notebooks lab pi notebooks figures cpp handout test-labs bench pins doctor clean
+.PHONY: help workbook test test-pi-notebooks fuzz lab pi notebooks figures cpp handout test-labs bench pins doctor clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,6 +21,9 @@ test: $(VENV)/ready  ## run every test, a quick run of each notebook among them
 
 test-pi-notebooks: $(VENV)/ready  ## run the notebooks for the Pi on an emulated Pi 4 and Pi 5 (slow: an emulator)
 	@$(RUN) -m pytest -v tests/emulated_notebooks.py
+
+fuzz: $(VENV)/ready  ## run random networks through every converter (an hour; FUZZ_NETWORKS=20 for fewer)
+	@$(RUN) -m pytest -s tests/fuzz/networks.py
 
 lab: $(VENV)/ready  ## open JupyterLab on the notebooks
 	@$(RUN) -m jupyter lab --notebook-dir notebooks

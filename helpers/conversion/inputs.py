@@ -1,0 +1,189 @@
+"""Networks, examples and calibration images, checked before a library sees them."""
+
+import copy
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from helpers.errors import ConversionError, reason
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A private copy of a network, ready to convert, and what it answers.
+
+    `images` are the example and random images, float32: several calls of the example's shape.
+    `answers` are the network's, for all of them. `is_quantized` says whether it contains quantize
+    operators.
+    """
+
+    network: torch.nn.Module
+    example: torch.Tensor
+    images: np.ndarray
+    answers: np.ndarray
+    is_quantized: bool
+
+
+class _KeepsInput(torch.nn.Module):
+    """A network that writes on its input, given a copy of it."""
+
+    def __init__(self, network: torch.nn.Module) -> None:
+        super().__init__()
+        self.training = False
+        self.network = network
+
+    def forward(self, x: torch.Tensor) -> object:
+        return self.network(x.clone())
+
+
+def reference(network: torch.nn.Module, example: torch.Tensor) -> Reference:
+    """Copy `network`, set the copy to eval mode, and run it on `example` and on random images.
+
+    Neither argument is changed. Raises ConversionError if one of them cannot be used.
+    """
+    check_example(example)
+    example = example.detach().cpu().clone()
+    network = _in_eval_mode(network)
+    quantized = is_quantized(network)
+    pairs = _answers(network, example)
+    if any(not torch.equal(before, after) for before, after, _ in pairs):
+        network = _KeepsInput(network)
+    return Reference(
+        network,
+        example,
+        np.concatenate([before.numpy() for before, _, _ in pairs]),
+        np.concatenate([answer for _, _, answer in pairs]),
+        quantized,
+    )
+
+
+def check_example(example: torch.Tensor) -> None:
+    """Raise ConversionError unless `example` is finite float32, N x channels x height x width."""
+    if not isinstance(example, torch.Tensor):
+        found = type(example).__name__
+        raise ConversionError(f"The example must be a float32 tensor, not {found}.")
+    if example.dtype != torch.float32 or example.ndim != 4 or not example.numel():
+        found = f"{str(example.dtype).removeprefix('torch.')} {tuple(example.shape)}"
+        raise ConversionError(
+            f"The example must be float32, N x channels x height x width, not {found}."
+        )
+    if not torch.isfinite(example).all():
+        raise ConversionError("The example contains NaN or infinity.")
+
+
+def check_calibration(images: np.ndarray, shape: tuple[int | None, ...]) -> None:
+    """Raise ConversionError unless `images` can calibrate a network whose input is `shape`, NCHW.
+
+    None in `shape` is a free size. A network that takes several images per call needs whole calls.
+    """
+    if not isinstance(images, np.ndarray):
+        raise ConversionError(
+            f"Calibration images must be a numpy array, not {type(images).__name__}."
+        )
+    wanted = " x ".join(str(size or "any") for size in shape[1:])
+    found = f"{images.dtype} {images.shape}"
+    fits = images.ndim == 4 and all(
+        size in (None, given) for size, given in zip(shape[1:], images.shape[1:])
+    )
+    if images.dtype != np.float32 or not fits:
+        raise ConversionError(f"Calibration images must be float32, N x {wanted}, not {found}.")
+    if not len(images):
+        raise ConversionError("There are no calibration images.")
+    if len(images) % (shape[0] or 1):
+        raise ConversionError(
+            f"The network takes {shape[0]} images per call, and {len(images)} calibration images "
+            "are not a multiple of that."
+        )
+    if not np.isfinite(images).all():
+        bad = np.flatnonzero(~np.isfinite(images).all(axis=(1, 2, 3)))
+        raise ConversionError(
+            f"{len(bad)} of {len(images)} calibration images contain NaN or infinity; "
+            f"the first is images[{bad[0]}]."
+        )
+
+
+def is_quantized(network: torch.nn.Module) -> bool:
+    """Whether `network` is a graph with quantize operators, such as quantize_pt2e returns."""
+    graph = getattr(network, "graph", None)
+    return isinstance(network, torch.fx.GraphModule) and any(
+        "quantized_decomposed" in str(node.target) for node in graph.nodes
+    )
+
+
+def _in_eval_mode(network: torch.nn.Module) -> torch.nn.Module:
+    """A copy of `network` on the CPU in eval mode."""
+    if not isinstance(network, torch.nn.Module):
+        raise ConversionError(f"A network is a torch.nn.Module, not {type(network).__name__}.")
+    try:
+        network = copy.deepcopy(network).cpu()
+    except Exception as error:
+        raise ConversionError(f"The network cannot be copied: {reason(error)}") from error
+    try:
+        return network.eval()
+    except NotImplementedError:  # a graph from torch.export has no modes of its own
+        from torchao.quantization.pt2e import move_exported_model_to_eval
+
+        return move_exported_model_to_eval(network)
+
+
+def some_calls(images: np.ndarray, batch: int, limit: int) -> np.ndarray:
+    """At most `limit` of `images`, evenly spread, in whole calls of `batch` images."""
+    calls = images.reshape(len(images) // batch, batch, *images.shape[1:])
+    chosen = np.linspace(0, len(calls) - 1, min(len(calls), max(1, limit // batch))).astype(int)
+    return calls[chosen].reshape(-1, *images.shape[1:])
+
+
+def random_images(shape: tuple[int, ...]) -> np.ndarray:
+    """Random images, float32, several calls of `shape`, NCHW, one after another.
+
+    Several ranges, because a network may treat bright or dark images differently: around zero, and
+    like pixels from 0 to 1, from -1 to 0, and from 0 to 255.
+    """
+    generator = np.random.default_rng(0)
+    noise = generator.standard_normal(shape, np.float32)
+    pixels = generator.random(shape, np.float32)
+    return np.concatenate([noise, pixels, -pixels, np.round(255 * pixels)])
+
+
+def _answers(network: torch.nn.Module, example: torch.Tensor) -> list[tuple]:
+    """(image before, image after, answer) for every probe that the network can answer.
+
+    The example must be among them.
+    """
+    found = []
+    noise = torch.from_numpy(random_images(tuple(example.shape))).split(len(example))
+    for probe in (example, *noise):
+        image = probe.clone()
+        try:
+            answer = run(network, image)
+        except Exception as error:
+            if probe is example:
+                words = f"The network cannot run the example: {reason(error)}"
+                raise ConversionError(words) from error
+            continue
+        if answer.shape[:1] != example.shape[:1]:
+            raise ConversionError(
+                f"The network answers {len(example)} image(s) with an array of shape "
+                f"{answer.shape}; the first axis must be the batch."
+            )
+        if np.isfinite(answer).all():
+            found.append((probe, image, answer))
+        elif probe is example:
+            raise ConversionError("The network answers the example with NaN or infinity.")
+    probe, _, answer = found[-1]
+    if not np.array_equal(answer, run(network, probe.clone())):
+        raise ConversionError(
+            "The network gives different answers to the same image in eval mode. Is there a "
+            "dropout that ignores the mode, such as F.dropout(x) without training=self.training?"
+        )
+    return found
+
+
+def run(network: torch.nn.Module, images: torch.Tensor) -> np.ndarray:
+    """The first output of `network` as an array."""
+    with torch.no_grad():
+        answer = network(images)
+    while isinstance(answer, (tuple, list, dict)):
+        answer = list(answer.values())[0] if isinstance(answer, dict) else answer[0]
+    return answer.detach().numpy()

@@ -1,0 +1,167 @@
+"""Converters that start from a float file, and those that quantize.
+
+Ranges of int8 activations come from all calibration images alike, in any order.
+"""
+
+import platform
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from helpers.conversion import compare, inputs, onnx_source, tflite_int8
+from helpers.conversion.lowering import lower_to_xnnpack
+from helpers.conversion.mnn_process import convert as convert_to_mnn
+from helpers.conversion.opener import opener
+from helpers.conversion.writing import check, writing
+from helpers.errors import ConversionError, reason
+from helpers.quiet import quiet
+
+RANGES = ("MinMax", "Entropy", "Percentile")
+CHECKED_IMAGES = 32
+
+
+def to_mnn(onnx_file: Path | str, path: Path | str, weight_bits: int = 32) -> Path:
+    """MNN's file from the ONNX file of the network. `weight_bits` 8 stores its weights as int8."""
+    with writing(path, ".mnn") as (scratch, process):
+        if weight_bits not in (8, 32):
+            raise ConversionError(f"weight_bits is 8 or 32, not {weight_bits!r}.")
+        shape = onnx_source.input_shape(onnx_file)
+        images = inputs.random_images(tuple(size or 32 for size in shape))
+        with opener(".onnx") as source:
+            wanted = source.answers(Path(onnx_file), images)
+        options = ["--weightQuantBits", "8"] if weight_bits == 8 else []
+        convert_to_mnn(Path(onnx_file), scratch, *options)
+        find_fault = compare.int8_fault if weight_bits == 8 else compare.float_fault
+        check(scratch, process, images, wanted, find_fault)
+    return Path(path)
+
+
+def to_onnx_int8(
+    onnx_file: Path | str,
+    path: Path | str,
+    calibration: np.ndarray,
+    *,
+    per_channel: bool = True,
+    qdq: bool = True,
+    unsigned_activations: bool | None = None,
+    ranges: str = "MinMax",
+) -> Path:
+    """Static int8 by ONNX Runtime: int8 weights, ranges from `calibration`, float32 in and out.
+
+    `ranges` is how they are chosen: "MinMax", "Entropy" or "Percentile" (ONNX Runtime's
+    CalibrationMethod). With qdq=False the file holds integer operators (QLinearConv) instead of
+    pairs of quantize and dequantize around float ones. Unless given, activations are uint8 where
+    that is faster (x86) and int8 elsewhere.
+    """
+    if unsigned_activations is None:
+        unsigned_activations = platform.machine() in ("x86_64", "AMD64")
+    with writing(path, ".onnx") as (scratch, process):
+        if ranges not in RANGES:
+            raise ConversionError(f"ranges is {', '.join(RANGES)}, not {ranges!r}.")
+        onnx_source.check_is_float(onnx_file)
+        shape = onnx_source.input_shape(onnx_file)
+        inputs.check_calibration(calibration, shape)
+        images = inputs.some_calls(calibration, shape[0] or 1, CHECKED_IMAGES)
+        wanted = process.answers(Path(onnx_file), images)
+
+        from onnxruntime.quantization import (
+            CalibrationMethod,
+            QuantFormat,
+            QuantType,
+            quantize_static,
+        )
+
+        with onnx_source.prepared(onnx_file) as (prepared, name):
+            quantize_static(
+                str(prepared),
+                str(scratch),
+                _Feed(name, calibration, shape[0] or 1),
+                per_channel=per_channel,
+                quant_format=QuantFormat.QDQ if qdq else QuantFormat.QOperator,
+                calibrate_method=CalibrationMethod[ranges],
+                weight_type=QuantType.QInt8,
+                activation_type=QuantType.QUInt8 if unsigned_activations else QuantType.QInt8,
+            )
+        check(scratch, process, images, wanted, compare.int8_fault)
+    return Path(path)
+
+
+class _Feed:
+    """Calibration images call by call, as ONNX Runtime's quantizer asks for them."""
+
+    def __init__(self, name: str, images: np.ndarray, batch: int) -> None:
+        calls = (images[i : i + batch] for i in range(0, len(images), batch))
+        self._calls = iter([{name: call} for call in calls])
+
+    def get_next(self) -> dict | None:
+        return next(self._calls, None)
+
+
+def to_tflite_int8(tflite_file: Path | str, path: Path | str, calibration: np.ndarray) -> Path:
+    """Static int8 by Google's quantizer of .tflite files: weights (per channel) and activations."""
+    with writing(path, ".tflite") as (scratch, process):
+        shape = process.input_shape(Path(tflite_file))
+        inputs.check_calibration(calibration, shape)
+        images = inputs.some_calls(calibration, shape[0] or 1, CHECKED_IMAGES)
+        wanted = process.answers(Path(tflite_file), images)
+        tflite_int8.quantize(Path(tflite_file), scratch, calibration, shape[0] or 1)
+        check(scratch, process, images, wanted, compare.int8_fault)
+    return Path(path)
+
+
+def quantize_pt2e(
+    model: torch.nn.Module, calibration: np.ndarray, *, per_channel: bool = True
+) -> torch.nn.Module:
+    """`model` quantized by PyTorch for XNNPACK: static int8, weights and activations.
+
+    It takes one image at a time. The exported graph gets observers, sees `calibration`, and is
+    converted (torchao's PT2E): int8 weights, with quantize and dequantize operators around every
+    layer. It computes what the file will, in float and slowly: look at its logits, and time the
+    file that to_executorch or to_onnx makes of it.
+
+    Raises ConversionError if the model or the images cannot be used.
+    """
+    with quiet():
+        inputs.check_calibration(calibration, (1, None, None, None))
+        wanted = inputs.reference(model, torch.from_numpy(calibration[:1].copy()))
+        try:
+            return _quantized(wanted.network, calibration, per_channel)
+        except Exception as error:
+            raise ConversionError(f"Cannot quantize the network: {reason(error)}") from error
+
+
+def _quantized(
+    network: torch.nn.Module, calibration: np.ndarray, per_channel: bool
+) -> torch.nn.Module:
+    from executorch.backends.xnnpack.quantizer.xnnpack_quantizer import (
+        XNNPACKQuantizer,
+        get_symmetric_quantization_config,
+    )
+    from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
+
+    images = torch.from_numpy(calibration.copy())
+    graph = torch.export.export(network, (images[:1],)).module()
+    config = get_symmetric_quantization_config(is_per_channel=per_channel)
+    observed = prepare_pt2e(graph, XNNPACKQuantizer().set_global(config))
+    with torch.no_grad():
+        for image in images.split(1):
+            observed(image)
+    return convert_pt2e(observed)
+
+
+def to_executorch_int8(
+    model: torch.nn.Module, path: Path | str, calibration: np.ndarray
+) -> Path:
+    """Static int8 by PyTorch, lowered to XNNPACK: quantize_pt2e, then to_executorch."""
+    with writing(path, ".pte") as (scratch, process):
+        inputs.check_calibration(calibration, (1, None, None, None))
+        example = torch.from_numpy(calibration[:1].copy())
+        network = inputs.reference(model, example).network
+        images = inputs.some_calls(calibration, 1, CHECKED_IMAGES)
+        wanted = np.concatenate(
+            [inputs.run(network, image) for image in torch.from_numpy(images.copy()).split(1)]
+        )
+        lower_to_xnnpack(_quantized(network, calibration, per_channel=True), example, scratch)
+        check(scratch, process, images, wanted, compare.int8_fault)
+    return Path(path)

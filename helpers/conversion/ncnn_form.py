@@ -1,0 +1,86 @@
+"""ncnn's pair of files, by pnnx: NAME.ncnn.param lists the layers, NAME.ncnn.bin holds the weights.
+
+A line of NAME.ncnn.param is one layer: type, name, number of inputs, number of outputs, their
+names, and parameters as key=value.
+"""
+
+import os
+import subprocess
+import tempfile
+from pathlib import Path
+
+import torch
+
+from helpers.errors import ConversionError
+
+# layers that write to a place of their own; others work in place or pass their input on
+COPYING = ("Convolution", "ConvolutionDepthWise", "Pooling")
+
+
+class _Copies(torch.nn.Module):
+    """A network that starts with a maximum over 1 x 1 pixels, which copies the image."""
+
+    def __init__(self, network: torch.nn.Module) -> None:
+        super().__init__()
+        self.training = False
+        self.network = network
+
+    def forward(self, x: torch.Tensor) -> object:
+        return self.network(torch.nn.functional.max_pool2d(x, 1))
+
+
+def write(network: torch.nn.Module, example: torch.Tensor, scratch: Path) -> None:
+    """Write `network` to `scratch`, NAME.ncnn.param, and the weights next to it."""
+    if len(example) != 1:
+        raise ConversionError(f"ncnn takes one image per call, and the example has {len(example)}.")
+    _run_pnnx(network, example, scratch)
+    if not _starts_with_a_copy(_layers(scratch)):
+        # ncnn would write on the caller's image or crash, and pnnx would keep the batch as an axis
+        _run_pnnx(_Copies(network), example, scratch)
+    layers = _layers(scratch)
+    unknown = [layer for layer in layers if "." in layer[0] or "::" in layer[0]]
+    if unknown:
+        names = ", ".join(f"{kind} ({name})" for kind, name, *_ in unknown)
+        raise ConversionError(f"ncnn has no such layer: {names}")
+    _, channels, height, width = example.shape
+    entry = f"in0 0={width} 1={height} 2={channels}"  # pnnx does not write the input's size
+    text = scratch.read_text()
+    scratch.write_text(text.replace(" 0 1 in0\n", f" 0 1 {entry}\n", 1))
+
+
+def _run_pnnx(network: torch.nn.Module, example: torch.Tensor, scratch: Path) -> None:
+    import pnnx
+
+    shape = ",".join(map(str, example.shape))
+    with tempfile.TemporaryDirectory() as folder:
+        stem = os.path.join(folder, "model")
+        torch.jit.trace(network, example.clone(), check_trace=False).save(stem + ".pt")
+        # pnnx.export would also run the Python that pnnx writes, an error for layers named 0, 1, 2
+        command = [
+            pnnx.EXEC_PATH,
+            stem + ".pt",
+            f"inputshape=[{shape}]f32",
+            "fp16=0",  # pnnx's default halves the file, and changes the third digit of the logits
+            f"ncnnparam={scratch}",
+            f"ncnnbin={scratch.with_suffix('.bin')}",
+            f"ncnnpy={stem}_ncnn.py",
+            f"pnnxparam={stem}.pnnx.param",
+            f"pnnxbin={stem}.pnnx.bin",
+            f"pnnxpy={stem}_pnnx.py",
+            f"pnnxonnx={stem}.onnx",
+        ]
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace")
+    if done.returncode or not scratch.exists():
+        words = (done.stdout + done.stderr).strip().splitlines() or ["no output"]
+        raise ConversionError(f"pnnx failed (exit status {done.returncode}): {words[-1][:200]}")
+
+
+def _layers(scratch: Path) -> list[list[str]]:
+    """The lines of the text, split into words."""
+    return [line.split() for line in scratch.read_text().splitlines()[2:] if line.strip()]
+
+
+def _starts_with_a_copy(layers: list[list[str]]) -> bool:
+    """Whether every layer that reads the image writes to a place of its own."""
+    readers = [layer for layer in layers if "in0" in layer[4 : 4 + int(layer[2])]]
+    return all(layer[0] in COPYING for layer in readers)

@@ -1,0 +1,100 @@
+"""A model file is written to a scratch place, and gets its name only if it is right."""
+
+import contextlib
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from helpers.conversion import compare, inputs
+from helpers.conversion.opener import Opener, opener
+from helpers.errors import ConversionError, reason
+from helpers.quiet import quiet
+
+FORMS = {
+    ".pt2": "PyTorch's .pt2",
+    ".torchscript": "TorchScript",
+    ".onnx": "ONNX",
+    ".tflite": "TFLite",
+    ".ncnn.param": "ncnn",
+    ".mnn": "MNN",
+    ".pte": "ExecuTorch",
+}
+
+
+def write_network(
+    network: torch.nn.Module,
+    example: torch.Tensor,
+    path: Path | str,
+    suffix: str,
+    write: Callable[[torch.nn.Module, torch.Tensor, Path], None],
+) -> Path:
+    """Write `network` to `path` by write(network, example, scratch file); compare their answers."""
+    with writing(path, suffix) as (scratch, process):
+        wanted = inputs.reference(network, example)
+        write(wanted.network, wanted.example, scratch)
+        find_fault = compare.int8_fault if wanted.is_quantized else compare.float_fault
+        check(scratch, process, wanted.images, wanted.answers, find_fault)
+    return Path(path)
+
+
+@contextlib.contextmanager
+def writing(path: Path | str, suffix: str) -> Iterator[tuple[Path, Opener]]:
+    """A scratch file that takes the name `path` at the end, and the process that opens it before.
+
+    An error leaves nothing behind. It becomes a ConversionError that names the form, with the
+    converter's last words as a note. ImportError stays what it is.
+    """
+    path = checked_path(path, suffix)
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        scratch = Path(folder, "model" + suffix)  # a plain name, which every library can read
+        try:
+            # the process starts first, so that it is ready when the network is converted
+            with opener(suffix) as process, quiet():
+                yield scratch, process
+        except ImportError:
+            raise
+        except Exception as error:
+            raise _as_conversion_error(error, FORMS[suffix], path) from error
+        for written in sorted(Path(folder).glob("model.*")):
+            written.replace(path.with_name(path.name.removesuffix(suffix) + written.name[5:]))
+
+
+def check(
+    file: Path,
+    process: Opener,
+    images: np.ndarray,
+    wanted: np.ndarray,
+    find_fault: Callable[[np.ndarray, np.ndarray], str | None],
+) -> None:
+    """Raise ConversionError unless `file` answers `images` as `wanted`."""
+    if not file.exists():
+        raise ConversionError("the converter wrote no file")
+    fault = find_fault(process.answers(file, images), wanted)
+    if fault:
+        raise ConversionError(f"the file computes something else: {fault}")
+
+
+def checked_path(path: Path | str, suffix: str) -> Path:
+    """`path` with its folder created. ConversionError if the file cannot be written there."""
+    path = Path(path)
+    if not path.name.endswith(suffix) or path.name == suffix:
+        form = FORMS[suffix]
+        raise ConversionError(f"A file for {form} is named NAME{suffix}, not {path.name!r}.")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConversionError(f"{path.name} cannot be written: {error}") from error
+    if path.is_dir():
+        raise ConversionError(f"{path.name} cannot be written: a folder has this name.")
+    return path
+
+
+def _as_conversion_error(error: Exception, form: str, path: Path) -> ConversionError:
+    """`error` in one sentence, with its notes."""
+    problem = ConversionError(f"Cannot convert to {form} ({path.name}): {reason(error)}")
+    for note in getattr(error, "__notes__", []):
+        problem.add_note(note)
+    return problem
