@@ -127,6 +127,8 @@ def quantize_pt2e(
         wanted = inputs.reference(model, torch.from_numpy(calibration[:1].copy()))
         try:
             return _quantized(wanted.network, calibration, per_channel)
+        except ImportError:
+            raise
         except Exception as error:
             raise ConversionError(f"Cannot quantize the network: {reason(error)}") from error
 

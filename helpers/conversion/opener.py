@@ -33,7 +33,7 @@ PRELOAD = {
     ".mnn": "MNN",
 }
 IDLE_S = 60  # after which the shared process is closed
-LIMIT_S = 300  # for one request
+LIMIT_S = 600  # for one request, importing a runtime included
 
 
 class Opener:

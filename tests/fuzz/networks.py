@@ -67,7 +67,8 @@ def try_network(seed: int, folder: Path, forms: Sequence[str] = FORMS) -> dict[s
         try:
             path = _convert(form, made, example, images, folder)
         except ConversionError as error:
-            found[form] = f"refused: {error}" if _names_the_form(str(error)) else f"unclear: {error}"
+            kind = "refused" if _names_the_form(str(error)) else "unclear"
+            found[form] = f"{kind}: {error}"
             continue
         except Exception as error:
             found[form] = f"{type(error).__name__}: {error}"

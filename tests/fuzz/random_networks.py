@@ -1,4 +1,4 @@
-"""Small random networks from a seed: layers of every kind that the converters take, in the shapes people give them."""
+"""Small random networks from a seed, with layers of every kind that the converters take."""
 
 import random
 from collections import OrderedDict
@@ -55,7 +55,8 @@ class Excite(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.gate = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(channels, channels, 1), nn.Sigmoid())
+        mix = nn.Conv2d(channels, channels, 1)
+        self.gate = nn.Sequential(nn.AdaptiveAvgPool2d(1), mix, nn.Sigmoid())
 
     def forward(self, x):
         return x * self.gate(x)
@@ -202,14 +203,14 @@ def network(seed: int) -> tuple[nn.Module, torch.Tensor]:
     body = nn.Sequential(*layers)
     outputs = drawing.random.choice([1, 2, 5, 10, 10, 10])
     head = _head(drawing, body, example, outputs)
-    shape = drawing.random.choice(["bare", "bare", "named", "two outputs", "in place", "branch", "fx"])
-    if drawing.random.random() < 0.8:
-        shape = {"branch": "bare"}.get(shape, shape)  # few: no converter takes them
-    match shape:
+    kinds = ["bare", "bare", "named", "two outputs", "in place", "branch", "fx"]
+    weights = [1, 1, 1, 1, 1, 0.2, 1]  # few branches: no converter takes them
+    match drawing.random.choices(kinds, weights)[0]:
         case "bare":
             made = nn.Sequential(*layers, *head)
         case "named":
-            made = nn.Sequential(OrderedDict((f"layer{i}", part) for i, part in enumerate([*layers, *head])))
+            named = {f"layer{i}": part for i, part in enumerate([*layers, *head])}
+            made = nn.Sequential(OrderedDict(named))
         case "two outputs":
             made = TwoOutputs(body, nn.Sequential(*head))
         case "in place":
@@ -221,7 +222,9 @@ def network(seed: int) -> tuple[nn.Module, torch.Tensor]:
     return made.train(drawing.random.random() < 0.5), example
 
 
-def _head(drawing: Drawing, body: nn.Module, example: torch.Tensor, outputs: int) -> list[nn.Module]:
+def _head(
+    drawing: Drawing, body: nn.Module, example: torch.Tensor, outputs: int
+) -> list[nn.Module]:
     with torch.no_grad():
         shape = body.eval()(example.clone()).shape
     match drawing.random.choice(["dense", "dense", "hidden", "pooled", "pooled", "map"]):
