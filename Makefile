@@ -4,11 +4,12 @@ VENV   := .venv
 RUN    := $(VENV)/bin/python
 # not ?=, since some shells set a HOST of their own
 HOST   := pi@raspberrypi.local
+SEEDS  := 0-2
 # small networks run best on one thread; two on a busy machine only wait for each other
 export OMP_NUM_THREADS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help workbook test test-pi-notebooks fuzz lab pi notebooks figures cpp handout test-labs bench pins doctor clean
+.PHONY: help workbook test test-pi-notebooks fuzz lab pi notebooks figures cpp handout test-labs test-machines bench pins doctor clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,6 +46,10 @@ handout: $(VENV)/ready  ## make the zip for participants, build/handout.zip: the
 
 test-labs: $(VENV)/ready  ## run every test of the labs and their grader, a class of 60 among them (a quarter of an hour)
 	@WORKBOOK_ALL_LABS=1 $(RUN) -m pytest tests/labs
+
+test-machines: $(VENV)/ready  ## test what rests on trained networks over seeds and processor settings, SEEDS=0-2 (an hour)
+	@$(RUN) tests/machines.py --seeds $(SEEDS)
+	@$(RUN) tests/machines.py --seeds $(SEEDS) --books
 
 bench: $(VENV)/ready  ## print how good our timing and metrics are, against the best tools (minutes)
 	@for script in tests/benchmarks/*.py; do echo "== $$script"; $(RUN) $$script || exit 1; done

@@ -1,8 +1,9 @@
-"""What every test needs: one thread, a build folder of its own, and networks that were trained in seconds."""
+"""What every test needs: one thread, a build folder of its own, and trained networks."""
 
 import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two threads on a busy machine only wait for each other
+os.environ.setdefault("WORKBOOK_OFFLINE", "1")  # the images of the environment: the same on every machine
 
 import pytest
 
@@ -18,28 +19,30 @@ def build_folder(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def quick_networks(build_folder):
-    """Both networks, trained for seconds and saved where training.trained finds them: {name: module}."""
-    return {name: _quickly_trained(name, epochs) for name, epochs in (("lenet", 8), ("mnist_cnn", 1))}
+    """LeNet and MnistNet, trained, and saved where training.trained finds them: {name: module}."""
+    return {name: _saved(name) for name in ("lenet", "mnist_cnn")}
 
 
 @pytest.fixture(scope="session")
 def quick_depthwise(build_folder):
     """The depthwise network in the same way."""
-    return _quickly_trained("depthwise", 2)
+    return _saved("depthwise")
 
 
-def _quickly_trained(name, epochs):
-    import torch
-
+def _saved(name):
+    import shared_networks
     from helpers import training
-    from helpers.data import mnist
-    from helpers.models import BY_NAME
 
-    torch.manual_seed(0)
-    recipe = training.Recipe(**{**vars(training.RECIPES[name]), "epochs": epochs})
-    network, history = training.train(BY_NAME[name](), mnist("train"), recipe, mnist("test"))
+    network, history = shared_networks.get(name)
     training.save(name, network, history)
     return network
+
+
+def pytest_collection_modifyitems(items):
+    """Mark what rests on trained networks: `make test-machines` runs that on many of them."""
+    for item in items:
+        if {"quick_networks", "quick_depthwise"} & set(item.fixturenames):
+            item.add_marker("trained")
 
 
 @pytest.hookimpl(wrapper=True)

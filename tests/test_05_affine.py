@@ -8,6 +8,7 @@ from math import floor
 import numpy as np
 import pytest
 import torch
+from claims import check
 from notebook_code import code_cells, definitions
 from torch import nn
 
@@ -193,31 +194,25 @@ def test_many_bits_are_float_and_few_bits_need_care(lenet, calibration):
     assert [x.shape[1:] for x in inputs] == [(1, 28, 28), (6, 12, 12), (256,), (120,), (84,)]
     logits = predict(lenet, test.images)
     fine = predict(book.simulate(lenet, inputs, 16, "channel", input_bits=16), test.images)
-    assert np.mean(fine.argmax(1) == logits.argmax(1)) > 0.998
+    check("05: same answers with 16 bits", np.mean(fine.argmax(1) == logits.argmax(1)))
 
     def score(bits, rung):
         quantized = book.simulate(lenet, inputs, bits, *book.RUNGS[rung])
         return accuracy(test.labels, predict(quantized, test.images).argmax(1)).value
 
     coarse, *_, best = book.RUNGS
-    assert abs(score(8, coarse) - score(8, best)) < 0.01
-    assert score(2, best) > score(2, coarse) + 0.2
+    check("05: accuracy that rungs differ by at 8 bits", abs(score(8, coarse) - score(8, best)))
+    check("05: accuracy that the best rung gains at 2 bits", score(2, best) - score(2, coarse))
     assert all(torch.equal(tensor, before[name]) for name, tensor in lenet.state_dict().items())  # it works on copies
 
 
 @pytest.fixture(scope="module")
-def folded():
-    """The depthwise network with random weights and lively batch normalizations, folded."""
-    torch.manual_seed(1)
+def folded(quick_depthwise):
+    """The depthwise network, its batch normalizations folded."""
     network = book.DepthwiseNet()
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            nn.init.uniform_(module.weight, 0.5, 2)
-            nn.init.normal_(module.bias, 0, 0.3)
-    images = torch.from_numpy(normalize(mnist("train").images[:200]))
-    for _ in range(30):
-        network(images)  # running means and variances
+    network.load_state_dict(quick_depthwise.state_dict())
     network.eval()
+    images = torch.from_numpy(normalize(mnist("train").images[:200]))
     result = book.fold_batch_norm(network)
     with torch.no_grad():
         torch.testing.assert_close(result(images), network(images), atol=1e-4, rtol=1e-4)
@@ -250,8 +245,9 @@ def test_one_grid_per_tensor_loses_the_twin_and_equalization_brings_it_back(fold
         return np.mean(predict(quantized, images).argmax(1) == answers)
 
     twin = book.rescaled_twin(folded)
-    assert agreement(twin, "tensor") < 0.6
-    assert agreement(twin, "channel") > 0.9 and agreement(book.equalized(twin), "tensor") > 0.9
+    check("05: same answers of the twin, a grid per tensor", agreement(twin, "tensor"))
+    check("05: same answers of the twin, grids per channel", agreement(twin, "channel"))
+    check("05: same answers of the twin, equalized", agreement(book.equalized(twin), "tensor"))
 
 
 # multipliers and rules
@@ -419,7 +415,8 @@ def test_int8_activations_too(files, rules, calibration, tmp_path):
     network, images = book.read_onnx(path), mnist("test").images[:100]
     ours = book.forward(network, book.integer_images(network, images), rules["ONNX Runtime, per channel"])
     assert network.dtype == ours[-1].dtype == np.int8
-    found = [book.differences(a, b) for a, b in zip(ours, book.run_onnx(path, images), strict=True)]
+    theirs = book.run_onnx(path, images, exact_sums="0")  # there are no exact kernels for int8 alone, and none are needed
+    found = [book.differences(a, b) for a, b in zip(ours, theirs, strict=True)]
     assert sum(count for count, _ in found) == 0 or not on_x86
 
 

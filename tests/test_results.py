@@ -253,7 +253,7 @@ def test_a_limit_on_the_size_of_files_is_a_full_disk(tmp_path):
         assert len(results.read_results(write(path, made()))) == 2
 
 
-def test_three_thousand_records_in_a_second(tmp_path):
+def test_reading_three_thousand_records_takes_little_more_than_parsing_them(tmp_path):
     record = made(latency(rounds=6, calls=25))
     line = json.dumps(record).encode() + b"\n"
     path = tmp_path / "pi.jsonl"
@@ -261,9 +261,13 @@ def test_three_thousand_records_in_a_second(tmp_path):
     start = time.process_time()  # CPU time: what other programs take does not count
     frame = results.read_results(path)
     elapsed_s = time.process_time() - start
-    print(f"3,000 records of {len(line):,} bytes, {frame.shape[1]} columns: {elapsed_s:.2f} s")
+    start = time.process_time()
+    for text in path.read_bytes().splitlines():
+        json.loads(text)
+    parsing_s = time.process_time() - start
+    print(f"3,000 records of {len(line):,} bytes, {frame.shape[1]} columns: {elapsed_s / parsing_s:.1f} times json.loads")
     assert len(frame) == 3000 and len(line) > 2500
-    assert elapsed_s < 1
+    assert elapsed_s < 20 * parsing_s
 
 
 def test_folders_and_patterns(tmp_path):
