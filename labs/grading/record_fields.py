@@ -42,6 +42,19 @@ def moments(row: dict) -> tuple[datetime.datetime, datetime.datetime] | None:
     return (before, after) if before.tzinfo and after.tzinfo else None
 
 
+def elapsed_s(row: dict) -> float:
+    """Seconds from the conditions before to those after, for a record that has `moments`.
+
+    Read from the clock that only runs forward. Older records have the time of day alone, which a
+    Pi without a battery may set in the middle of a measurement.
+    """
+    ticks = [row.get(f"conditions.{when}.monotonic_ns") for when in ("before", "after")]
+    if all(type(tick) is int for tick in ticks):
+        return (ticks[1] - ticks[0]) / 1e9
+    before, after = moments(row)
+    return (after - before).total_seconds()
+
+
 def contradictions(row: dict, samples: np.ndarray) -> list[str]:
     """Which parts of the record cannot belong to one measurement. `samples`: its times, rounds x calls."""
     return [*_clock(row), *_processor(row, samples), *_interval(row, samples)]

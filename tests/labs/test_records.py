@@ -92,6 +92,17 @@ def test_what_is_wrong_is_named(tmp_path, change, said):
     assert named and any(said in problem for problem in named), named
 
 
+@pytest.mark.parametrize("hours", [-1, 216])
+def test_a_clock_that_was_set_during_the_run_is_no_lie(tmp_path, hours):
+    """Only the clock that runs forward says how long the run took."""
+    set_to = datetime.datetime.fromisoformat(BEFORE) + datetime.timedelta(hours=hours)
+    change = {"conditions__after__at": set_to.isoformat(timespec="milliseconds"),
+              "conditions__before__monotonic_ns": 5_000_000_000}
+    assert found(tmp_path, record(**change, conditions__after__monotonic_ns=35_000_000_000)) == []
+    said = found(tmp_path, record(**change, conditions__after__monotonic_ns=5_010_000_000))
+    assert len(said) == 1 and "the times are invented" in said[0]
+
+
 def test_real_times_that_rise_are_not_called_invented(tmp_path):
     assert found(tmp_path, record(SORTED)) == []
 
