@@ -17,6 +17,11 @@ import re
 import types
 from collections.abc import Iterator
 
+try:
+    import module_settings as settings  # inside the jail
+except ImportError:
+    from labs.grading import module_settings as settings
+
 _DEFINITIONS = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 _SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
 _READS = {"LOAD_GLOBAL", "LOAD_NAME"}
@@ -59,14 +64,14 @@ def _statements(notebook: str) -> tuple[list[tuple[int, ast.stmt]], list[str]]:
     for number, cell in enumerate((c for c in cells if c.get("cell_type") == "code"), 1):
         source = "".join(cell.get("source", ""))
         try:
-            statements += [(number, statement) for statement in _parsed(source).body]
+            statements += [(number, statement) for statement in parsed(source).body]
         except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
             failures.append(f"cell {number}: {type(error).__name__}")
         linecache.cache[_name(number)] = (len(source), None, source.splitlines(True), _name(number))
     return statements, failures
 
 
-def _parsed(source: str) -> ast.Module:
+def parsed(source: str) -> ast.Module:
     """The cell as Python: as it stands, or after IPython has turned its %magic, !command and help? into calls."""
     try:
         return ast.parse(source)
@@ -85,11 +90,18 @@ def _future(statements: list[tuple[int, ast.stmt]]) -> int:
 
 
 def _select(statements: list[tuple[int, ast.stmt]], name: str, plain: bool) -> list[tuple[int, ast.stmt]]:
-    """The statements that write `name`, and those that write what the selected ones read, in the notebook's order."""
+    """The statements that write `name`, and those that write or set what the selected ones read, in the notebook's order."""
     reads = [_names(statement, _READS) for _, statement in statements]
-    writes = _writes([statement for _, statement in statements], reads)
-    allowed = [not plain or _is_definition(statement) or _is_constant(statement) for _, statement in statements]
-    chosen, needed = set(), {name, "*"}
+    bodies = [statement for _, statement in statements]
+    writes = _writes(bodies, reads)
+    plain_ones = [_is_definition(statement) or _is_constant(statement) for statement in bodies]
+    computed = set().union(*(write for write, is_plain in zip(writes, plain_ones) if not is_plain))
+    constants = set().union(*(write for write, is_plain in zip(writes, plain_ones) if is_plain)) - computed
+    sets = settings.find(bodies, reads, constants, only_setters=plain)
+    writes = [write | modules for write, modules in zip(writes, sets)]
+    reads = [read | settings.used(statement, read, bodies) for statement, read in zip(bodies, reads)]
+    allowed = [not plain or is_plain or modules for is_plain, modules in zip(plain_ones, sets)]
+    chosen, needed = set(), {name, "*", *map(settings.module, settings.EVERYWHERE)}
     while new := {i for i, may in enumerate(allowed) if may and i not in chosen and writes[i] & needed}:
         chosen |= new
         needed |= set().union(*(reads[i] for i in new))
@@ -104,11 +116,11 @@ def _writes(statements: list[ast.stmt], reads: list[set[str]]) -> list[set[str]]
             defined |= _bound(statement)
             sets |= dict.fromkeys(_bound(statement), _names(statement, {"STORE_GLOBAL"}))
         else:  # an optimizer made from a network may change the network
-            for bound in _bound_in(statement):
+            for bound in bound_in(statement):
                 made_from.setdefault(bound, set()).update(read)
     found = []
     for statement, read in zip(statements, reads):
-        writes = _bound_in(statement)
+        writes = bound_in(statement)
         if not isinstance(statement, _DEFINITIONS):
             todo, changed = _changed_in(statement, read) - defined, set()
             while todo:
@@ -153,7 +165,7 @@ def _names(statement: ast.stmt, operations: set[str]) -> set[str]:
     return names
 
 
-def _bound_in(statement: ast.stmt) -> set[str]:
+def bound_in(statement: ast.stmt) -> set[str]:
     """The globals that `statement` binds, or sets entries or attributes of; "*" where an import does not say which."""
     return {name for node in _outside_functions(statement) for name in _bound(node)}
 
