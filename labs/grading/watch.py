@@ -24,15 +24,16 @@ class Watch:
     def _look(self) -> None:
         seen: dict[int, float] = {}
         while self._process.poll() is None:
-            used = 0
-            for child in tree(self._process.pid):
+            children = tree(self._process.pid)
+            resident = 0
+            for child in children:
                 try:
-                    used += child.memory_info().rss
+                    resident += child.memory_info().rss
                     seen[child.pid] = sum(child.cpu_times()[:2])
                 except (psutil.NoSuchProcess, psutil.AccessDenied):  # it ended meanwhile
                     continue
             self.cpu_s = sum(seen.values())
-            if used > self._room:
+            if resident > self._room and _memory(children) > self._room:
                 self.reason = f"it took more than {self._room >> 20} MB of memory"
                 for child in reversed(tree(self._process.pid)):
                     kill(child)
@@ -59,6 +60,24 @@ class Deadline:
         passed, worked = time.monotonic() - self._began, self._watch.cpu_s - self._cpu
         if passed > self._seconds and (worked >= 0.9 * self._seconds or passed > 3 * self._seconds):
             raise TimeoutError
+
+
+def _memory(processes: list[psutil.Process]) -> int:
+    """Bytes that the processes hold together; what several of them share counts once."""
+    total = 0
+    for process in processes:
+        try:
+            total += _proportional(process)
+        except psutil.NoSuchProcess:
+            continue
+    return total
+
+
+def _proportional(process: psutil.Process) -> int:
+    try:
+        return process.memory_full_info().pss
+    except psutil.AccessDenied:
+        return process.memory_info().rss
 
 
 def tree(pid: int) -> list[psutil.Process]:
