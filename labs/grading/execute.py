@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import select
 import subprocess
 import sys
@@ -12,12 +11,13 @@ from pathlib import Path
 
 import nbformat
 
-from labs.grading import jail as jails
+from labs.grading import jail as jails, outputs
 from labs.grading.jail import HERE, Limits
 from labs.grading.process import stage
 from labs.grading.watch import Watch
 
-MAX_BYTES = 20 << 20
+MAX_BYTES = 40 << 20
+STOPPED = "Stopped here: "
 
 
 def execute(folder: Path, notebook: str, jail: bool, limits: Limits) -> tuple[str, list[str], float]:
@@ -39,22 +39,38 @@ def execute(folder: Path, notebook: str, jail: bool, limits: Limits) -> tuple[st
             process.wait()
             process.stdout.close()
     handed_in = nbformat.read(folder / notebook, 4)
-    try:
-        executed = json.loads(text)
-        same = [c["source"] if isinstance(c["source"], str) else "".join(c["source"]) for c in executed["cells"]] == [c.source for c in handed_in.cells]
-    except (ValueError, TypeError, KeyError, RecursionError):
-        same = False
-    if not same:
-        reason = watch.reason or "it took too long or ended the process that runs it"
-        return nbformat.writes(handed_in), [f"the notebook could not be run to its end: {reason}"], watch.cpu_s
-    for cell, ran in zip(handed_in.cells, executed["cells"]):  # its outputs are all that is taken from the jail
-        if cell.cell_type == "code":
-            cell.outputs = _outputs(ran.get("outputs"))
-            count = ran.get("execution_count")
+    ran = _cells(text, handed_in)
+    reason = watch.reason or "it took too long or ended the process that runs it"
+    stopped = [] if ran else [f"the notebook could not be run to its end: {reason}"]
+    for cell, executed in zip(handed_in.cells, ran or [None] * len(handed_in.cells)):
+        if cell.cell_type == "code":  # its outputs are all that is taken from the jail
+            count = (executed or {}).get("execution_count")
+            new = outputs.clean((executed or {}).get("outputs"))
+            stopped += [f"the notebook was stopped: {o.text.strip().removeprefix(STOPPED)}"
+                        for o in new if o.output_type == "stream" and o.text.startswith(STOPPED)]
+            cell.outputs = _with_handed_in(new, cell.outputs, was_run=isinstance(count, int))
             cell.execution_count = count if isinstance(count, int) else None
-    stopped = [f"the notebook was stopped: {o.text.strip().removeprefix('Stopped here: ')}" for c in handed_in.cells if c.cell_type == "code"
-               for o in c.outputs if o.output_type == "stream" and o.text.startswith("Stopped here: ")]
     return nbformat.writes(handed_in), stopped[:1], watch.cpu_s
+
+
+def _cells(text: bytes, handed_in: nbformat.NotebookNode) -> list[dict] | None:
+    """The executed cells; None where they are not those of the notebook that was handed in."""
+    try:
+        cells = json.loads(text)["cells"]
+        same = [outputs.text_of(cell["source"]) for cell in cells] == [cell.source for cell in handed_in.cells]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None
+    return cells if same else None
+
+
+def _with_handed_in(new: list, old: list, was_run: bool) -> list:
+    """The outputs `new`; below them those handed in, where the cell was not run here or fails only here."""
+    fails_here = any(o.output_type == "error" for o in new) and not any(o.output_type == "error" for o in old)
+    if not old or (was_run and not fails_here):
+        return new
+    why = "This cell fails here." if fails_here else "This cell was not run here."
+    note = nbformat.v4.new_output("stream", text=f"{why} What was handed in with it:\n")
+    return [*new, note, *old]
 
 
 def _read(process: subprocess.Popen, ends: float) -> bytes:
@@ -66,30 +82,3 @@ def _read(process: subprocess.Popen, ends: float) -> bytes:
                 return bytes(data)
             data += piece
     return b""
-
-
-def _outputs(outputs) -> list[nbformat.NotebookNode]:
-    """Text and pictures of the outputs, rebuilt: a page of feedback must not run a stranger's script."""
-    kept = []
-    for output in outputs if isinstance(outputs, list) else []:
-        try:
-            kind = output["output_type"]
-            if kind == "stream":
-                name = "stderr" if output["name"] == "stderr" else "stdout"
-                kept.append(nbformat.v4.new_output("stream", name=name, text=_text(output["text"])))
-            elif kind == "error":
-                lines = [_text(line) for line in output["traceback"]]
-                kept.append(nbformat.v4.new_output("error", ename="", evalue="", traceback=lines))
-            elif kind in ("execute_result", "display_data"):
-                data = {"text/plain": _text(output["data"].get("text/plain", ""))}
-                picture = re.sub(r"\s", "", _text(output["data"].get("image/png", "")))
-                if picture and re.fullmatch(r"[A-Za-z0-9+/]+=*", picture):
-                    data["image/png"] = picture
-                kept.append(nbformat.v4.new_output("display_data", data=data))
-        except (TypeError, AttributeError, KeyError):  # not what Jupyter writes: left out
-            continue
-    return kept
-
-
-def _text(text) -> str:
-    return text if isinstance(text, str) else "".join(map(str, text))

@@ -17,7 +17,7 @@ from pathlib import Path
 from labs.grading import seccomp
 
 HERE, ROOT = Path(__file__).resolve().parent, Path(__file__).resolve().parents[2]
-INSIDE = ("inside.py", "definitions.py", "module_settings.py", "wire.py", "run_notebook.py")  # the grader's files that the jail shows
+INSIDE = ("inside.py", "definitions.py", "module_settings.py", "wire.py", "run_notebook.py", "outputs.py")  # the grader's files that the jail shows
 
 
 @dataclass(frozen=True)

@@ -11,14 +11,18 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 import inside
+import outputs
 
-MAX_OUTPUT = 100_000  # characters that one cell may show
+MAX_ALL_TEXT = 4_000_000  # characters that all cells together may show
+MAX_ALL_PICTURES = 12_000_000
+END = 5_000  # characters of a long output's end that are shown, too
 
 
 def main(notebook: str, limits: dict, seconds: float) -> None:
     answer = os.dup(1)
     os.dup2(os.open(os.devnull, os.O_RDWR), 1)
     inside.copy_submission()
+    cuts: dict[int, Cut] = {}
     sys.modules["rfc3987_syntax"] = None  # as in __main__.py
     import nbformat
     from jupyter_client.manager import AsyncKernelManager
@@ -28,20 +32,23 @@ def main(notebook: str, limits: dict, seconds: float) -> None:
     class Client(NotebookClient):
         """Takes only so much output of a cell: a loop that prints must not fill the memory."""
 
+        room = {"text": MAX_ALL_TEXT, "pictures": MAX_ALL_PICTURES}
+
         def output(self, outs, message, display_id, cell_index):
-            self.taken = getattr(self, "taken", {})
-            size = len(json.dumps(message["content"]))
-            image = "image/png" in message["content"].get("data", {}) and size < 2_000_000
-            self.taken[cell_index] = self.taken.get(cell_index, 0) + (0 if image else size)
-            if self.taken[cell_index] <= MAX_OUTPUT:
+            cut = cuts.setdefault(cell_index, Cut())
+            if cut.shorten(message["msg_type"], message["content"], self.room):
                 return super().output(outs, message, display_id, cell_index)
             return None
 
+    os.environ.pop("MPLBACKEND", None)  # the kernel chooses the one that shows plots in the notebook
     inside.hide()
     inside.restrict(limits)
     book = nbformat.read(notebook, as_version=4)
     book.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
     manager = AsyncKernelManager(kernel_name="python3", transport="ipc", connection_file=os.path.abspath(f"{os.environ['HOME']}/kernel.json"))
+    for cell in book.cells:
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None  # what is there is from elsewhere
     ends, running = time.monotonic() + seconds, []
     client = Client(book, km=manager, allow_errors=True, record_timing=False,
                     timeout_func=lambda cell: max(ends - time.monotonic(), 0.5),  # 0 would mean for ever
@@ -52,8 +59,49 @@ def main(notebook: str, limits: dict, seconds: float) -> None:
         reason = f"the notebook took more than {seconds:.0f} s" if isinstance(error, CellTimeoutError) else "this cell ended the kernel"
         text = f"Stopped here: {reason}. The cells below were not run.\n"
         running[-1].outputs.insert(0, nbformat.v4.new_output("stream", name="stderr", text=text))
+    for number, cut in cuts.items():
+        book.cells[number].outputs += [nbformat.v4.new_output("stream", text=cut.note())] if cut.count else []
     with os.fdopen(answer, "w", encoding="utf-8") as file:
         file.write(nbformat.writes(book))
+
+
+class Cut:
+    """What of one cell's output is left out."""
+
+    def __init__(self):
+        self.count, self.end = 0, ""
+        self._room = outputs.MAX_TEXT
+
+    def shorten(self, kind: str, content: dict, room: dict[str, int]) -> bool:
+        """Whether any of a message is kept; `content` is what is kept of it, `room` what all cells have left."""
+        if kind == "stream":
+            text = content["text"]
+            content["text"] = text[:min(self._room, room["text"])]
+            rest = text[len(content["text"]):]
+            self.count, self.end = self.count + len(rest), (self.end + rest)[-END:]
+            size = len(content["text"])
+        elif kind == "error":
+            lines = outputs.clipped("\n".join(content["traceback"]), 20_000)
+            content["traceback"] = lines.split("\n")
+            room["text"] -= len(lines)
+            return room["text"] > 0
+        else:
+            data = content["data"] = outputs.essential(content.get("data", {}))
+            size = sum(map(len, data.values()))
+            if len(data) > 1:  # a picture
+                fits = size <= room["pictures"]
+                room["pictures"] -= size if fits else 0
+                self.count += 0 if fits else size
+                return fits
+            if size > min(self._room, room["text"]):
+                self.count += size
+                return False
+        self._room -= size
+        room["text"] -= size
+        return size > 0
+
+    def note(self) -> str:
+        return f"\n{outputs.left_out(self.count)}\n{self.end}"
 
 
 if __name__ == "__main__":
