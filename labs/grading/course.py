@@ -1,12 +1,18 @@
 """Where the files of a course are, and the result of one submission."""
 
+import atexit
 import dataclasses
+import glob
 import hashlib
 import json
 import os
+import re
+import tempfile
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
+
+from labs.grading.archives import listed
 
 LABS = Path(__file__).resolve().parents[1]
 
@@ -48,7 +54,7 @@ class Course:
 
     def students(self, lab: str) -> list[str]:
         """The ids of those whose hand-in was collected, whether it could be unpacked or not."""
-        handed_in = {path.parent.name for path in self.root.glob(f"submitted/*/{lab}") if path.is_dir()}
+        handed_in = {path.parent.name for path in self.root.glob(f"submitted/*/{glob.escape(lab)}") if path.is_dir()}
         return sorted(handed_in | set(self.collected(lab)))
 
     def collected(self, lab: str) -> dict[str, dict]:
@@ -57,11 +63,25 @@ class Course:
         return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
     def results(self, lab: str) -> list["Result"]:
-        return [Result.read(path) for path in sorted(self.root.glob(f"results/{lab}/*.json"))]
+        return [Result.read(path) for path in sorted((self.root / "results" / lab).glob("*.json"))]
 
     @cached_property
     def database(self) -> str:
-        return f"sqlite:///{self.root / 'gradebook.db'}?timeout=60"
+        return f"sqlite:///{self.plain_root / 'gradebook.db'}?timeout=60"
+
+    @cached_property
+    def plain_root(self) -> Path:
+        """The course under a path that nbgrader and SQLite can read: brackets and % mean something to them."""
+        return self.root if re.fullmatch(r"[\w./ -]+", str(self.root)) else _link_to(self.root)
+
+
+@cache
+def _link_to(root: Path) -> Path:
+    folder = tempfile.TemporaryDirectory(prefix="course-")
+    atexit.register(folder.cleanup)
+    link = Path(folder.name, "course")
+    link.symlink_to(root)
+    return link
 
 
 @dataclass
@@ -74,7 +94,8 @@ class Result:
     questions: dict[str, dict] = field(default_factory=dict)  # grade_id: an api.Verdict as a dict
     notes: list[str] = field(default_factory=list)  # what was repaired
     look: list[str] = field(default_factory=list)  # why a human should look
-    untouched: list[str] = field(default_factory=list)  # answers that are as they were released
+    untouched: list[str] = field(default_factory=list)  # answers that earn 0 by themselves
+    texts: dict[str, str] = field(default_factory=dict)  # grade_id: digest of what a person's mark is about
     notebook: str = ""  # as executed, JSON
     cpu_s: float = 0.0
     wall_s: float = 0.0
@@ -102,8 +123,9 @@ def digest(course: Course, lab: str, student: str) -> str:
     """Changes with the files handed in and with the lab's checks and notebook."""
     total = hashlib.sha256()
     for folder in (course.submitted(lab, student), course.source(lab)):
-        for path in sorted(folder.glob("*")) if folder.is_dir() else []:
-            if path.is_file() and not path.is_symlink() and path.suffix != ".md":
-                total.update(f"{path.name}\0{path.stat().st_size}\0".encode())
+        for name in listed(folder):
+            path = folder / name
+            if path.suffix != ".md" or folder != course.source(lab):
+                total.update(f"{name}\0{path.stat().st_size}\0".encode("utf-8", "replace"))
                 total.update(path.read_bytes())
     return total.hexdigest()

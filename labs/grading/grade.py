@@ -17,7 +17,8 @@ from pathlib import Path
 from labs.grading import api, jail as jails
 from labs.grading.course import Course, Result, digest
 from labs.grading.execute import execute
-from labs.grading.repair import Unreadable, repair
+from labs.grading.cells import Unreadable
+from labs.grading.repair import repair
 
 # no honest solution of a lab needs these; whoever wants to hide them can, so they only call a human
 SUSPICIOUS = re.compile(r"input_transformers|set_custom_exc|_getframe|inspect\.stack|os\._exit|os\.fork|ctypes|sqlite3|"
@@ -35,15 +36,18 @@ def grade_one(root: str | Path, lab: str, student: str, jail: bool = True, limit
     result = Result(student, lab, digest=digest(course, lab, student))
     collected = course.collected(lab).get(student, {})
     result.notes += collected.get("notes", [])
-    result.look += [note for note in result.notes if re.search("climbs|link|two names|not in the list", note)]
+    result.look += collected.get("look", [])
     with tempfile.TemporaryDirectory(prefix="grade-") as folder:
         try:
             if collected.get("problem"):
                 raise Unreadable(collected["problem"])
-            notes, untouched = repair(course.submitted(lab, student), course.release(lab), Path(folder))
-            result.notes += notes
-            result.untouched = untouched
+            repaired = repair(course.submitted(lab, student), course.release(lab), Path(folder), limits)
+            result.notes += repaired.notes
+            result.look += repaired.look
+            result.untouched, result.texts = repaired.untouched, repaired.texts
             _ask(result, Path(folder), course, jail, limits)
+            if any(verdict["points"] < verdict["max_points"] for verdict in result.questions.values()):
+                result.look += repaired.elsewhere
             result.notebook, stopped, cpu_s = execute(Path(folder), f"{lab}.ipynb", jail, limits)
             result.look += stopped
             result.cpu_s += cpu_s

@@ -1,18 +1,21 @@
 """nbgrader's gradebook: made by `release`, and written by one process only, from the saved results."""
 
 import csv
-import html
 import os
 import re
 import shutil
 import sys
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 import nbformat
 
 from labs.grading.course import LABS, Course, Result
-from labs.grading.harmless import harmless
+from labs.grading.pictures import shown
+
+MARKED = "marked_texts"  # in the metadata of the notebook that the formgrader shows
 
 
 def release(course: Course, lab: str) -> Path:
@@ -36,7 +39,7 @@ def _nbgrader(course: Course):
     if binaries not in os.environ["PATH"].split(os.pathsep):
         os.environ["PATH"] = binaries + os.pathsep + os.environ["PATH"]
     config = PyFileConfigLoader("nbgrader_config.py", path=str(LABS)).load_config()
-    config.CourseDirectory.root, config.CourseDirectory.db_url = str(course.root), course.database
+    config.CourseDirectory.root, config.CourseDirectory.db_url = str(course.plain_root), course.database
     return NbGraderAPI(CourseDirectory(config=config), config=config)
 
 
@@ -49,7 +52,8 @@ def _succeed(outcome: dict, what: str) -> None:
 def write(course: Course, lab: str, results: list[Result]) -> None:
     """Enter the automatic points, and save the executed notebooks where nbgrader's formgrader shows them.
 
-    Marks that a human gave stay. A submission that could not be graded gets no entry: nbgrader would show it as 0.
+    A person's mark stays; it is open again where what it was given for has changed. A submission that could
+    not be graded gets no entry: nbgrader would show it as 0.
     """
     from nbgrader.api import Gradebook
 
@@ -62,17 +66,25 @@ def write(course: Course, lab: str, results: list[Result]) -> None:
             name = course.collected(lab).get(result.student, {}).get("name", "")
             book.update_or_create_student(result.student, last_name=name)
             submission = book.update_or_create_submission(lab, result.student)
+            earlier = _marked_texts(course.autograded(lab, result.student))
             for grade in submission.notebooks[0].grades:
+                changed = grade.name in earlier and earlier[grade.name] != result.texts.get(grade.name)
+                has_old_mark = grade.manual_score is not None and (changed or grade.needs_manual_grade)
                 if verdict := result.questions.get(grade.name):
-                    grade.auto_score, grade.needs_manual_grade = verdict["points"], False
+                    grade.auto_score, grade.needs_manual_grade = verdict["points"], has_old_mark
                 elif grade.name in result.untouched:
-                    grade.auto_score, grade.needs_manual_grade = 0.0, False
+                    grade.auto_score, grade.needs_manual_grade = 0.0, has_old_mark
                 else:
-                    grade.auto_score, grade.needs_manual_grade = None, grade.manual_score is None
+                    grade.auto_score, grade.needs_manual_grade = None, has_old_mark or grade.manual_score is None
             book.db.commit()
             path = course.autograded(lab, result.student)
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(_with_verdicts(result, released), encoding="utf-8")
+
+
+def _marked_texts(path: Path) -> dict[str, str]:
+    """{grade_id: digest} of the answers as the formgrader shows them until now."""
+    return nbformat.read(path, 4).metadata.get(MARKED, {}) if path.is_file() else {}
 
 
 def _with_verdicts(result: Result, released: set[str]) -> str:
@@ -81,14 +93,15 @@ def _with_verdicts(result: Result, released: set[str]) -> str:
     Text that is not as in `released` is made harmless.
     """
     book = nbformat.reads(result.notebook, 4)
+    book.metadata[MARKED] = result.texts
     for cell in book.cells:
         verdict = result.questions.get(cell.metadata.get("nbgrader", {}).get("grade_id"))
         if verdict and cell.cell_type == "code":
             text = f"{verdict['points']:g} of {verdict['max_points']:g} points. {verdict['message']}".strip()
             cell.outputs, cell.execution_count = [nbformat.v4.new_output("stream", name="stdout", text=text)], None
-        if cell.cell_type != "code" and cell.source not in released:
-            text = harmless(cell.source)
-            cell.source = text if cell.cell_type == "markdown" else html.escape(text)  # raw cells are pages as they are
+        if cell.cell_type != "code":
+            cell.source = shown(cell, cell.source in released)
+            cell.pop("attachments", None)
     return nbformat.writes(book)
 
 
@@ -101,12 +114,14 @@ def feedback_page(course: Course, lab: str, student: str) -> None:
     page = path.read_text(encoding="utf-8").replace("</head>", "<style>pre { white-space: pre-wrap }</style></head>", 1)
     marks = _marks(course, lab)[student]
     for name, mark in marks.items():
+        mark = mark.points
         page = re.sub(rf'(<a href="#{name}">)(Test cell|Written response)</a>', rf"\1{name}</a>", page)
         if mark is None:
             page = re.sub(rf'(<a href="#{name}">{name}</a>) \(Score: [^)]*\)', r"\1 (not graded yet)", page)
             page = re.sub(rf'(<a name="{name}"></a>.*?)Score: [\d.]+ / ([\d.]+)', r"\1not graded yet, of \2", page, count=1, flags=re.DOTALL)
-    if None in marks.values():
-        page = page.replace(f"<h4>{lab} (Score: ", f"<h4>{lab} (Score so far: ", 1)
+    if any(mark.points is None for mark in marks.values()):
+        so_far = sum(mark.points or 0 for mark in marks.values())
+        page = re.sub(rf"<h4>{re.escape(lab)} \(Score: [\d.]+", f"<h4>{lab} (Score so far: {so_far}", page, count=1)
     path.write_text(page, encoding="utf-8")
 
 
@@ -133,21 +148,42 @@ def rows(course: Course, lab: str) -> list[dict]:
             row |= {"status": "could not be graded", "look": [result.problem, *result.look]}
         else:
             own = marks[student]
-            row["automatic"] = sum(own[name] for name, q in asked.items() if not q["written"])
-            written = [own[name] for name, q in asked.items() if q["written"]]
-            if None not in written:
-                row["written"], row["points"] = sum(written), sum(own.values())
-            row |= {"status": "written part open" if None in written else "graded", "marks": own, "look": result.look}
+            points = {name: mark.points for name, mark in own.items()}
+            row["automatic"] = _sum(points[name] for name, q in asked.items() if not q["written"])
+            row["written"] = _sum(points[name] for name, q in asked.items() if q["written"])
+            row["points"] = _sum(points.values())
+            old = [f"{name} has changed since it was marked: the {mark.old:g} points do not count until you "
+                   "mark it again" for name, mark in own.items() if mark.old is not None]
+            row |= {"status": _status(own), "marks": points, "look": [*old, *result.look]}
         table.append(row)
     return table
 
 
-def _marks(course: Course, lab: str) -> dict[str, dict[str, float | None]]:
-    """{student: {grade_id: points, None where a human has not graded}} as the gradebook has them."""
+def _sum(points: Iterable[float | None]) -> float | None:
+    points = list(points)
+    return None if None in points else sum(points)
+
+
+def _status(marks: dict[str, "Mark"]) -> str:
+    if any(mark.old is not None for mark in marks.values()):
+        return "changed since marking"
+    return "written part open" if any(mark.points is None for mark in marks.values()) else "graded"
+
+
+class Mark(NamedTuple):
+    """Points of one question, None until a person has graded; `old`: a mark for what has changed since."""
+
+    points: float | None
+    old: float | None = None
+
+
+def _marks(course: Course, lab: str) -> dict[str, dict[str, Mark]]:
+    """{student: {grade_id: Mark}} as the gradebook has them."""
     from nbgrader.api import Gradebook
 
     with Gradebook(course.database) as book:
-        return {submission.student.id: {grade.name: None if grade.needs_manual_grade else grade.score
+        return {submission.student.id: {grade.name: Mark(None, grade.manual_score) if grade.needs_manual_grade
+                                        else Mark(grade.score)
                                         for notebook in submission.notebooks for grade in notebook.grades}
                 for submission in book.assignment_submissions(lab)}
 

@@ -3,6 +3,7 @@
 import html
 from collections import Counter
 from pathlib import Path
+from urllib.parse import quote
 
 from labs.grading import gradebook
 from labs.grading.course import Course
@@ -36,7 +37,7 @@ def _lab(course: Course, lab: str) -> str:
     automatic = sum(q["max"] for q in asked.values() if not q["written"])
     bars = "".join(_question(name, question, [row["marks"][name] for row in graded]) for name, question in asked.items())
     return (f"<h2>{html.escape(lab)}</h2><p>{len(table)} hand-ins: {html.escape(summary)}.</p>"
-            f"{_histogram([row['automatic'] for row in graded], automatic)}"
+            f"{_histogram([row['automatic'] for row in graded if row['automatic'] is not None], automatic)}"
             "<p class=key>Share of the graded hand-ins:<span class=full></span>all points<span class=part></span>some"
             "<span class=none></span>none<span class=open></span>waiting for a human</p>"
             f"<table><tr><th>question<th>points<th>how it went<th>mean{bars}</table>{_look(course, lab, table)}{_repaired(table)}")
@@ -81,7 +82,7 @@ def _look(course: Course, lab: str, table: list[dict]) -> str:
         student = html.escape(row["student"])
         page = course.feedback(lab, row["student"])
         if page.is_file():
-            student = f'<a href="{html.escape(page.relative_to(course.root).as_posix())}">{student}</a>'
+            student = f'<a href="{quote(page.relative_to(course.root).as_posix())}">{student}</a>'
         status = "" if row["status"] != "could not be graded" else " class=problem"
         points = "" if row["automatic"] is None else f"{row['automatic']:g}"
         lines.append(f"<tr><td>{student}<td>{html.escape(row['name'])}<td{status}>{html.escape(row['status'])}<td class=number>{points}<td>{reasons}")

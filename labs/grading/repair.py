@@ -1,138 +1,151 @@
-"""Repairs what students break without meaning to, on a copy: renamed files, copied, deleted and stripped cells.
+"""Repairs what students break without meaning to, on a copy: renamed files, moved, copied and deleted cells.
 
-The release notebook is the measure: locked cells come back as they were released, whatever a hand-in made of them.
+The release notebook is the measure: locked cells come back as they were released. An answer that is as released
+earns 0 by itself only where the student wrote nothing else that could be meant.
 """
 
-import json
+import hashlib
+import os
 import re
-import shutil
+from dataclasses import dataclass
 from pathlib import Path
 
 import nbformat
 
-MAX_NOTEBOOK_MB, MAX_CELLS = 20, 2000  # a lab has about 40 cells; checking each takes a while
-_COPY = re.compile(r"([ _-]*(\(\d+\)|[-_ ]\d{1,2}|copy\d*|kopie|copia))+$", re.IGNORECASE)
-_NEW_CELL = {"code": nbformat.v4.new_code_cell, "markdown": nbformat.v4.new_markdown_cell, "raw": nbformat.v4.new_raw_cell}
+from labs.grading import archives, cells, names
+from labs.grading.archives import BadZip
+from labs.grading.cells import Cell, Unreadable
+from labs.grading.jail import Limits
+from labs.grading.merge import Repaired, merge, own
+from labs.grading.pictures import attach_files
+
+# where a student may have written what belongs into the notebook
+_DOCUMENT = re.compile(r"\.(pdf|docx?|odt|rtf|txt|md|tex|html?|pages|png|jpe?g|gif|webp|svg|heic|py)$", re.IGNORECASE)
 
 
-class Unreadable(Exception):
-    """There is no notebook, or none that can be read; the text says which."""
+@dataclass
+class _Book:
+    """A notebook of the hand-in, and for each of its cells the released one that it was."""
+
+    name: str
+    cells: list[Cell]
+    was: list[int | None]
+
+    def own(self, released: list) -> list[Cell]:
+        return own(self.cells, self.was, released)
+
+    def answers(self, released: list) -> dict[int, str]:
+        """{released cell: source} of the answers that were worked on; of copies the last one."""
+        return {i: cell.source for cell, i in zip(self.cells, self.was)
+                if i is not None and cells.is_answer(released[i]) and cells.is_worked_on(cell, released[i])}
 
 
-def repair(folder: Path, release: Path, target: Path) -> tuple[list[str], list[str]]:
+def repair(folder: Path, release: Path, target: Path, limits: Limits = Limits()) -> Repaired:
     """Copy the hand-in in `folder` to `target`, its notebook under the release's name and repaired.
 
-    The notes on what was repaired, and the grade_ids of the written answers that are as they were released.
     Unreadable where no notebook can be graded.
     """
-    notes = _copy_files(folder, target)
-    path, found = _find_notebook(target, release.name)
-    notes += found
-    given = _read(path)
-    book, changed, untouched = _merge(given, nbformat.read(release, 4))
-    if path.name != release.name:
-        path.unlink()
-    nbformat.write(book, target / release.name)
-    return notes + changed, untouched
-
-
-def _copy_files(folder: Path, target: Path) -> list[str]:
-    """All files, and "results (1).json" also as "results.json" where there is none."""
-    notes = []
-    names = [path.name for path in sorted(folder.iterdir()) if path.is_file() and not path.is_symlink()] if folder.is_dir() else []
-    for name in names:
-        shutil.copyfile(folder / name, target / name)
-        plain = _COPY.sub("", Path(name).stem) + Path(name).suffix.lower()
-        if plain not in names and not (target / plain).exists() and not name.lower().endswith(".ipynb"):
-            shutil.copyfile(folder / name, target / plain)
-            notes.append(f"took {name} for {plain}")
-    return notes
-
-
-def _find_notebook(folder: Path, wanted: str) -> tuple[Path, list[str]]:
-    books = sorted(folder.glob("*.[iI][pP][yY][nN][bB]"))
-    if not books:
-        raise Unreadable("there is no notebook in the hand-in")
-    if (folder / wanted).exists():
-        return folder / wanted, []
-    stem = Path(wanted).stem.lower()
-    alike = [book for book in books if _COPY.sub("", book.stem).lower() == stem]
-    alike = alike or [book for book in books if stem in book.stem.lower()] or books
-    if len(alike) > 1:
-        raise Unreadable(f"which notebook is meant? {', '.join(book.name for book in alike[:5])}")
-    return alike[0], [f"took {alike[0].name} for {wanted}"]
-
-
-def _read(path: Path) -> list[tuple[nbformat.NotebookNode, str | None, str | None]]:
-    """The cells of the notebook at `path`, each with its grade_id and its id as handed in."""
-    if path.stat().st_size > MAX_NOTEBOOK_MB << 20:
-        raise Unreadable(f"the notebook has more than {MAX_NOTEBOOK_MB} MB: ask for it without outputs")
     try:
-        raw = json.loads(path.read_bytes().decode("utf-8-sig", errors="replace"))
-        if len(raw["cells"]) > MAX_CELLS:
-            raise Unreadable(f"the notebook has {len(raw['cells'])} cells; at most {MAX_CELLS} are read")
-        return [_plain_cell(cell) for cell in raw["cells"] if cell.get("cell_type") in _NEW_CELL]
-    except (ValueError, RecursionError) as error:
-        raise Unreadable("the notebook is cut off or damaged: it is no JSON") from error
-    except (TypeError, KeyError, AttributeError) as error:
-        raise Unreadable("the file is JSON, and no Jupyter notebook") from error
+        flat = archives.flat(archives.in_folder(folder, limits), limits)
+    except BadZip as error:
+        raise Unreadable(str(error)) from error
+    if not flat.content:
+        raise Unreadable(f"there is no notebook in the hand-in: {flat.problem}")
+    found = Repaired(notes=flat.notes, look=flat.look)
+    files = _renamed(flat.content, found)
+    wanted, released = release.name, nbformat.read(release, 4)
+    books = _books(files, released.cells, wanted, found)
+    book, *others = sorted(books, key=lambda book: _rank(book, released.cells, wanted))
+    if book.name != wanted:
+        found.notes.append(f"took {book.name} for {wanted}")
+    documents = [name for name in files if _DOCUMENT.search(name) and not names.is_notebook(name)
+                 and not (release.parent / name).exists()]
+    found.notes += [f"also handed in: {', '.join(documents)}"] if documents else []
+    elsewhere = [*_unread(book, others, released.cells, found), *documents]
+    merged = merge(book.cells, book.was, released.cells, elsewhere, found)
+    attach_files(merged, files)
+    found.texts = _digests(merged, released.cells, files)
+    _save({name: content for name, content in files.items() if name != book.name}, target)
+    nbformat.write(nbformat.v4.new_notebook(metadata=released.metadata, cells=merged), target / wanted)
+    return found
 
 
-def _plain_cell(cell: dict) -> tuple[nbformat.NotebookNode, str | None, str | None]:
-    """The cell with its source and nothing else: no outputs, no metadata; then its grade_id and its id."""
-    source = cell.get("source", "")
-    whole = source if isinstance(source, str) else "".join(map(str, source))
-    plain = _NEW_CELL[cell["cell_type"]](whole.encode("utf-8", "replace").decode())  # half a character cannot be saved
-    grade_id = (cell.get("metadata") or {}).get("nbgrader", {}).get("grade_id")
-    return plain, *(mark if isinstance(mark, str) else None for mark in (grade_id, cell.get("id")))
+def _digests(merged: list, released: list, files: dict[str, bytes]) -> dict[str, str]:
+    """{grade_id: digest of what a mark is about}: the answer, or all that was handed in where there is none."""
+    whole = hashlib.sha256()
+    for name, content in sorted(files.items()):
+        whole.update(name.encode() + b"\0" + hashlib.sha256(content).digest())
+    digests = {}
+    by_name = {cells.grade_id(cell): cell for cell in released}
+    for cell in merged:
+        if (name := cells.grade_id(cell)) and cell.metadata.nbgrader.get("grade"):
+            text = f"{cell.source}\0{cell.get('attachments', '')}"
+            own = cells.is_answer(cell) and cells.is_worked_on(Cell(cell), by_name[name])
+            digests[name] = hashlib.sha256(text.encode()).hexdigest() if own else whole.hexdigest()
+    return digests
 
 
-def _merge(given: list, release: nbformat.NotebookNode) -> tuple[nbformat.NotebookNode, list[str], list[str]]:
-    """The student's cells in their order, with the released ones in their places. Notes, and written answers untouched."""
-    released = {_grade_id(cell): cell for cell in release.cells if _grade_id(cell)}
-    by_cell_id = {cell.get("id"): name for name, cell in released.items()}
-    by_source = {cell.source: name for name, cell in released.items() if _is_locked(cell) and cell.source.strip()}
-    claims: dict[str, list[nbformat.NotebookNode]] = {}
-    for cell, grade_id, cell_id in given:
-        name = grade_id if grade_id in released else by_cell_id.get(cell_id) or by_source.get(cell.source)
-        if name and released[name].cell_type == cell.cell_type:
-            claims.setdefault(name, []).append(cell)
-    notes, owner = [], {}
-    for name, cells in claims.items():
-        own = cells[0]
-        if not _is_locked(released[name]):  # of copies of an answer, the last one that was worked on
-            own = next((cell for cell in reversed(cells) if cell.source.strip() != released[name].source.strip()), own)
-        owner[id(own)] = name
-        if len(cells) > 1:
-            notes.append(f"cell {name} is there {len(cells)} times")
-    cells = []
-    for cell, *_ in given:
-        if name := owner.get(id(cell)):
-            cell.metadata, cell["id"] = released[name].metadata, released[name].get("id", cell["id"])
-            if _is_locked(released[name]):
-                if cell.source.strip() != released[name].source.strip():
-                    notes.append(f"locked cell {name} was changed, and is as released again")
-                cell.source = released[name].source
-        cells.append(cell)
-    order = list(released)
-    for name in order:
-        if name not in claims:
-            notes.append(f"cell {name} was deleted, and is back")
-            before = order[:order.index(name)]
-            place = max((i for i, cell in enumerate(cells) if _grade_id(cell) in before), default=-1)
-            cells.insert(place + 1, released[name].copy())
-    used = set()
-    for number, cell in enumerate(cells):  # a copied cell has the id of the original
-        cell["id"] = cell["id"] if cell.get("id") and cell["id"] not in used else f"cell-{number}"
-        used.add(cell["id"])
-    untouched = [name for name, cell in released.items() if not _is_locked(cell) and all(
-        mine.source.strip() == cell.source.strip() for mine in claims.get(name, []))]
-    return nbformat.v4.new_notebook(metadata=release.metadata, cells=cells), notes, untouched
+def _save(files: dict[str, bytes], target: Path) -> None:
+    """Write `files`; one under two names takes its room once."""
+    written: dict[int, str] = {}
+    for name, content in files.items():
+        if id(content) in written:
+            os.link(target / written[id(content)], target / name)
+        else:
+            (target / name).write_bytes(content)
+            written[id(content)] = name
 
 
-def _grade_id(cell: nbformat.NotebookNode) -> str | None:
-    return cell.metadata.get("nbgrader", {}).get("grade_id")
+def _renamed(content: dict[str, bytes], found: Repaired) -> dict[str, bytes]:
+    """All files, "results (1).json" as "results.json" where there is none."""
+    files = dict(content)
+    for name in content:
+        plain = names.without_copy(name)
+        if plain not in files and not names.is_notebook(name):
+            files[plain] = content[name]
+            found.notes.append(f"took {name} for {plain}")
+    return files
 
 
-def _is_locked(cell: nbformat.NotebookNode) -> bool:
-    return not cell.metadata.nbgrader.get("solution", False) and not cell.metadata.nbgrader.get("task", False)
+def _books(files: dict[str, bytes], released: list, wanted: str, found: Repaired) -> list[_Book]:
+    """The notebooks of the hand-in that can be read; Unreadable where there is none."""
+    candidates = [name for name in files if names.is_notebook(name)]
+    candidates = candidates or [name for name in files if Path(name).suffix.lower() in ("", ".json", ".txt")
+                                and b'"cell_type"' in files[name]]
+    books, unread = [], []
+    for name in candidates:
+        try:
+            given = cells.read(files[name])
+            books.append(_Book(name, given, cells.match(given, released)))
+        except Unreadable as error:
+            unread.append((name, error))
+    if books:
+        found.look += [f"{name} cannot be read: {error}" for name, error in unread]
+        return books
+    if unread:
+        raise next((error for name, error in unread if name == wanted), unread[0][1])
+    held = f", only {', '.join(list(files)[:5])}" if files else ""
+    raise Unreadable(f"there is no notebook in the hand-in{held}")
+
+
+def _rank(book: _Book, released: list, wanted: str) -> tuple:
+    """Where the most answers were worked on comes first; of equal ones the name of the release, then one like it."""
+    plain = names.without_copy(book.name).lower()
+    return (-len(book.answers(released)), book.name != wanted, plain != wanted.lower(),
+            Path(wanted).stem.lower() not in plain, -len(book.own(released)), book.name)
+
+
+def _unread(book: _Book, others: list[_Book], released: list, found: Repaired) -> list[str]:
+    """The other notebooks that hold what `book` does not."""
+    texts = {" ".join(cell.source.split()) for cell in book.cells}
+    names_of_others = []
+    for other in others:
+        new = [cell for cell in other.own(released) if " ".join(cell.source.split()) not in texts]
+        answers = other.answers(released)
+        differing = [cells.grade_id(released[i]) for i, source in answers.items()
+                     if " ".join(source.split()) not in texts]
+        if differing:
+            found.look.append(f"{other.name} has other answers ({', '.join(differing)}): {book.name} was graded")
+        if differing or new:
+            names_of_others.append(other.name)
+    return names_of_others

@@ -1,15 +1,23 @@
-"""Who is who: the course list, which turns the numbers and names that an LMS writes into the ids that students know."""
+"""Who is who: the course list, which turns the LMS's numbers and names into the students' ids."""
 
+import codecs
 import csv
+import io
 import re
+import unicodedata
+from collections.abc import Callable
 from pathlib import Path
 
-# the columns of our own lists, and of Moodle's grading worksheet and Canvas's gradebook as they are exported
-STUDENT, NUMBER, NAME = ("student_id", "ID number", "SIS User ID"), ("lms_id", "Identifier", "ID"), ("name", "Full name", "Student")
+# our own lists; Moodle's grading worksheet and list of participants; Canvas's gradebook
+STUDENT = ("student_id", "id number", "sis user id")
+NUMBER = ("lms_id", "identifier", "id")
+NAME = ("name", "full name", "student")
+FIRST, LAST = ("first name",), ("last name", "surname")
+DELIMITERS = ";,\t|"
 
 
 class Roster:
-    """The students of a CSV file; with no file, everybody is who the LMS says."""
+    """The students of a CSV file; without a file, every student is who the LMS says."""
 
     def __init__(self, path: Path | None = None):
         self._by_number: dict[str, str] = {}
@@ -17,29 +25,111 @@ class Roster:
         self._is_empty = path is None
         if path is None:
             return
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file))
-        columns = [next((c for c in names if rows and c in rows[0]), None) for names in (STUDENT, NUMBER, NAME)]
-        if columns[0] is None or columns[1:] == [None, None]:
-            raise ValueError(f"{path.name} needs a column {STUDENT[0]}, and {NUMBER[0]} or {NAME[0]} or both, in its first line")
+        header, rows = _table(path)
+        columns = {what: next((header.index(name) for name in names if name in header), None)
+                   for what, names in (("student", STUDENT), ("number", NUMBER), ("name", NAME),
+                                       ("first", FIRST), ("last", LAST))}
+        named = any(columns[what] is not None for what in ("number", "name", "first"))
+        if columns["student"] is None or not named:
+            raise ValueError(f"{path.name} needs a column student_id, and lms_id or name or both, in its "
+                             "first line; save it as CSV, with commas, semicolons or tabs")
         for row in rows:
-            student, number, name = ((row[column] or "").strip() if column else "" for column in columns)
-            if not re.fullmatch(r"[\w.@+-]{1,60}", student):
-                continue  # a test student or a line of maximum points
-            if digits := re.search(r"\d+", number):  # "Participant 1843321"
-                self._by_number[digits[0]] = student
-            self._by_name.setdefault(_words(name), set()).add(student)
+            self._add(path, lambda what: _cell(row, columns[what]))
+
+    def _add(self, path: Path, cell: Callable[[str], str]) -> None:
+        student = _whole_number(cell("student"))
+        if re.fullmatch(r"\d+[.,]\d+E\+\d+", student, re.IGNORECASE):
+            raise ValueError(f"{path.name} has the id {student}, which a spreadsheet has rounded: format "
+                             "the column as text and enter the ids again")
+        if not re.fullmatch(r"[\w.@+-]{1,60}", student):
+            return  # a test student or a line of maximum points
+        number = re.search(r"\d+", _whole_number(cell("number")))  # "Participant 1843321"
+        if number and "E+" not in cell("number").upper():
+            self._by_number[_without_zeros(number[0])] = student
+        name = cell("name") or f"{cell('first')} {cell('last')}"
+        self._by_name.setdefault(_words(name), set()).add(student)
 
     def student(self, number: str, name: str) -> tuple[str, str]:
-        """The student's id, and a note where the list does not say: then it is the LMS's number."""
+        """The student's id; the LMS's number, and a sentence, where the list does not say."""
         if self._is_empty:
             return number, ""
+        if student := self._by_number.get(_without_zeros(number)):
+            return student, ""
         named = self._by_name.get(_words(name), set())
-        if number in self._by_number or len(named) == 1:
-            return self._by_number.get(number) or next(iter(named)), ""
-        return number, f"{name[:80]} is not in the list of students, or not alone: graded under the number {number}"
+        if len(named) == 1:
+            return next(iter(named)), ""
+        return number, (f"{name[:80]} is not in the list of students, or not alone: graded under "
+                        f"the number {number}")
+
+
+def same_name(one: str, other: str) -> bool:
+    """Whether two names are of one person: "Ada Lovelace", "Lovelace, Ada", Canvas's "lovelaceada"."""
+    return _words(one) == _words(other)
+
+
+def same_id(one: str, other: str) -> bool:
+    """Whether two ids differ only by what spreadsheets and keyboards change: zeros, capitals, ".0"."""
+    return _id(one) == _id(other)
+
+
+def _id(text: str) -> str:
+    return _without_zeros(_whole_number(text).casefold())
+
+
+def _table(path: Path) -> tuple[list[str], list[list[str]]]:
+    """The columns' names in small letters, and the rows that are not empty."""
+    text = _decoded(path)
+    lines = text.lstrip("\r\n ").splitlines()
+    if lines and (chosen := re.fullmatch(r'"?sep=(.)"?', lines[0].strip(), re.IGNORECASE)):  # Excel's
+        delimiter, text = chosen[1], "\n".join(lines[1:])
+    else:
+        first = lines[0] if lines else ""
+        delimiter = max(DELIMITERS, key=first.count)
+    rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter))
+    rows = [[_unquoted(cell) for cell in row] for row in rows]
+    rows = [row for row in rows if any(row)]
+    header = [" ".join(name.casefold().split()) for name in rows[0]] if rows else []
+    return header, rows[1:]
+
+
+def _decoded(path: Path) -> str:
+    """The text of a list: UTF-8, UTF-16 as Excel's "Unicode text", or Windows-1252."""
+    data = path.read_bytes()
+    if data.startswith(b"PK"):
+        raise ValueError(f"{path.name} is a workbook of a spreadsheet program: save it as CSV (UTF-8)")
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return data.decode("utf-16", errors="replace")
+    if b"\0" in data[:200]:
+        return data.decode("utf-16-le" if data[1:2] == b"\0" else "utf-16-be", errors="replace")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return data.decode("cp1252", errors="replace")
+
+
+def _cell(row: list[str], column: int | None) -> str:
+    return row[column] if column is not None and column < len(row) else ""
+
+
+def _unquoted(cell: str) -> str:
+    """A cell without the tricks that keep a spreadsheet from computing: ="0012", '0012."""
+    cell = cell.replace("\xa0", " ").strip()
+    if formula := re.fullmatch(r'="(.*)"', cell):
+        cell = formula[1]
+    return cell.removeprefix("'").strip()
+
+
+def _whole_number(text: str) -> str:
+    """"1001.0" -> "1001", which a spreadsheet or a data frame makes of ids."""
+    text = text.strip()
+    return re.sub(r"[.,]0+$", "", text) if re.fullmatch(r"\d+[.,]0+", text) else text
+
+
+def _without_zeros(number: str) -> str:
+    return number.lstrip("0") or number
 
 
 def _words(name: str) -> str:
     """The same for "Ada Lovelace", "Lovelace, Ada" and Canvas's "lovelaceada"."""
-    return "".join(sorted(re.sub(r"[\W_]", "", name.casefold())))
+    composed = unicodedata.normalize("NFKC", name).casefold()
+    return "".join(sorted(re.sub(r"[\W_]", "", composed)))

@@ -6,17 +6,21 @@ import re
 import stat
 import time
 import zipfile
+from datetime import datetime
 
 import nbformat
 import pytest
 
-from labs.grading.collect import collect, unpack
+from labs.grading import archives
+from labs.grading.cells import Unreadable
+from labs.grading.collect import collect
 from labs.grading.jail import Limits
-from labs.grading.repair import Unreadable, repair
+from labs.grading.repair import repair
 from labs.grading.roster import Roster
 from tests.labs import toy
 
 SMALL = Limits(disk_mb=5)
+NOON = datetime(2026, 11, 25, 12)
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +76,7 @@ def test_a_file_name_does_not_choose_whose_hand_in_it_is(course, tmp_path, stran
     hand_in = zipped({"toy.ipynb": "{}"})
     (tmp_path / "all.zip").write_bytes(zipped({stranger: hand_in, "Bob_39_assignsubmission_file_toy.zip": hand_in}))
     found = collect(course, toy.LAB, [tmp_path])
-    assert {student: (entry["name"], entry["notes"]) for student, entry in found.items()} == {own: (name, []), "39": ("Bob", [])}
+    assert {student: (entry["name"], entry["look"]) for student, entry in found.items()} == {own: (name, []), "39": ("Bob", [])}
 
 
 def test_two_names_for_one_id_are_told_and_the_first_stays(course, tmp_path):
@@ -80,11 +84,12 @@ def test_two_names_for_one_id_are_told_and_the_first_stays(course, tmp_path):
         (tmp_path / file).write_text(text)
     (tmp_path / "Bob_40_assignsubmission_file_more.zip").write_bytes(b"")
     entry = collect(course, toy.LAB, [tmp_path])["40"]
-    assert entry == {"name": "Ada", "notes": ["two names for this id: what Bob handed in is left out, what Ada did is taken"], "problem": ""}
+    assert entry == {"name": "Ada", "notes": [], "problem": "",
+                     "look": ["two names for this id: what Bob handed in is left out, what Ada did is taken"]}
     assert [path.read_text() for path in course.submitted(toy.LAB, "40").iterdir()] == ["of Ada"]
     (tmp_path / "Ada_40_assignsubmission_file_toy.ipynb").unlink()
     again = collect(course, toy.LAB, [tmp_path / "Bob_40_assignsubmission_file_toy.ipynb"])["40"]
-    assert again["notes"] == ["two names for this id: the hand-in of Ada that was collected earlier is replaced"]
+    assert again["look"] == ["two names for this id: the hand-in of Ada that was collected earlier is replaced"]
 
 
 def test_long_and_odd_names_do_not_stop_the_class(course, tmp_path, monkeypatch):
@@ -138,12 +143,14 @@ def test_bad_zips_are_reported_and_do_not_stop_the_class(course, tmp_path):
 
 
 def test_a_zip_is_unpacked_flat_without_what_is_dangerous():
-    files, notes = unpack(zipped({"toy.ipynb": "1", "deep/down/result.json": "2", "deep/toy.ipynb": "3", "../up.txt": "4", "/abs.txt": "5",
+    content = zipped({"toy.ipynb": "1", "deep/down/result.json": "2", "deep/toy.ipynb": "3", "../up.txt": "4", "/abs.txt": "5",
                                   "C:\\windows\\x.txt": "6", "a\\..\\..\\y.txt": "7", ".hidden": "8", ".ipynb_checkpoints/toy.ipynb": "9",
-                                  "Übung „1“.txt": "10", "nul:?.txt": "11"}, links=[("link.json", "/etc/passwd")]))
-    assert {name: content.decode() for name, content in files.items()} == {
-        "toy.ipynb": "1", "result.json": "2", "Übung „1“.txt": "10", "nul__.txt": "11"}
-    assert sum("climbs" in note for note in notes) == 4 and sum("a link" in note for note in notes) == 1 and sum("another file" in note for note in notes) == 1
+                                  "Übung „1“.txt": "10", "nul:?.txt": "11", "./dot/here.txt": "12"}, links=[("link.json", "/etc/passwd")])
+    flat = archives.flat([archives.File("hand-in.zip", NOON, content)])
+    assert {name: content.decode() for name, content in flat.content.items()} == {
+        "toy.ipynb": "1", "deep_toy.ipynb": "3", "result.json": "2", "Übung „1“.txt": "10", "nul__.txt": "11", "here.txt": "12"}
+    assert sum("climbs" in reason for reason in flat.look) == 4 and sum("a link" in reason for reason in flat.look) == 1
+    assert flat.notes == ["two files are called toy.ipynb: deep/toy.ipynb is kept as deep_toy.ipynb"]
 
 
 def test_a_later_hand_in_replaces_the_earlier(course, tmp_path):
@@ -165,17 +172,18 @@ def test_files_of_nobody_are_named(course, tmp_path):
 # ---------------------------------------------------------------------------------------------------------- repairing
 @pytest.fixture
 def repaired(course, tmp_path):
-    """repaired({file: text}): notes, untouched answers, and the notebook after the repair."""
+    """repaired({file: content}): what is said of it, the notebook after the repair, and its folder."""
     def run(files: dict):
         given, target = tmp_path / "given", tmp_path / "target"
         given.mkdir()
         target.mkdir()
         for name, text in files.items():
-            (given / name).write_text(text if isinstance(text, str) else nbformat.writes(text), encoding="utf-8")
+            text = nbformat.writes(text) if isinstance(text, dict) else text
+            (given / name).write_bytes(text if isinstance(text, bytes) else text.encode())
         before = {path.name: path.read_bytes() for path in given.iterdir()}
-        notes, untouched = repair(given, course.release(toy.LAB), target)
+        found = repair(given, course.release(toy.LAB), target)
         assert {path.name: path.read_bytes() for path in given.iterdir()} == before  # a hand-in is never changed
-        return notes, untouched, nbformat.read(target / "toy.ipynb", 4), target
+        return found, nbformat.read(target / "toy.ipynb", 4), target
     return run
 
 
@@ -184,28 +192,28 @@ def grade_ids(book) -> list:
 
 
 def test_what_is_whole_is_not_repaired(course, repaired):
-    notes, untouched, book, _ = repaired({"toy.ipynb": toy.answer(course, "1")})
-    assert notes == [] and untouched == []
+    found, book, _ = repaired({"toy.ipynb": toy.answer(course, "1")})
+    assert found.notes == found.look == found.elsewhere == found.untouched == []
     assert [c.source for c in book.cells] == [c.source for c in toy.answer(course, "1").cells]
     assert grade_ids(book) == grade_ids(nbformat.read(course.release(toy.LAB), 4))
 
 
 @pytest.mark.parametrize("name", ["toy (1).ipynb", "toy-2.ipynb", "Toy.ipynb", "toy Kopie.ipynb", "toy - Copy (2).ipynb", "1001_toy.ipynb", "homework.ipynb", "übung.IPYNB"])
 def test_renamed_notebooks_are_found(course, repaired, name):
-    notes, _, book, target = repaired({name: toy.answer(course)})
-    assert notes == [f"took {name} for toy.ipynb"]
+    found, book, target = repaired({name: toy.answer(course)})
+    assert found.notes == [f"took {name} for toy.ipynb"]
     assert toy.cell(book, "double").source == toy.DOUBLE
     assert [path.name for path in target.iterdir()] == ["toy.ipynb"]
 
 
 def test_renamed_files_are_found(course, repaired):
-    notes, _, _, target = repaired({"toy.ipynb": toy.answer(course), "result (1).json": "1", "Run-12.jsonl": "2", "other.json": "3"})
+    found, _, target = repaired({"toy.ipynb": toy.answer(course), "result (1).json": "1", "Run-12.jsonl": "2", "other.json": "3"})
     assert (target / "result.json").read_text() == "1" and (target / "result (1).json").exists()
-    assert "took result (1).json for result.json" in notes
+    assert "took result (1).json for result.json" in found.notes
 
 
 @pytest.mark.parametrize("files, said", [
-    ({}, "there is no notebook"), ({"toy.py": "x"}, "there is no notebook"), ({"a.ipynb": "{}", "b.ipynb": "{}"}, "which notebook is meant"),
+    ({}, "there is no notebook"), ({"toy.py": "x"}, "there is no notebook"), ({"a.ipynb": "{}", "b.ipynb": "{}"}, "no Jupyter notebook"),
     ({"toy.ipynb": '{"cells": [ {"cell_type"'}, "cut off or damaged"), ({"toy.ipynb": ""}, "cut off or damaged"), ({"toy.ipynb": "[" * 10**6}, "cut off or damaged"),
     ({"toy.ipynb": json.dumps({"cells": [{"cell_type": "code", "source": ""}] * 2001})}, "the notebook has 2001 cells; at most 2000 are read"),
     ({"toy.ipynb": " " * (21 << 20)}, "more than 20 MB"),
@@ -228,29 +236,29 @@ def copy_of(book, name: str, **changes):
 def test_copied_cells(course, repaired):
     book = toy.answer(course, double="def double(x):\n    raise NotImplementedError  # replace this line by your solution")
     book.cells += [copy_of(book, "double", source=toy.DOUBLE, id="new"), copy_of(book, "double_values"), copy_of(nbformat.read(course.release(toy.LAB), 4), "why", id="x")]
-    notes, untouched, repaired_book, _ = repaired({"toy.ipynb": book})
-    assert {"cell double is there 2 times", "cell double_values is there 2 times", "cell why is there 2 times"} == set(notes)
+    found, repaired_book, _ = repaired({"toy.ipynb": book})
+    assert {"cell double is there 2 times", "cell double_values is there 2 times", "cell why is there 2 times"} == set(found.notes)
     assert sorted(grade_ids(repaired_book)) == sorted(grade_ids(nbformat.read(course.release(toy.LAB), 4)))
     assert next(c for c in repaired_book.cells if c.metadata.get("nbgrader", {}).get("grade_id") == "double").source == toy.DOUBLE
     assert next(c for c in repaired_book.cells if c.metadata.get("nbgrader", {}).get("grade_id") == "why").source == "Because two is even."
-    assert untouched == []
+    assert found.untouched == []
     nbformat.validate(repaired_book)
 
 
 def test_deleted_cells_come_back_where_they_were(course, repaired):
     book = toy.answer(course)
     book.cells = [c for c in book.cells if c["id"] not in ("setup", "double_values", "result_file", "why")]
-    notes, untouched, repaired_book, _ = repaired({"toy.ipynb": book})
+    found, repaired_book, _ = repaired({"toy.ipynb": book})
     assert grade_ids(repaired_book) == grade_ids(nbformat.read(course.release(toy.LAB), 4))
-    assert sum("was deleted, and is back" in note for note in notes) == 4 and untouched == ["why"]
+    assert sum("was deleted, and is back" in note for note in found.notes) == 4 and found.untouched == ["why"]
 
 
 def test_stripped_metadata_are_found_again(course, repaired):
     book = toy.answer(course)
     for cell in book.cells:
         cell.metadata = {}
-    notes, _, repaired_book, _ = repaired({"toy.ipynb": book})
-    assert grade_ids(repaired_book) == grade_ids(nbformat.read(course.release(toy.LAB), 4)) and notes == []
+    found, repaired_book, _ = repaired({"toy.ipynb": book})
+    assert grade_ids(repaired_book) == grade_ids(nbformat.read(course.release(toy.LAB), 4)) and found.notes == []
 
 
 def test_odd_but_readable_notebooks(course, repaired):
@@ -260,14 +268,14 @@ def test_odd_but_readable_notebooks(course, repaired):
         del cell["id"]
         cell["outputs"], cell["execution_count"] = "what?", "three"
     raw["cells"].append({"cell_type": "unheard of", "source": 3})
-    _, _, book, _ = repaired({"toy.ipynb": "\ufeff" + json.dumps(raw)})
+    _, book, _ = repaired({"toy.ipynb": "\ufeff" + json.dumps(raw)})
     assert toy.cell(book, "total").source == toy.TOTAL and book.metadata.kernelspec.name == "python3"
     nbformat.validate(book)
 
 
 def test_half_a_character_is_replaced(course, repaired):
-    notes, _, book, _ = repaired({"toy.ipynb": json.dumps(toy.answer(course, why="Because \ud800 two."))})
-    assert toy.cell(book, "why").source == "Because ? two." and notes == []
+    found, book, _ = repaired({"toy.ipynb": json.dumps(toy.answer(course, why="Because \ud800 two."))})
+    assert toy.cell(book, "why").source == "Because ? two." and found.notes == []
 
 
 def test_long_names_of_copies_are_read_at_once(course, repaired):
@@ -299,8 +307,8 @@ def test_the_course_list_says_who_a_number_of_the_lms_is(course, tmp_path, kind)
     for name in ("Ada Lovelace_901_assignsubmission_file_toy.ipynb", "łukaszbjörn_55_66_toy.ipynb", "Kim_12_assignsubmission_file_toy.ipynb"):
         (hand_ins / name).write_text(nbformat.writes(toy.answer(course)))
     found = collect(course, toy.LAB, [hand_ins], Roster(tmp_path / "students.csv"))
-    assert set(found) == {"s-1", "s-2", "12"} and not found["s-1"]["notes"] and not found["s-2"]["notes"]
-    assert found["12"]["notes"] == ["Kim is not in the list of students, or not alone: graded under the number 12"]
+    assert set(found) == {"s-1", "s-2", "12"} and not found["s-1"]["look"] and not found["s-2"]["look"]
+    assert found["12"]["look"] == ["Kim is not in the list of students, or not alone: graded under the number 12"]
     assert (course.submitted(toy.LAB, "s-1") / "toy.ipynb").exists()
 
 

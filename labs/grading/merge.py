@@ -1,0 +1,136 @@
+"""The student's cells in their order, with the released ones in their places."""
+
+from dataclasses import dataclass, field
+
+import nbformat
+
+from labs.grading import cells
+from labs.grading.cells import Cell
+
+
+@dataclass
+class Repaired:
+    """What became of a hand-in.
+
+    look: what a person has to decide; elsewhere: what a person has to decide if points are missing.
+    """
+
+    notes: list[str] = field(default_factory=list)
+    look: list[str] = field(default_factory=list)
+    elsewhere: list[str] = field(default_factory=list)
+    untouched: list[str] = field(default_factory=list)  # written answers that earn 0 by themselves
+    texts: dict[str, str] = field(default_factory=dict)  # {grade_id: digest of what a mark is about}
+
+
+def own(given: list[Cell], was: list[int | None], released: list) -> list[Cell]:
+    """The cells that the student added, and those around the answers that the student changed."""
+    found = []
+    for cell, i in zip(given, was):
+        changed = i is None or not cells.is_answer(released[i]) and cells.is_worked_on(cell, released[i])
+        is_empty = not cell.source.strip() and not cell.node.get("outputs")
+        if changed and not is_empty and cell.names != {"student_id"}:
+            found.append(cell)
+    return found
+
+
+def merge(given: list[Cell], was: list[int | None], released: list, elsewhere: list[str],
+          found: Repaired) -> list[nbformat.NotebookNode]:
+    """The cells of the repaired notebook; `was` gives for each of `given` the released cell that it was.
+
+    elsewhere: files that may hold answers, too. What is repaired or unclear is added to `found`.
+    """
+    claims: dict[int, list[Cell]] = {}
+    for cell, i in zip(given, was):
+        if i is not None and cells.grade_id(released[i]):
+            claims.setdefault(i, []).append(cell)
+    chosen = {i: _chosen(copies, released[i], found) for i, copies in claims.items()}
+    added = own(given, was, released)
+    merged, stubs = [], []
+    for cell, i in zip(given, was):
+        if i not in chosen:
+            merged.append(cell.node)
+        elif cell is not chosen[i]:  # a copy; one that is as released would hide the answer from Python
+            merged += [cell.node] if cells.is_worked_on(cell, released[i]) else []
+        else:
+            is_stub = cells.is_answer(released[i]) and not cells.is_worked_on(cell, released[i])
+            merged += _in_its_place(cell, released[i], found)
+            stubs += merged[-1:] if is_stub else []
+    stubs += _bring_back(merged, [cell for i, cell in enumerate(released) if i not in claims], released, found)
+    _judge(stubs, added, elsewhere, found)
+    _silence(stubs, merged, found)
+    used = set()
+    for number, cell in enumerate(merged):  # a copied cell has the id of the original
+        cell["id"] = cell["id"] if cell.get("id") and cell["id"] not in used else f"cell-{number}"
+        used.add(cell["id"])
+    return merged
+
+
+def _chosen(copies: list[Cell], released: nbformat.NotebookNode, found: Repaired) -> Cell:
+    """Of copies of an answer the last one that was worked on, as Python itself would take it."""
+    name = cells.grade_id(released)
+    if len(copies) > 1:
+        found.notes.append(f"cell {name} is there {len(copies)} times")
+    if cells.is_locked(released):
+        return copies[0]
+    worked_on = [cell for cell in copies if cells.is_worked_on(cell, released)]
+    if len({" ".join(cell.source.split()) for cell in worked_on}) > 1:
+        found.elsewhere.append(f"{name} has several answers; the last one was graded")
+    return worked_on[-1] if worked_on else copies[0]
+
+
+def _in_its_place(cell: Cell, released: nbformat.NotebookNode, found: Repaired) -> list:
+    """The cell with the marks of the released one. Below what was written into a locked cell stands that cell."""
+    name = cells.grade_id(released)
+    if cell.kind != released.cell_type:
+        found.notes.append(f"cell {name} was a {cell.kind} cell, and is a {released.cell_type} cell again")
+        cell.turned(released.cell_type)
+    before = []
+    if cells.is_locked(released) and not cells.same(cell.source, released.source):
+        found.notes.append(f"locked cell {name} was changed, and is as released again")
+        if set(cell.source.split()) - set(released.source.split()):
+            before = [nbformat.v4.new_code_cell(cell.source, outputs=cell.node.outputs)]
+    if cells.is_locked(released):
+        cell.node.source = released.source
+    cell.node.metadata, cell.node["id"] = released.metadata, released.get("id", cell.node["id"])
+    return [*before, cell.node]
+
+
+def _bring_back(merged: list, missing: list, released: list, found: Repaired) -> list[nbformat.NotebookNode]:
+    """Insert the marked cells that are `missing` where they were; those of them that are answers."""
+    order = [cells.grade_id(cell) for cell in released if cells.grade_id(cell)]
+    answers = []
+    for cell in missing:
+        if name := cells.grade_id(cell):
+            found.notes.append(f"cell {name} was deleted, and is back")
+            before = order[:order.index(name)]
+            place = max((i for i, other in enumerate(merged) if cells.grade_id(other) in before), default=-1)
+            merged.insert(place + 1, cell.copy())
+            answers += [merged[place + 1]] if cells.is_answer(cell) else []
+    return answers
+
+
+def _judge(stubs: list, added: list[Cell], elsewhere: list[str], found: Repaired) -> None:
+    """Answers that are as released: 0 points, unless the student wrote anything else that may be meant."""
+    written = [cells.grade_id(cell) for cell in stubs if cell.cell_type != "code"]
+    code = [cells.grade_id(cell) for cell in stubs if cell.cell_type == "code"]
+    places = ["cells of their own"] * any(map(cells.has_words, added)) + elsewhere
+    if written and places:
+        found.look.append(f"no answer in {', '.join(written)}, but the student wrote {', '.join(places)}: "
+                          "read it before you give 0")
+    elif written:
+        found.untouched = written
+    places = ["cells of their own"] * bool(added) + elsewhere
+    if code and places:
+        found.elsewhere.append(f"no answer in {', '.join(code)}, but the student wrote {', '.join(places)}")
+
+
+def _silence(stubs: list, merged: list, found: Repaired) -> None:
+    """A released function without an answer must not replace the one that the student wrote elsewhere."""
+    others = [cell for cell in merged if cell.cell_type == "code" and not cells.is_locked(cell)
+              and not any(cell is stub for stub in stubs)]
+    defined = set().union(*(Cell(cell).names or () for cell in others))
+    for stub in stubs:
+        if stub.cell_type == "code" and (names := (Cell(stub).names or set()) & defined):
+            text = f"{', '.join(sorted(names))}: defined in another cell"
+            found.notes.append(text)
+            stub.source = f"# {text}"
