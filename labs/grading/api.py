@@ -54,7 +54,6 @@ class Student:
 
     def __init__(self, id: str, folder: Path | str, notebook: str, *, jail: bool = True, limits: Limits = Limits()):
         self.id, self.folder, self.notebook = str(id), Path(folder), notebook
-        self.seed = zlib.crc32(self.id.encode())
         self._jail, self._limits = jail, limits
         self._ends = time.monotonic() + limits.wall_s
         self._staged = Path(tempfile.mkdtemp(prefix="submission-"))
@@ -66,6 +65,11 @@ class Student:
         except StudentError:
             self.close()
             raise
+
+    @property
+    def seed(self) -> int:
+        """What a student's own data are made from, as in the notebooks."""
+        return zlib.crc32(self.id.encode())
 
     def __enter__(self) -> "Student":
         return self

@@ -57,7 +57,7 @@ def read(content: bytes) -> list[Cell]:
     if len(content) > MAX_NOTEBOOK_MB << 20:
         raise Unreadable(f"the notebook has more than {MAX_NOTEBOOK_MB} MB: ask for it without outputs")
     try:
-        raw = json.loads(_decoded(content))
+        raw = json.loads(decoded(content))
         cells = [cell for sheet in raw["worksheets"] for cell in sheet["cells"]] if "worksheets" in raw \
             else raw["cells"]
         if len(cells) > MAX_CELLS:
@@ -69,7 +69,12 @@ def read(content: bytes) -> list[Cell]:
         raise Unreadable("the file is JSON, and no Jupyter notebook") from error
 
 
-def _decoded(content: bytes) -> str:
+def is_notebook(content: bytes) -> bool:
+    """Whether a file of any name holds a notebook."""
+    return len(content) <= MAX_NOTEBOOK_MB << 20 and '"cell_type"' in decoded(content)
+
+
+def decoded(content: bytes) -> str:
     """UTF-8 or UTF-16 as JSON allows; else what Windows editors write."""
     encoding = json.detect_encoding(content)
     try:

@@ -19,6 +19,7 @@ from labs.grading.course import Course, Result, digest
 from labs.grading.execute import execute
 from labs.grading.cells import Unreadable
 from labs.grading.repair import repair
+from labs.grading.roster import same_id
 
 # no honest solution of a lab needs these; whoever wants to hide them can, so they only call a human
 SUSPICIOUS = re.compile(r"input_transformers|set_custom_exc|_getframe|inspect\.stack|os\._exit|os\.fork|ctypes|sqlite3|"
@@ -65,14 +66,16 @@ def grade_one(root: str | Path, lab: str, student: str, jail: bool = True, limit
 def _ask(result: Result, folder: Path, course: Course, jail: bool, limits: api.Limits) -> None:
     questions = api.load_questions(course.source(result.lab) / "hidden.py")
     with api.Student(result.student, folder, f"{result.lab}.ipynb", jail=jail, limits=limits) as student:
-        verdicts = api.ask(student, questions)
         try:
             named = str(student.constant("student_id"))
         except api.StudentError:
             named = result.student
+        if same_id(named, result.student):
+            student.id = named  # the student's data were made from this spelling
+        verdicts = api.ask(student, questions)
     result.questions = {name: dataclasses.asdict(verdict) for name, verdict in verdicts.items()}
     result.look += [f"{name}: {v.doubt}" for name, v in verdicts.items() if v.doubt] + student.incidents
-    if named != result.student:
+    if not same_id(named, result.student):
         result.look.append(f"the notebook has another student_id: {named[:40]!r}")
     result.cpu_s += student.cpu_s
 

@@ -109,11 +109,11 @@ def _renamed(content: dict[str, bytes], found: Repaired) -> dict[str, bytes]:
 
 def _books(files: dict[str, bytes], released: list, wanted: str, found: Repaired) -> list[_Book]:
     """The notebooks of the hand-in that can be read; Unreadable where there is none."""
-    candidates = [name for name in files if names.is_notebook(name)]
-    candidates = candidates or [name for name in files if Path(name).suffix.lower() in ("", ".json", ".txt")
-                                and b'"cell_type"' in files[name]]
     books, unread = [], []
-    for name in candidates:
+    for name in files:
+        if not names.is_notebook(name) and not (Path(name).suffix.lower() in ("", ".json", ".txt")
+                                                and cells.is_notebook(files[name])):
+            continue
         try:
             given = cells.read(files[name])
             books.append(_Book(name, given, cells.match(given, released)))

@@ -85,7 +85,7 @@ def _table(path: Path) -> tuple[list[str], list[list[str]]]:
     else:
         first = lines[0] if lines else ""
         delimiter = max(DELIMITERS, key=first.count)
-    rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter))
+    rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True))
     rows = [[_unquoted(cell) for cell in row] for row in rows]
     rows = [row for row in rows if any(row)]
     header = [" ".join(name.casefold().split()) for name in rows[0]] if rows else []

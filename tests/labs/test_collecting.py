@@ -16,7 +16,7 @@ from labs.grading.cells import Unreadable
 from labs.grading.collect import collect
 from labs.grading.jail import Limits
 from labs.grading.repair import repair
-from labs.grading.roster import Roster
+from labs.grading.roster import Roster, same_id
 from tests.labs import toy
 
 SMALL = Limits(disk_mb=5)
@@ -158,6 +158,52 @@ def test_a_later_hand_in_replaces_the_earlier(course, tmp_path):
         (tmp_path / "x_2200_1_toy.zip").write_bytes(zipped({"toy.ipynb": "{}", f"only-{answer}.txt": answer}))
         collect(course, toy.LAB, [tmp_path])
     assert not (course.submitted(toy.LAB, "2200") / "only-1.txt").exists()
+
+
+def dated(files: dict, day: int) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, content in files.items():
+            archive.writestr(zipfile.ZipInfo(name, (2026, 11, day, 12, 0, 0)), content)
+    return buffer.getvalue()
+
+
+MIA = "Mia Berg_2400_assignsubmission_file_"
+JUNK = b"\0\5\x16\7"
+DOWNLOADS = {  # how downloads come to an instructor: {path: content} -> the files of student 2400
+    "packed again on a Mac": {"all.zip": zipped({f"{MIA}/toy.zip": zipped({"toy.ipynb": "1"}), f"__MACOSX/{MIA}/._toy.zip": JUNK, f"__MACOSX/._{MIA}toy.zip": JUNK})},
+    "unpacked": {f"{MIA}/toy.ipynb": b"1", f"{MIA}/.DS_Store": b"x"},
+    "unpacked in folders": {f"Kurs [77]/more/{MIA}/my work/toy.ipynb": b"1"},
+    "a zip in a zip": {"a.zip": zipped({"folder/b.zip": zipped({f"b/{MIA}/toy.zip": zipped({"toy.zip": zipped({"x/toy.ipynb": "1"})})})})},
+    "text typed in Moodle": {f"{MIA.replace('file', 'onlinetext')}/toy.ipynb": b"1"},
+    "the later one first": {"a.zip": dated({f"{MIA}/toy.ipynb": "1"}, 20), "b.zip": dated({f"{MIA}/toy.ipynb": "old"}, 2)},
+    "the later one last": {"a.zip": dated({f"{MIA}/toy.ipynb": "old"}, 2), "b.zip": dated({f"{MIA}/toy.ipynb": "1"}, 20)},
+    "one damaged zip beside the notebook": {f"{MIA}/toy.ipynb": b"1", f"{MIA}/more.zip": b"PK"},
+}
+
+
+@pytest.mark.parametrize("kind", DOWNLOADS)
+def test_downloads_as_they_come(course, tmp_path, kind):
+    for path, content in DOWNLOADS[kind].items():
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_bytes(content)
+    found = collect(course, toy.LAB, [tmp_path])
+    assert set(found) == {"2400"} and found["2400"]["problem"] == "" and bool(found["2400"]["look"]) == ("damaged" in kind)
+    assert {path.name: path.read_text() for path in course.submitted(toy.LAB, "2400").iterdir()} == {"toy.ipynb": "1"}
+
+
+def test_names_in_zips_of_a_mac_are_read(course, tmp_path):
+    content = zipped({"Jörg_2401_1_toy.ipynb": "1"})
+    for place in (content.find(b"PK\1\2") + 9, content.find(b"PK\3\4") + 7):
+        content = content[:place] + b"\0" + content[place + 1:]  # UTF-8 without the flag that says so
+    (tmp_path / "all.zip").write_bytes(content)
+    assert collect(course, toy.LAB, [tmp_path])["2401"]["name"] == "Jörg"
+
+
+def test_the_later_of_two_data_files_has_the_name():
+    files = [archives.File("a/run.json", NOON.replace(hour=1), b"old"), archives.File("b/c/run.json", NOON, b"new")]
+    flat = archives.flat(files)
+    assert flat.content == {"run.json": b"new", "a_run.json": b"old"} and flat.look == ["two files are called run.json: a/run.json is kept as a_run.json"]
 
 
 def test_files_of_nobody_are_named(course, tmp_path):
@@ -310,6 +356,40 @@ def test_the_course_list_says_who_a_number_of_the_lms_is(course, tmp_path, kind)
     assert set(found) == {"s-1", "s-2", "12"} and not found["s-1"]["look"] and not found["s-2"]["look"]
     assert found["12"]["look"] == ["Kim is not in the list of students, or not alone: graded under the number 12"]
     assert (course.submitted(toy.LAB, "s-1") / "toy.ipynb").exists()
+
+
+SPREADSHEETS = {  # the same list as spreadsheets, browsers and data frames write it
+    "semicolons": "student_id;lms_id;name\ns-1;901;Jörg Weiß\n".encode("utf-8-sig"),
+    "Windows-1252": "student_id,lms_id,name\ns-1,901,Jörg Weiß\n".encode("cp1252"),
+    "UTF-16 and tabs": "student_id\tlms_id\tname\ns-1\t901\tJörg Weiß\n".encode("utf-16"),
+    "UTF-16 without a mark": "student_id\tlms_id\tname\ns-1\t901\tJörg Weiß\n".encode("utf-16-le"),
+    "quotes and empty lines": '\n"Student_ID" ; "LMS_ID" ; "Name"\n\n"s-1";"901";"Weiß, Jörg"\n;;\n'.encode(),
+    "sep=": "sep=;\r\nstudent_id;lms_id;name\r\ns-1;901;x\r\n".encode(),
+    "numbers of a data frame": b"student_id,lms_id\ns-1,901.0\n",
+    "a zero is lost": b"student_id,lms_id\ns-1,0901\n",
+    "a formula keeps the text": b'student_id,lms_id\n="s-1","=""901"""\n',
+    "first and last name": "First name,Surname,ID number\nJörg,Weiß,s-1\n".encode(),
+    "decomposed accents": "student_id,name\ns-1,Jo\u0308rg Weiß\n".encode(),
+}
+
+
+@pytest.mark.parametrize("kind", SPREADSHEETS)
+def test_lists_as_spreadsheets_write_them(tmp_path, kind):
+    (tmp_path / "list.csv").write_bytes(SPREADSHEETS[kind])
+    assert Roster(tmp_path / "list.csv").student("901", "Jörg Weiß") == ("s-1", "")
+
+
+@pytest.mark.parametrize("content, said", [(b"PK\3\4", "save it as CSV"), (b"student_id,lms_id\n1.84332E+12,901\n", "has rounded")])
+def test_lists_that_lost_the_ids_are_refused(tmp_path, content, said):
+    (tmp_path / "list.csv").write_bytes(content)
+    with pytest.raises(ValueError, match=f"list.csv .*{said}"):
+        Roster(tmp_path / "list.csv")
+
+
+@pytest.mark.parametrize("one, other, same", [("0012345", "12345", True), ("12345", "12345.0", True), ("Ada-1815", "ada-1815", True),
+                                              ("0000000", "12345", False), ("123450", "12345", False)])
+def test_ids_that_a_spreadsheet_or_a_keyboard_changed(one, other, same):
+    assert same_id(one, other) == same
 
 
 @pytest.mark.parametrize("text", ["", "id,mail\n1,2\n", "student_id\ns-1\n"])
