@@ -3,6 +3,8 @@
 import argparse
 import ast
 import io
+import shutil
+import signal
 import sys
 
 from helpers.paths import folder
@@ -60,9 +62,10 @@ def _parameter(text: str) -> tuple[str, object]:
 
 def pi(options: argparse.Namespace) -> int:
     """One of the pi commands; 1 where a Pi failed, which it names."""
+    if not shutil.which("ssh"):
+        print("OpenSSH's client, the program ssh, is missing: sudo apt install openssh-client")
+        return 1
     try:
-        import fabric  # noqa: F401  what a Pi itself has not
-
         from helpers import model_files
         from helpers import pi as on_the_pi
     except ImportError as error:
@@ -81,6 +84,8 @@ def pi(options: argparse.Namespace) -> int:
             print(f"no model files are made ({error}); those that are here are copied")
     try:
         if options.action == "start":
+            for number in (signal.SIGTERM, signal.SIGHUP):  # these close the tunnel, as Ctrl-C does
+                signal.signal(number, signal.default_int_handler)
             on_the_pi.start(options.hosts[0])
             return 0
         if options.action == "run":

@@ -13,9 +13,10 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from helpers import data, model_files, results
+from helpers import data, model_files, pi_transfer, results
 from helpers.paths import ROOT, build, folder, show
-from helpers.ssh import Pi, PiError, Tunnel
+from helpers.ssh import Pi, PiError
+from helpers.tunnel import Tunnel
 
 ON_THE_PI = ("00_start_here", "03_measure_latency", "08_benchmark_on_the_pi")  # what runs without torch
 LISTS = ("requirements-pi.txt", "requirements.txt", "pyproject.toml")  # what the environment on the Pi depends on
@@ -39,25 +40,14 @@ def prepare(pi: Pi, say: Callable[[str], None] = print) -> None:
     pi.folder = facts["folder"]
     if facts["running"]:
         return say(f"{facts['running']} is being run there: nothing is copied now")
-    _copy(pi, say)
+    files = bundle()
+    if not any(path.startswith("build/models/") for path in files):
+        say("there are no model files here to copy, and most notebooks need some: `make pi` makes them first")
+    pi_transfer.update(pi, files, _requirements(), say)
     job = pi.ask("set_up", requirements=_requirements())["job"]
     if job:
         say(f"setting up {facts['system']} (once)")
         _follow(pi, job, say)
-
-
-def _copy(pi: Pi, say: Callable[[str], None]) -> None:
-    files = bundle()
-    facts = {path: (hashlib.sha256(file.read_bytes()).hexdigest(), file.stat().st_size) for path, file in files.items()}
-    plan = pi.ask("plan", files=facts, requirements=_requirements())
-    for name in plan["kept"]:
-        say(f"{name} was changed on the Pi and is kept; rename it there to get the one from here")
-    if not any(path.startswith("build/models/") for path in files):
-        say("there are no model files here to copy, and most notebooks need some: `make pi` makes them first")
-    if plan["send"]:
-        say(f"copying {len(plan['send'])} of {len(files)} files, {sum(facts[path][1] for path in plan['send']) / 1e6:.1f} MB")
-    for path in plan["send"]:
-        pi.put(files[path], path)
 
 
 def _requirements() -> str:
@@ -72,40 +62,47 @@ def _follow(pi: Pi, job: str, say: Callable[[str], None]) -> None:
 
 
 def start(host: str, say: Callable[[str], None] = print) -> None:
-    """Prepare the Pi, start JupyterLab there, and keep a tunnel to it open until Ctrl-C; prints its address here.
+    """Prepare the Pi, start JupyterLab there, and keep a tunnel to it open until Ctrl-C.
 
-    JupyterLab goes on when the tunnel is closed or broken; a broken one is opened again. `stop` ends JupyterLab.
+    The address here is printed once it answers. JupyterLab keeps running when the tunnel is closed or
+    broken; a broken one is opened again. `stop` ends JupyterLab.
     """
     with Pi(host) as pi:
         prepare(pi, say)
         server = pi.ask("jupyter")
-        with Tunnel(pi, server["port"]) as tunnel:
-            say(f"\nOpen  http://127.0.0.1:{tunnel.server_address[1]}/lab?token={server['token']}\n\n"
-                f"Ctrl-C closes this door; `python -m helpers pi stop {host}` ends JupyterLab on the Pi.")
-            try:
-                _keep_open(tunnel, say)
-            except KeyboardInterrupt:
-                say("closed; JupyterLab and its kernels go on")
-            finally:
-                tunnel.pi.connection.close()
+    with Tunnel(host) as tunnel:
+        tunnel.open(server["port"])
+        say(f"\nOpen  {_address(tunnel, server)}\n\nCtrl-C closes this door; "
+            f"`python -m helpers pi stop {host}` ends JupyterLab on the Pi.")
+        try:
+            while True:
+                if not tunnel.is_open:
+                    server = _open_again(tunnel, server, say)
+                time.sleep(1)
+        except KeyboardInterrupt:
+            say("closed; JupyterLab and its kernels go on")
 
 
-def _keep_open(tunnel: Tunnel, say: Callable[[str], None]) -> None:
-    host = tunnel.pi.host
+def _address(tunnel: Tunnel, server: dict) -> str:
+    return f"http://127.0.0.1:{tunnel.local_port}/lab?token={server['token']}"
+
+
+def _open_again(tunnel: Tunnel, before: dict, say: Callable[[str], None]) -> dict:
+    """Try until `tunnel` is open again; JupyterLab, which was started again if the Pi was."""
+    say(f"{tunnel.host}: the connection is lost; trying again every {RETRY_S} s")
     while True:
-        time.sleep(1)
-        if tunnel.pi.is_connected:
+        time.sleep(RETRY_S)
+        try:
+            with Pi(tunnel.host) as pi:
+                server = pi.ask("jupyter")
+            tunnel.open(server["port"])
+        except PiError as error:
+            say(str(error))
             continue
-        say(f"{host}: the connection is lost; trying again every {RETRY_S} s")
-        while not tunnel.pi.is_connected:
-            time.sleep(RETRY_S)
-            try:
-                pi = Pi(host)
-                tunnel.port = pi.ask("jupyter")["port"]  # started again if the Pi was
-                tunnel.pi = pi
-            except PiError as error:
-                say(str(error))
-        say(f"{host}: connected again")
+        say(f"{tunnel.host}: connected again")
+        if server["token"] != before["token"]:
+            say(f"JupyterLab was started again: open  {_address(tunnel, server)}")
+        return server
 
 
 def run(hosts: Sequence[str], notebook: str, parameters: dict | None = None, say: Callable[[str], None] = print) -> dict[str, Exception]:
@@ -221,8 +218,12 @@ def doctor(hosts: Sequence[str], say: Callable[[str], None] = print) -> dict[str
 
 
 def on_all(hosts: Sequence[str], do: Callable, say: Callable[[str], None]) -> dict[str, Exception]:
-    """Call do(pi, say) for all `hosts` at once, each with a connection of its own; one that fails stops no other."""
+    """Call do(pi, say) for all `hosts` at once; one that fails stops no other.
+
+    Each has a connection of its own, which Ctrl-C closes. The result is the hosts that failed.
+    """
     failed: dict[str, Exception] = {}
+    is_interrupted = threading.Event()
 
     def one(host: str) -> None:
         try:
@@ -230,13 +231,19 @@ def on_all(hosts: Sequence[str], do: Callable, say: Callable[[str], None]) -> di
                 do(pi, say if len(hosts) == 1 else lambda text: say(f"{host}: {text}"))
         except Exception as error:  # whatever it was, the other Pis go on
             failed[host] = error
-            say(str(error) if isinstance(error, PiError) else f"{host}: {type(error).__name__}: {error}")
+            text = str(error) if isinstance(error, PiError) else f"{host}: {type(error).__name__}: {error}"
+            if not is_interrupted.is_set():
+                say(text)
 
     threads = [threading.Thread(target=one, args=(host,), daemon=True) for host in dict.fromkeys(hosts)]
     for thread in threads:
         thread.start()
-    for thread in threads:
-        thread.join()
+    try:
+        for thread in threads:
+            thread.join()
+    except KeyboardInterrupt:
+        is_interrupted.set()
+        raise
     return failed
 
 

@@ -1,208 +1,232 @@
-"""A Pi over SSH, with fabric: keys only, known hosts only; whatever goes wrong is one sentence that says what to do."""
+"""A Pi over SSH. OpenSSH itself connects, with the user's configuration, keys and known hosts.
 
+One connection serves all requests: it runs the Pi's own python3 with the text of pi_answers, which
+answers on standard output. No shell reads a request, and passwords are never asked for.
+"""
+
+import atexit
+import base64
 import contextlib
 import json
-import logging
 import os
-import select
+import re
 import shlex
-import socket
-import socketserver
+import subprocess
+import tempfile
 import threading
-from collections.abc import Callable, Iterator
-from pathlib import Path, PurePosixPath
+import weakref
+from collections.abc import Callable
+from pathlib import Path
 
-from helpers import pi_host
+from helpers import pi_answers, pi_files, pi_host, ssh_problems
+from helpers.pi_answers import RESULT
 
-CONNECT_S, ALIVE_S = 15, 15  # how long to wait for an answer, and how often to ask whether the other side is still there
-
-logging.getLogger("paramiko").addHandler(logging.NullHandler())  # what it logs, PiError says
+START_S = 90  # until the Pi's python3 answers: the connection, its login shell, Python on a busy Pi
+OPTIONS = (
+    "-T", "-x", "-a",
+    "-o", "BatchMode=yes",
+    "-o", "ConnectTimeout=15",
+    "-o", "ServerAliveInterval=15",  # a Pi that was unplugged does not say so
+    "-o", "ServerAliveCountMax=3",
+    "-o", "ControlMaster=no",  # a connection that the user keeps open is used; none is left behind
+    "-o", "PermitLocalCommand=no",
+)
+QUIET = ("-o", "LogLevel=ERROR", "-o", "ClearAllForwardings=yes")
+# Settings with which a command could not run. Passed only if `ssh -G` lists another value, since an
+# older ssh does not know all of them.
+NEEDED = {"remotecommand": "none", "sessiontype": "default", "stdinnull": "no",
+          "forkafterauthentication": "no"}
+# quotes that every login shell reads in the same way, be it bash, fish or csh
+PYTHON = "python3 -c 'exec(input())'"
+NEVER_ASK = {"SSH_ASKPASS": "false", "SSH_ASKPASS_REQUIRE": "force"}  # for a ProxyJump, too
+LOST = ("the connection is lost. What runs there goes on: give the same command again, and it goes "
+        "on from where it was")
 
 
 class PiError(RuntimeError):
     """What is wrong with a Pi, and what to do: one sentence."""
 
 
-class Pi:
-    """The Pi `host` ("user@name", "user@name:port" or a name from ~/.ssh/config), connected. Use it in a `with` block.
+def target(host: str) -> list[str]:
+    """`host` ("user@name", "user@name:port", "user@[IPv6]:port") as the arguments of ssh."""
+    name, port = host, None
+    if host.count(":") == 1 or "]:" in host:  # an IPv6 address without brackets has no port
+        name, _, port = host.rpartition(":")
+    name = name.replace("[", "").replace("]", "")
+    is_name = name and not name.startswith("-") and not re.search(r"\s", name)
+    if not is_name or not (port is None or port.isdigit()):
+        raise PiError(f"{host!r} is no host: give user@name, such as pi@raspberrypi.local")
+    return ["-p", port, name] if port else [name]
 
-    Every method raises PiError where the Pi cannot do what is asked, or the connection breaks.
+
+def _shell_form(host: str) -> str:
+    """`host` as it is typed after `ssh`."""
+    return shlex.join(target(host))
+
+
+def settings(host: str) -> list[tuple[str, str]]:
+    """What ssh's configuration says about `host`, as (name in small letters, value)."""
+    command = ["ssh", "-G", *target(host)]
+    listed = subprocess.run(command, capture_output=True, text=True, errors="replace")
+    if listed.returncode:
+        raise PiError(f"{host}: {ssh_problems.wrong_settings(listed.stderr)}")
+    return [tuple(line.split(" ", 1)) for line in listed.stdout.splitlines() if " " in line]
+
+
+def options(host: str) -> list[str]:
+    """The options with which ssh runs a command on `host`, whatever its configuration says."""
+    needed = [f"{name}={NEEDED[name]}" for name, value in settings(host)
+              if name in NEEDED and value != NEEDED[name]]
+    return [*OPTIONS, *(word for option in needed for word in ("-o", option))]
+
+
+def why_not_connected(host: str, complaint: str) -> str:
+    """The cause in `complaint`, what ssh wrote to standard error, as one sentence."""
+    return ssh_problems.sentence(complaint, _shell_form(host), lambda: settings(host))
+
+
+_programs: weakref.WeakSet = weakref.WeakSet()
+
+
+class Program(subprocess.Popen):
+    """A program that ends with this one. It has no terminal, so it cannot ask for anything."""
+
+    def __init__(self, command: list[str], stdin: int, stdout: int) -> None:
+        self.error_file = tempfile.TemporaryFile()
+        super().__init__(command, stdin=stdin, stdout=stdout, stderr=self.error_file,
+                         start_new_session=True, env=os.environ | NEVER_ASK)
+        _programs.add(self)
+
+    def complaint(self) -> str:
+        """What it has written to standard error until now."""
+        size = os.fstat(self.error_file.fileno()).st_size
+        return os.pread(self.error_file.fileno(), size, 0).decode(errors="replace")
+
+    def end(self) -> None:
+        """End it, and forget what it has written."""
+        self.terminate()
+        try:
+            self.wait(5)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            self.wait()
+        for pipe in (self.stdin, self.stdout, self.error_file):
+            with contextlib.suppress(OSError):  # what was written too late for it
+                if pipe:
+                    pipe.close()
+
+
+@atexit.register
+def _end_programs() -> None:
+    for program in list(_programs):
+        if program.poll() is None:
+            program.terminate()
+
+
+class Pi:
+    """The Pi `host`, connected: "user@name", "user@name:port" or a name from ~/.ssh/config.
+
+    Use it in a `with` block. Every method raises PiError if the Pi cannot do what is asked, or if
+    the connection breaks.
     """
 
     def __init__(self, host: str) -> None:
-        self.host, self.connection = host, _connect(host)
+        self.host = host
         self.folder = ""
+        command = ["ssh", *options(host), *QUIET, *target(host), PYTHON]
+        self._ssh = Program(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        stop_waiting = threading.Timer(START_S, self._ssh.kill)
+        stop_waiting.start()
+        printed_at_login: list[str] = []
+        try:
+            self._write(_program().encode() + b"\n")
+            started = self._read(printed_at_login.append) is not None
+        finally:
+            stop_waiting.cancel()
+        if not started:
+            problem = self._why_not_started(printed_at_login)
+            self._ssh.end()
+            raise PiError(f"{host}: {problem}")
 
     def __enter__(self) -> "Pi":
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.connection.close()
+        self._ssh.end()
 
     @property
     def is_connected(self) -> bool:
         """False once the connection is known to be broken."""
-        return self.connection.transport.is_active()
+        return self._ssh.poll() is None
 
-    def ask(self, command: str, say: Callable[[str], None] | None = None, **request: object) -> dict:
-        """The answer of pi_host's `command`; lines that it prints before that are handed to `say` as they come."""
-        with self._told():
-            stdin, stdout, stderr = self.connection.client.exec_command(f"python3 - {command} {shlex.quote(json.dumps(request))}")
-            stdin.write(Path(pi_host.__file__).read_bytes())
-            stdin.channel.shutdown_write()
-            lines = iter(stdout)
-            last = next(lines, "")
-            for line in lines:  # the answer comes last
-                if say:
-                    say(last.rstrip())
-                last = line
-            if stdout.channel.recv_exit_status() < 0:  # the channel ended without one
-                raise EOFError
-            complaint = stderr.read().decode(errors="replace").strip().splitlines()
-        try:
-            answer = json.loads(last.rpartition(pi_host.RESULT)[2])
-        except ValueError:
-            said = (complaint or [last.strip() or "it said nothing"])[-1]
-            raise PiError(f"{self.host}: its Python 3 gave no answer ({said}); is it a Pi with Raspberry Pi OS?") from None
+    def ask(self, command: str, say: Callable[[str], None] | None = None, body: bytes = b"",
+            progress: Callable[[int], None] | None = None, **request: object) -> dict:
+        """The answer of the Pi's `command`; lines that it prints before are passed to `say`.
+
+        `body` follows the request; `progress` gets the number of its bytes that are on their way.
+        """
+        self._write(json.dumps({"command": command, **request}).encode() + b"\n")
+        for start in range(0, len(body), 2**20):
+            self._write(body[start:start + 2**20])
+            if progress:
+                progress(start)
+        line = self._read(say)
+        if line is None:
+            raise PiError(f"{self.host}: {self._why_ended()}")
+        answer = json.loads(line)
         if "problem" in answer:
             raise PiError(f"{self.host}: {answer['problem']}")
         return answer
 
-    def put(self, local: Path, path: str) -> None:
-        """Copy a file to `path` in the workbook's folder there; a reader sees the whole file or the one before it."""
-        target = f"{self.folder}/{path}"
-        with self._told():
-            sftp = self.connection.sftp()
-            try:
-                sftp.put(str(local), target + ".part")
-                sftp.posix_rename(target + ".part", target)
-            except OSError as error:
-                if not self.is_connected:
-                    raise EOFError from error
-                with contextlib.suppress(OSError):
-                    sftp.remove(target + ".part")
-                raise PiError(f"{self.host}: {path} could not be stored ({error}): is the disk full? Make room there and "
-                              "run this again") from error
+    def put(self, local: Path, path: str, progress: Callable[[int], None] | None = None) -> None:
+        """Copy a file to `path` in the workbook's folder there: all of it or nothing."""
+        body = local.read_bytes()
+        self.ask("receive", body=body, progress=progress, path=path, size=len(body))
 
     def get(self, path: str) -> bytes:
         """The content of the file at `path` in the workbook's folder there."""
-        with self._told(), self.connection.sftp().open(f"{self.folder}/{PurePosixPath(path)}") as file:
-            file.prefetch()
-            return file.read()
+        return base64.b64decode(self.ask("send", path=path)["base64"])
 
-    @contextlib.contextmanager
-    def _told(self) -> Iterator[None]:
-        """Whatever a broken connection raises becomes one sentence."""
-        from paramiko.ssh_exception import SSHException
+    def _write(self, content: bytes) -> None:
+        with contextlib.suppress(OSError):  # the answer will be missing: _read finds out why
+            self._ssh.stdin.write(content)
+            self._ssh.stdin.flush()
 
-        try:
-            yield
-        except (FileNotFoundError, PermissionError) as error:
-            raise PiError(f"{self.host}: {error}") from error
-        except (EOFError, SSHException, OSError) as error:
-            raise PiError(f"{self.host}: the connection is lost. What runs there goes on: give the same command again, and "
-                          "it goes on from where it was") from error
+    def _read(self, say: Callable[[str], None] | None) -> str | None:
+        """The next answer; None if the connection ends before it."""
+        for line in iter(self._ssh.stdout.readline, b""):
+            text, mark, answer = line.decode(errors="replace").partition(RESULT)
+            if mark:
+                return answer
+            if say:
+                say(text.rstrip())
+        self._ssh.wait()
+        return None
 
+    def _why_not_started(self, printed: list[str]) -> str:
+        code, complaint = self._ssh.returncode, self._ssh.complaint()
+        if code < 0:
+            return (f"its login shell did not start python3 within {START_S} s: does ~/.bashrc or "
+                    "another login script there wait for something, or start another shell?")
+        if code == 255:
+            return why_not_connected(self.host, complaint)
+        return ssh_problems.no_python(code, complaint.splitlines() or printed)
 
-def _connect(host: str):
-    from fabric import Connection
-    from paramiko import ssh_exception as ssh
-
-    try:
-        connection = Connection(host, connect_timeout=CONNECT_S)
-        _check_host_keys(connection)
-        connection.open()
-    except socket.gaierror as error:
-        raise PiError(f"{host}: no machine of this name is found; is the Pi on, and in this network? `hostname -I` on the Pi "
-                      "prints its address, which does as well as the name") from error
-    except ssh.BadHostKeyException as error:
-        raise PiError(f"{host}: its host key is not the one it had before. If its card was written anew, forget the old key with "
-                      f"`ssh-keygen -R {_known_as(connection)}` and connect once with `ssh`; otherwise somebody is in between") from error
-    except ssh.PasswordRequiredException as error:
-        raise PiError(f"{host}: your key needs its passphrase, which is not asked for here; run `ssh-add` first") from error
-    except ssh.AuthenticationException as error:
-        raise PiError(_refused(host)) from error
-    except (OSError, EOFError, ssh.SSHException) as error:
-        if "known_hosts" in str(error):
-            raise PiError(f"{host}: this machine is not known here yet; run `ssh {_shell_form(host)}` once, compare the "
-                          "fingerprint, and answer yes") from error
-        if "No authentication methods" in str(error):
-            raise PiError(_refused(host)) from error
-        raise PiError(f"{host}: it does not answer ({error or type(error).__name__}); is it on, and is SSH switched on there "
-                      "(`sudo raspi-config`, Interface Options)?") from error
-    except ValueError as error:
-        raise PiError(f"{host!r} is no host: give user@name, such as pi@raspberrypi.local") from error
-    connection.transport.set_keepalive(ALIVE_S)
-    if hasattr(socket, "TCP_USER_TIMEOUT"):  # a Pi that was unplugged does not say good-bye
-        connection.transport.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 4 * ALIVE_S * 1000)
-    return connection
+    def _why_ended(self) -> str:
+        lines = self._ssh.complaint().splitlines()
+        return ssh_problems.no_python(1, lines) if self._ssh.returncode == 1 and lines else LOST
 
 
-def _check_host_keys(connection) -> None:
-    """Fabric takes any host key; we take those that ssh knows, of the Pi and of every host that is jumped over."""
-    from paramiko import RejectPolicy
-
-    while hasattr(connection, "client"):
-        files = connection.ssh_config.get("userknownhostsfile", "~/.ssh/known_hosts ~/.ssh/known_hosts2").split()
-        for path in map(os.path.expanduser, [*files, "/etc/ssh/ssh_known_hosts"]):
-            if os.path.exists(path):
-                connection.client.load_system_host_keys(path)
-        connection.client.set_missing_host_key_policy(RejectPolicy())
-        connection = connection.gateway
-
-
-def _refused(host: str) -> str:
-    return (f"{host}: it refuses your SSH key, and passwords are not used here; copy the key once with "
-            f"`ssh-copy-id {_shell_form(host)}` (make one with `ssh-keygen -t ed25519` if you have none)")
-
-
-def _shell_form(host: str) -> str:
-    """`host` as ssh takes it: the port as an option."""
-    name, colon, port = host.rpartition(":")
-    return f"-p {port} {name}" if colon and port.isdigit() else host
-
-
-def _known_as(connection) -> str:
-    """The Pi's name in known_hosts, quoted for the shell."""
-    return connection.host if connection.port == 22 else f"'[{connection.host}]:{connection.port}'"
-
-
-class Tunnel(socketserver.ThreadingTCPServer):
-    """Connections to a free port of this machine (`address`, 127.0.0.1 only) go to `port` of the Pi's own 127.0.0.1.
-
-    `pi` may be replaced by a new connection to the same Pi: the address here stays as it is. (Fabric's own forwarding
-    ends for good with the first connection that fails.)
-    """
-
-    daemon_threads, request_queue_size, block_on_close = True, 32, False
-
-    def __init__(self, pi: Pi, port: int) -> None:
-        super().__init__(("127.0.0.1", 0), _Forwarded)
-        self.pi, self.port = pi, port
-
-    def __enter__(self) -> "Tunnel":
-        threading.Thread(target=self.serve_forever, daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.shutdown()
-        self.server_close()
-
-
-class _Forwarded(socketserver.BaseRequestHandler):
-    def handle(self) -> None:
-        from paramiko.ssh_exception import SSHException
-
-        with contextlib.suppress(SSHException, OSError, EOFError):  # the browser sees a closed connection and tries again
-            channel = self.server.pi.connection.transport.open_channel(
-                "direct-tcpip", ("127.0.0.1", self.server.port), self.client_address)
-            with contextlib.closing(channel):
-                self._carry(channel)
-
-    def _carry(self, channel) -> None:
-        ways = {self.request: channel, channel: self.request}
-        while True:
-            for source in select.select(list(ways), [], [])[0]:
-                if not (data := source.recv(65536)):
-                    return
-                ways[source].sendall(data)
+def _program() -> str:
+    """One line of Python that loads the modules for the Pi and answers requests."""
+    sources = [("helpers", "")]
+    for module in (pi_host, pi_files, pi_answers):
+        sources.append((module.__name__, Path(module.__file__).read_text(encoding="utf-8")))
+    loader = f"""
+import sys, types
+for name, source in {sources!a}:
+    module = sys.modules[name] = types.ModuleType(name)
+    exec(compile(source, name, "exec"), vars(module))
+module.serve()
+"""
+    return f"exec({loader!a})"

@@ -1,10 +1,5 @@
-"""The workbook on a Pi, tried on real SSH servers of the tests' own: loopback only, keys only, homes of their own.
+"""The workbook on a Pi: set up, run, followed, brought back and opened, on real SSH servers."""
 
-Each server stands for a Pi: its python3, its home folder and its environment are those that the test gives it.
-"""
-
-import contextlib
-import getpass
 import json
 import os
 import re
@@ -16,180 +11,18 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import nbformat
 import pytest
+from ssh_servers import INSTALL, Laptop, Server, children, keygen, kill, listening, needs_sshd, real_python, wait_until
 
 from helpers import model_files, pi, results
 from helpers.paths import ROOT
 from helpers.ssh import Pi, PiError
 
-SSHD = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
-INSTALL = "sudo apt-get install $(cat tests/apt-packages.txt)"
-needs_sshd = pytest.mark.skipif(not SSHD, reason=f"sshd is missing: {INSTALL}")
 needs_root = pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root may do this: run as root")
-
-
-@dataclass
-class Server:
-    """An SSH server on 127.0.0.1 that stands for a Pi."""
-
-    name: str
-    home: Path
-    port: int
-    process: subprocess.Popen
-
-    @property
-    def workbook(self) -> Path:
-        return self.home / "workbook"
-
-    def sessions(self) -> list[int]:
-        """The processes that sshd has for its connections, as the kernel lists them."""
-        children = subprocess.run(["ps", "-o", "pid=", "--ppid", str(self.process.pid)], capture_output=True, text=True)
-        return [int(pid) for pid in children.stdout.split()]
-
-    def break_connections(self) -> None:
-        """What a Wi-Fi does that goes away."""
-        kill(self.sessions())
-
-    def processes(self) -> list[int]:
-        """Every process that was started there through `pi`, found by its environment and by its command line."""
-        found = []
-        for folder in Path("/proc").glob("[0-9]*"):
-            try:
-                seen = folder.joinpath("environ").read_bytes() + folder.joinpath("cmdline").read_bytes()
-            except OSError:
-                continue
-            if str(self.workbook).encode() in seen and int(folder.name) != os.getpid():
-                found.append(int(folder.name))
-        return found
-
-
-class Laptop:
-    """A home folder with an SSH key, and a copy of the workbook whose `pi` commands are tried; makes servers."""
-
-    def __init__(self, folder: Path) -> None:
-        self.home, self.tree, self.servers = folder / "laptop", folder / "laptop/workbook", {}
-        ssh = self.home / ".ssh"
-        ssh.mkdir(parents=True)
-        keygen(ssh / "id_ed25519")
-        for part in ("helpers", "notebooks"):
-            shutil.copytree(ROOT / part, self.tree / part, ignore=shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints"))
-        for name in ("requirements.txt", "requirements-pi.txt", "pyproject.toml"):
-            shutil.copy(ROOT / name, self.tree)
-        self.environment = {key: value for key, value in os.environ.items() if key != "WORKBOOK_DATA"} | {
-            "HOME": str(self.home), "WORKBOOK_BUILD": str(self.tree / "build")}
-
-    def serve(self, name: str, home: Path | None = None, python: str | None = None) -> Server:
-        """Start a server, known to this laptop under `name`; `python` is a shell script that stands for its python3."""
-        folder = self.home.parent / f"sshd-{name}"
-        home = home or folder / "home"
-        for path in (folder / "bin", home):
-            path.mkdir(parents=True, exist_ok=True)
-        keygen(folder / "host_key")
-        script = folder / "bin/python3"
-        script.write_text(python or f'#!/bin/sh\nexec {real_python()} "$@"\n')
-        script.chmod(0o755)
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        pip = {key: value for key, value in os.environ.items() if key.startswith("PIP_")} | {"WORKBOOK_OFFLINE": "1"}
-        user_config = Path.home() / ".config/pip/pip.conf"
-        pip |= {"PIP_CONFIG_FILE": str(user_config)} if user_config.exists() else {}
-        pip |= {"PIP_CACHE_DIR": str(Path.home() / ".cache/pip")}
-        variables = {"HOME": home, "PATH": f"{folder / 'bin'}:/usr/bin:/bin"} | pip
-        (folder / "sshd_config").write_text(f"""
-            ListenAddress 127.0.0.1:{port}
-            HostKey {folder / 'host_key'}
-            AuthorizedKeysFile {self.home / '.ssh/id_ed25519.pub'}
-            AuthenticationMethods publickey
-            StrictModes no
-            UsePAM no
-            PidFile none
-            Subsystem sftp internal-sftp
-            SetEnv {' '.join(f'"{key}={value}"' for key, value in variables.items())}
-            """)
-        if os.geteuid() == 0:
-            Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)  # where it locks its unprivileged half in
-        log = open(folder / "sshd.log", "w")
-        process = subprocess.Popen([SSHD, "-D", "-e", "-f", str(folder / "sshd_config")], stderr=log)
-        server = self.servers[name] = Server(name, home, port, process)
-        self.write_config()
-        key = (folder / "host_key.pub").read_text()
-        with open(self.home / ".ssh/known_hosts", "a") as known:
-            known.write(f"[127.0.0.1]:{port} {key}")
-        wait_until(lambda: answers(port), 10)
-        return server
-
-    def write_config(self) -> None:
-        (self.home / ".ssh/config").write_text("".join(
-            f"Host {name}\n HostName 127.0.0.1\n Port {server.port}\n User {getpass.getuser()}\n"
-            f" IdentityFile {self.home / '.ssh/id_ed25519'}\n UserKnownHostsFile {self.home / '.ssh/known_hosts'}\n"
-            for name, server in self.servers.items()))
-
-    def command(self, *arguments: str) -> subprocess.Popen:
-        """`python -m helpers pi ...`, started in this laptop's copy of the workbook."""
-        return subprocess.Popen([sys.executable, "-m", "helpers", "pi", *arguments], cwd=self.tree, env=self.environment,
-                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                                # Ctrl-C must work there even if these tests themselves run in the background
-                                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
-
-    def pi(self, *arguments: str) -> tuple[int, str]:
-        """The exit status and the output of such a command."""
-        process = self.command(*arguments)
-        output, _ = process.communicate(timeout=900)
-        return process.returncode, output
-
-
-def kill(pids: list[int]) -> None:
-    for pid in pids:
-        with contextlib.suppress(ProcessLookupError):  # one ends with the other
-            os.kill(pid, signal.SIGKILL)
-
-
-def keygen(path: Path) -> None:
-    if not path.exists():
-        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(path)], check=True)
-
-
-def real_python() -> str:
-    """A Python that can make environments, which the one of an environment is not sure to be."""
-    return os.path.realpath(sys.executable)
-
-
-def answers(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
-def wait_until(condition, seconds: float) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"waited {seconds} s in vain"
-        time.sleep(0.1)
-
-
-def listening(pids: list[int]) -> set[tuple[str, int]]:
-    """(address, port) of every TCP socket on which these processes wait for connections, read from the kernel."""
-    inodes = set()
-    for pid in pids:
-        for link in Path(f"/proc/{pid}/fd").glob("*"):
-            try:
-                inodes.update(re.findall(r"^socket:\[(\d+)\]$", os.readlink(link)))
-            except OSError:
-                continue
-    found = set()
-    for table in ("tcp", "tcp6"):
-        for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
-            _, local, _, state, *rest = line.split()
-            if state == "0A" and rest[5] in inodes:
-                address, port = local.split(":")
-                words = [bytes.fromhex(address[i:i + 8])[::-1] for i in range(0, len(address), 8)]
-                found.add((socket.inet_ntop(socket.AF_INET6 if table == "tcp6" else socket.AF_INET, b"".join(words)), int(port, 16)))
-    return found
 
 
 PIECES = """
@@ -230,10 +63,7 @@ def laptop(tmp_path_factory):
             cell.outputs, cell.execution_count = [], None  # what a browser shows was computed there and then
     nbformat.write(notebook, benchmark)
     yield laptop
-    for server in laptop.servers.values():
-        kill([*server.processes(), *server.sessions()])
-        server.process.kill()
-        server.process.wait()
+    laptop.close()
 
 
 @pytest.fixture(scope="module")
@@ -264,8 +94,7 @@ def two(laptop, one):
 @pytest.fixture
 def at_laptop(laptop, monkeypatch):
     """This process at that laptop: its home, its keys, its build folder, its copy of the workbook."""
-    monkeypatch.setenv("HOME", str(laptop.home))
-    monkeypatch.setenv("WORKBOOK_BUILD", laptop.environment["WORKBOOK_BUILD"])
+    laptop.use(monkeypatch)
     monkeypatch.setattr(pi, "ROOT", laptop.tree)
     return laptop
 
@@ -298,6 +127,20 @@ def test_a_run_brings_back_the_notebook_and_the_records(laptop, one):
     assert status == 0 and "1 new records" in output and re.search(r"one .*piece 0 .*sleep 1", output)
 
 
+def signal_all(pids: list[int], number: int) -> None:
+    for pid in pids:
+        os.kill(pid, number)
+
+
+def up_to(process: subprocess.Popen, words: str) -> Iterator[str]:
+    """The lines that a command prints, up to the first one with these words."""
+    for line in process.stdout:
+        yield line
+        if words in line:
+            return
+    pytest.fail(f"it ended without {words!r}")
+
+
 def cut_off(laptop: Laptop, server: Server, measured: int, command: tuple, cut: Callable[[], None]) -> tuple[int, str]:
     """Start a run, `cut` it off after so many pieces; its exit status and output."""
     forget_measurements(laptop, server)
@@ -310,12 +153,29 @@ def cut_off(laptop: Laptop, server: Server, measured: int, command: tuple, cut: 
 
 @needs_sshd
 def test_a_broken_connection_loses_nothing_and_the_run_goes_on(laptop, one):
-    command = ("run", "03_measure_latency", "one", "--no-convert", "-p", "pieces=12")
+    command = ("run", "03_measure_latency", "one", "--no-convert", "-p", "pieces=12", "-p", "pause_s=0.5")
     status, output = cut_off(laptop, one, 3, command, one.break_connections)
     assert status == 1 and output.count("one:") == 1 and "the connection is lost" in output and "Traceback" not in output
-    status, output = laptop.pi(*command)
-    assert status == 0 and "is still running: following it" in output
+    stopped = one.processes()
+    signal_all(stopped, signal.SIGSTOP)  # so that the run does not end before the slow laptop asks for it
+    again = laptop.command(*command)
+    lines = list(up_to(again, "is still running: following it"))
+    signal_all(stopped, signal.SIGCONT)
+    output, _ = again.communicate(timeout=120)
+    assert again.returncode == 0, lines + [output]
     assert pieces(laptop.tree / "build/results") == [f"piece {n}" for n in range(12)], "each piece once, in one run"
+
+
+@needs_sshd
+def test_ctrl_c_leaves_the_run_and_nothing_here(laptop, one):
+    forget_measurements(laptop, one)
+    process = laptop.command("run", "03_measure_latency", "one", "--no-convert", "-p", "pieces=100")
+    wait_until(lambda: len(pieces(one.workbook / "build/results")) >= 2, 60)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=30)
+    assert output.splitlines()[-1].startswith("left; what runs on the Pi goes on") and "lost" not in output, output
+    wait_until(lambda: not laptop.ssh_processes(), 10)
+    assert one.processes() and laptop.pi("stop", "one")[0] == 0 and not one.processes()
 
 
 @needs_sshd
@@ -371,22 +231,39 @@ def test_a_full_disk_on_the_other_side(laptop, one, tmp_path):
         subprocess.run(["umount", "--lazy", str(home)], check=True)
 
 
+@pytest.fixture(scope="module")
+def bare(laptop, one):
+    """A Pi that has neither rsync nor SFTP, nor any other program but python3."""
+    server = laptop.serve("bare", path="/nowhere")
+    lend_environment(laptop, one, server)
+    return server
+
+
 @needs_sshd
-def test_a_file_arrives_whole_or_not_at_all(laptop, two):
+@pytest.mark.parametrize("name, kept_parts", [("two", 1), ("bare", 0)])  # rsync continues within a file
+def test_a_file_arrives_whole_or_not_at_all(laptop, at_laptop, name, kept_parts, request):
+    server = request.getfixturevalue(name)
+    with Pi(name) as there:
+        pi.prepare(there)  # everything but the large file
     large = laptop.tree / "build/models/resnet18.onnx"
     large.parent.mkdir(parents=True, exist_ok=True)
     large.write_bytes(os.urandom(150_000_000))
+    command = ("run", "03_measure_latency", name, "--no-convert", "-p", "pieces=1")
+    incoming, partial = server.workbook / ".pi/incoming", server.workbook / ".pi/partial"
     try:
-        there = two.workbook / "build/models/resnet18.onnx"
-        first = laptop.command("run", "03_measure_latency", "two", "--no-convert", "-p", "pieces=1")
-        wait_until(lambda: there.with_name(there.name + ".part").exists(), 60)
-        two.break_connections()
+        there = server.workbook / "build/models/resnet18.onnx"
+        first = laptop.command(*command)
+        wait_until(lambda: any(path.stat().st_size > 10**6 for path in incoming.glob("*")), 60)
+        server.break_connections()
         output, _ = first.communicate(timeout=60)
         assert first.returncode == 1 and "the connection is lost" in output and not there.exists()
-        assert 0 < there.with_name(there.name + ".part").stat().st_size < large.stat().st_size, "it was broken off in the middle"
-        status, output = laptop.pi("run", "03_measure_latency", "two", "--no-convert", "-p", "pieces=1")
+        left = [path.stat().st_size for folder in (incoming, partial) for path in folder.glob("*")]
+        assert all(0 < size < large.stat().st_size for size in left), "it was broken off in the middle"
+        assert len(left) == kept_parts
+        status, output = laptop.pi(*command)
         assert status == 0 and re.search(r"copying 1 of \d+ files, 150.0 MB", output), "what had arrived is not sent again"
-        assert there.read_bytes() == large.read_bytes() and not list(two.workbook.rglob("*.part"))
+        assert there.read_bytes() == large.read_bytes()
+        assert not list(incoming.glob("*")) and not list(partial.glob("*"))
     finally:
         large.unlink()
 
@@ -519,7 +396,7 @@ def kernel(opened):
 @needs_sshd
 def test_everything_listens_on_loopback_alone(opened, one, kernel):
     wait_until(lambda: len(listening(one.processes())) >= 6, 30)  # JupyterLab, and five ports of the kernel
-    ours = listening([*one.processes(), opened[0].pid])
+    ours = listening([*one.processes(), *children(opened[0].pid)])
     assert int(opened[1].split(":")[2].split("/")[0]) in {port for _, port in ours}
     assert {address for address, _ in ours} == {"127.0.0.1"}, ours
 
@@ -531,7 +408,7 @@ def test_another_machine_of_the_network_reaches_nothing(opened, one, kernel):
     """Tried from a network namespace, joined to this machine by a cable of its own."""
     here, there, space = f"wb{os.getpid() % 10**6}a", f"wb{os.getpid() % 10**6}b", f"workbook-{os.getpid()}"
     wait_until(lambda: len(listening(one.processes())) >= 6, 30)
-    ports = sorted({port for _, port in listening([*one.processes(), opened[0].pid])})
+    ports = sorted({port for _, port in listening([*one.processes(), *children(opened[0].pid)])})
     try:
         for line in (f"netns add {space}", f"link add {here} type veth peer name {there} netns {space}",
                      f"addr add 198.51.100.1/30 dev {here}", f"link set {here} up",
@@ -565,6 +442,7 @@ def test_the_tunnel_opens_again_and_stop_leaves_nothing(opened, laptop, one, ker
         assert kernel in {entry["id"] for entry in json.load(answer)}, "the kernel is still the same"
     command.send_signal(signal.SIGINT)
     assert command.wait(timeout=20) == 0 and "JupyterLab and its kernels go on" in command.stdout.read()
+    assert not laptop.ssh_processes()
     assert laptop.pi("status", "one")[1].startswith("jupyter running")
     assert laptop.pi("stop", "one")[0] == 0
     assert not one.processes() and "nothing of ours running" in laptop.pi("status", "one")[1]
@@ -609,9 +487,7 @@ def test_the_benchmark_notebook_measures_there(laptop, one, quick_networks, buil
 
 def fake_python(change: str) -> str:
     """A shell script that stands for a Pi's python3, after `change` was made to its sys."""
-    return f"""#!/bin/sh
-exec {real_python()} -c 'import sys; sys.argv = sys.argv[1:]; {change}; exec(compile(sys.stdin.read(), "-", "exec"))' "$@"
-"""
+    return f"exec {real_python()} -c 'import sys; {change}; exec(input())'"
 
 
 @needs_sshd
@@ -619,11 +495,11 @@ exec {real_python()} -c 'import sys; sys.argv = sys.argv[1:]; {change}; exec(com
     ("bits", "sys.maxsize = 2**31 - 1", "bits: it has a 32-bit system, .* install the 64-bit Raspberry Pi OS"),
     ("old", "sys.version_info = (3, 9, 2)", "old: its Python is 3.9 and the workbook needs 3.11 to 3.13: install Raspberry Pi OS"),
     ("plain", 'sys.modules["ensurepip"] = None', "plain: its Python cannot make environments: run `sudo apt install python3-venv` there"),
-    ("odd", "sys.stdin.read()", "odd: its Python 3 gave no answer .*; is it a Pi"),
+    ("odd", "sys.exit()", "odd: its Python 3 gave no answer .*; is it a Pi"),
 ])
 def test_a_pi_that_cannot_be_used_is_refused_before_anything_is_copied(at_laptop, name, change, sentence):
     server = at_laptop.serve(name, python=fake_python(change))
-    with Pi(name) as there, pytest.raises(PiError, match=sentence):
+    with pytest.raises(PiError, match=sentence), Pi(name) as there:
         pi.prepare(there)
     assert not list(server.home.iterdir())
 
@@ -658,7 +534,7 @@ def test_a_key_that_is_not_taken(at_laptop, one, tmp_path):
         with pytest.raises(PiError, match="one: it refuses your SSH key, and passwords are not used here; .*`ssh-copy-id one`"):
             Pi("one")
         config.write_text(before.replace(str(key) + "\n", str(tmp_path / "locked") + "\n"))
-        with pytest.raises(PiError, match="one: your key needs its passphrase, .* run `ssh-add` first"):
+        with pytest.raises(PiError, match="one: your key needs its passphrase, .* run `ssh-add .*locked` first"):
             Pi("one")
     finally:
         (tmp_path / "away").rename(key)

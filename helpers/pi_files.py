@@ -1,0 +1,96 @@
+"""The files of the workbook on the Pi: which ones it needs, and which ones to bring back.
+
+Standard library only; the syntax is that of Python 3.7, as in pi_host.
+"""
+
+import base64
+import os
+import shutil
+import sys
+
+from helpers import pi_host
+from helpers.pi_host import FOLDER, STATE, Problem, read_state, write_state
+
+ENVIRONMENT_BYTES = 1_300_000_000  # 700 MB of packages, their downloads, and some room
+
+
+def plan(request):
+    """Which of `files` {path: [sha256, bytes]} must be sent: {"send", "kept", "rsync"}.
+
+    "kept" are the notebooks that were changed here; "rsync" says whether this Pi has rsync.
+    """
+    pi_host.make_state()
+    sent, send, kept = read_state("sent.json"), [], []
+    for path, (digest, _) in request["files"].items():
+        here = pi_host.digest(FOLDER / path)
+        if here == digest:
+            continue
+        changed = path.endswith(".ipynb") and here is not None and here not in sent.get(path, [])
+        (kept if changed else send).append(path)
+    _require_room(request, send)
+    for path in send:
+        (FOLDER / path).parent.mkdir(parents=True, exist_ok=True)
+    for path, (digest, _) in request["files"].items():
+        if path not in kept:
+            sent[path] = sorted({*sent.get(path, []), digest})
+    write_state("sent.json", sent)
+    for left_over in (STATE / "incoming").iterdir():  # of a copy that a power cut ended
+        left_over.unlink()
+    if not send:
+        shutil.rmtree(STATE / "partial", ignore_errors=True)
+    return {"send": send, "kept": kept, "rsync": bool(shutil.which("rsync"))}
+
+
+def _require_room(request, send):
+    room = sum(request["files"][path][1] for path in send)
+    if not pi_host.is_set_up(request["requirements"]):
+        room += ENVIRONMENT_BYTES
+    free = pi_host.free_bytes()
+    if send and free < room:
+        raise Problem(f"its disk is too full: {free // 10**6:,} MB are free and "
+                      f"{room // 10**6 + 1:,} MB are needed; make room there")
+
+
+def receive(request):
+    """Store the `size` bytes that follow the request at `path`: all of them or none."""
+    left, part = request["size"], STATE / "incoming" / "part"
+    try:
+        pi_host.make_state()
+        with open(part, "wb") as file:
+            while left:
+                piece = sys.stdin.buffer.read(min(left, 2**16))
+                if not piece:
+                    sys.exit("the connection was lost")
+                left -= len(piece)
+                file.write(piece)
+            pi_host.flush(file)
+        (FOLDER / request["path"]).parent.mkdir(parents=True, exist_ok=True)
+        os.replace(part, FOLDER / request["path"])
+    finally:
+        while left and sys.stdin.buffer.read(min(left, 2**16)):  # the next request comes after them
+            left -= min(left, 2**16)
+        pi_host.delete_state("incoming/part")
+    return {}
+
+
+def send(request):
+    """The content of the file at `path`: {"base64"}."""
+    return {"base64": base64.b64encode((FOLDER / request["path"]).read_bytes()).decode()}
+
+
+def found(request):
+    """What there is to bring back, as paths in the folder: {"records", "notebooks"}.
+
+    The notebooks are those that `run` executed and those that were changed by hand.
+    """
+    sent = read_state("sent.json")
+    notebooks = list((STATE / "executed").glob("*.ipynb"))
+    for path in (FOLDER / "notebooks").glob("*.ipynb"):
+        if pi_host.digest(path) not in sent.get(f"notebooks/{path.name}", []):
+            notebooks.append(path)
+    return {"records": _relative((FOLDER / "build/results").glob("*.jsonl")),
+            "notebooks": _relative(notebooks)}
+
+
+def _relative(paths):
+    return sorted(path.relative_to(FOLDER).as_posix() for path in paths)
