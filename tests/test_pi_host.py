@@ -1,0 +1,123 @@
+"""What runs on the Pi, tried here: its answers, its state after a power cut, its environment."""
+
+import ast
+import errno
+import io
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from helpers import pi_answers, pi_files, pi_host
+
+
+def serve(requests: list[dict], monkeypatch, capsys) -> list[dict]:
+    """The answers of the Pi to `requests`, computed here."""
+    lines = "".join(json.dumps(request) + "\n" for request in requests)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(lines.encode())))
+    before = os.umask(0o022)
+    pi_answers.serve()
+    os.umask(before)
+    return [json.loads(line[1:]) for line in capsys.readouterr().out.split("\n")[1:-1]]
+
+
+@pytest.mark.parametrize("number, sentence", [
+    (errno.ENOSPC, "its disk is full"), (errno.EDQUOT, "its disk is full"),
+    (errno.EROFS, "its card can only be read"), (errno.EACCES, "Permission denied"),
+])
+def test_a_disk_that_cannot_be_written(number, sentence, monkeypatch, capsys):
+    def fails(_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setitem(pi_answers.COMMANDS, "done", fails)
+    first, second = serve([{"command": "done"}, {"command": "status"}], monkeypatch, capsys)
+    assert sentence in first["problem"] and second["jobs"] == [], "and the next request is answered"
+
+
+@pytest.fixture
+def pi_folder(tmp_path, monkeypatch):
+    """This process as the Pi, with a home of its own."""
+    for module in (pi_host, pi_files, pi_answers):
+        monkeypatch.setattr(module, "FOLDER", tmp_path, raising=False)
+        monkeypatch.setattr(module, "STATE", tmp_path / ".pi", raising=False)
+    monkeypatch.setattr(pi_host, "VENV", tmp_path / ".venv")
+    monkeypatch.setattr(pi_host, "PYTHON", tmp_path / ".venv/bin/python")
+    monkeypatch.setattr(pi_host, "READY", tmp_path / ".venv/ready")
+    pi_host.make_state()
+    return tmp_path
+
+
+def environment(ready: str | None, python: bool = True, version: str = "") -> dict[str, str]:
+    """The files of an environment in some state."""
+    files = {".venv/bin/python": ""} if python else {".venv/bin/pip": ""}
+    if ready is not None:
+        files[".venv/ready"] = ready
+    if version:
+        files[".venv/pyvenv.cfg"] = f"home = /usr/bin\nversion = {version}\n"
+    return files
+
+
+HERE = ".".join(map(str, sys.version_info[:3]))
+
+
+@pytest.mark.parametrize("files, is_set_up, is_made_again", [
+    ({}, False, True),
+    (environment("new"), True, False),
+    (environment("new", version=HERE), True, False),
+    (environment("old", version=HERE), False, False),
+    (environment(None), False, True),                     # the power went while it was made
+    (environment("", python=False), False, True),
+    (environment("new", python=False), False, True),      # the system's Python is gone
+    (environment("new", version="3.1.1"), False, True),   # the system was upgraded to another one
+])
+def test_only_a_whole_environment_is_used(pi_folder, monkeypatch, files, is_set_up, is_made_again):
+    for name, text in files.items():
+        (pi_folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (pi_folder / name).write_text(text)
+    called = []
+
+    def call(what, *command):
+        called.append(command)
+        assert not pi_host.is_set_up("new"), "a power cut now must not leave it looking whole"
+        if "--clear" in command:
+            shutil.rmtree(pi_host.VENV, ignore_errors=True)
+            pi_host.PYTHON.parent.mkdir(parents=True)
+            pi_host.PYTHON.write_text("")
+
+    monkeypatch.setattr(pi_host, "_call", call)
+    assert pi_host.is_set_up("new") == is_set_up
+    if not is_set_up:
+        pi_host.work({"job": "set_up", "requirements": "new"})
+        assert pi_host.read_state("set_up.result") == {"ok": True, "why": ""}
+        assert any("--clear" in command for command in called) == is_made_again
+        assert sum("pip" in command for command in called) == 2 and pi_host.is_set_up("new")
+
+
+def test_an_installation_that_failed_is_not_used(pi_folder, monkeypatch):
+    def call(what, *command):
+        if "pip" in command:
+            raise pi_host.Problem("no Internet")
+
+    monkeypatch.setattr(pi_host, "_call", call)
+    for name, text in environment("old").items():
+        (pi_folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (pi_folder / name).write_text(text)
+    pi_host.work({"job": "set_up", "requirements": "new"})
+    assert pi_host.read_state("set_up.result") == {"ok": False, "why": "no Internet"}
+    assert not pi_host.is_set_up("new") and not pi_host.is_set_up("old")
+
+
+@pytest.mark.parametrize("damage", ["", "{", '{"send', "\0" * 20])
+def test_a_state_file_that_was_cut_off_counts_as_missing(pi_folder, damage):
+    pi_host.write_state("run.json", {"since": 1})
+    assert pi_host.read_state("run.json") == {"since": 1}
+    (pi_host.STATE / "run.json").write_text(damage)
+    assert pi_host.read_state("run.json") == {}
+
+
+def test_what_runs_on_the_pi_is_read_by_an_old_python():
+    for module in (pi_host, pi_files, pi_answers):
+        ast.parse(Path(module.__file__).read_text(), feature_version=(3, 7))
