@@ -78,4 +78,5 @@ def test_random_networks(seed, tmp_path):
     outcomes = networks.try_network(seed, tmp_path, networks.FORMS[seed % 3 :: 3])
     for form, outcome in outcomes.items():
         assert outcome.split(":")[0] in ("right", "refused"), (form, outcome)
-    assert "right" in outcomes.values()
+    has_branch = type(networks.network(seed)[0]).__name__ == "Branches"  # it depends on the pixels
+    assert ("right" in outcomes.values()) != has_branch
