@@ -276,3 +276,14 @@ def test_int8_sums_do_not_saturate_on_any_processor(tmp_path, unsigned, qdq):
     small = convert.to_onnx_int8(path, tmp_path / "sums_int8.onnx", calibration, qdq=qdq, unsigned_activations=unsigned)
     logits = open_model(small).predict(np.ones((1, 1, 8, 8), np.float32))
     np.testing.assert_allclose(logits, [[64, -64, 32]], rtol=0.02)
+
+
+def test_int8_sums_are_exact_where_layers_share_their_zero_points(quick_depthwise, tmp_path):
+    """PyTorch's quantized graphs give layers of one size the same zero points; the file is right all the same."""
+    x = normalize(mnist("train").images[:50])
+    quantized = convert.quantize_pt2e(quick_depthwise, x)
+    model = open_model(convert.to_onnx(quantized, EXAMPLE, tmp_path / "depthwise_int8.onnx"))
+    with torch.no_grad():
+        simulated = np.concatenate([quantized(image).numpy() for image in torch.from_numpy(x).split(1)])
+    step = np.diff(np.unique(simulated)).min()
+    assert metrics.largest_difference(model.predict(x), simulated) <= 4 * step, "saturated sums are off by 20 steps and more"
