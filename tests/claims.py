@@ -13,7 +13,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-NETWORKS = 24  # seeds 0 to 11, each trained with AVX2 and again with the plain (SSE) kernels
+NETWORKS = 4  # seeds 0 to 3, trained with the plain (SSE) kernels
 
 
 @dataclass(frozen=True)
@@ -56,20 +56,18 @@ CLAIMS: dict[str, Claim] = {
     "05: same answers of the twin, equalized": Claim(0.995, 0.0041, least=0.9),
     "06: rows of logits equal in ExecuTorch and ONNX Runtime, lenet": Claim(1, 0, least=0.9),
     "06: rows of logits equal in ExecuTorch and ONNX Runtime, mnist_cnn": Claim(1, 0, least=0.9),
-    "06: dB of the worst layer without the planted channel": Claim(36.9, 1.59, least=20),
-    "06: dB that conv2 falls more than any other layer": Claim(44.3, 0.575, least=10),
-    "06: dB by which the whole tensor hides the planted channel": Claim(34.3, 3.02, least=10),
-    "06: accuracy that the planted channel costs": Claim(0.783, 0.089, least=0.2),
-    "06: share of the loss recovered, conv2 in float": Claim(0.976, 0.0015, least=0.9),
+    "06: dB of the worst layer without the planted channel": Claim(36.5, 1.55, least=20),
+    "06: dB that conv2 falls more than any other layer": Claim(44.9, 1.27, least=10),
+    "06: dB by which the whole tensor hides the planted channel": Claim(33.9, 2.58, least=10),
+    "06: accuracy that the planted channel costs": Claim(0.808, 0.0879, least=0.2),
+    "06: share of the loss recovered, conv2 in float": Claim(0.975, 0.0021, least=0.9),
     "06: share of the loss recovered, equalized": Claim(1, 0, least=0.95),
-    "07: accuracy of 2 bits after training": Claim(0.98, 0.0029, least=0.9),
-    "07: share of the errors of 2 bits left after training": Claim(0.269, 0.0991, most=0.9),
-    "07: largest change of a logit where evaluation mode is forgotten": Claim(
-        3.18, 0.0731, least=0.5
-    ),
+    "07: accuracy of 2 bits after training": Claim(0.978, 0.0044, least=0.9),
+    "07: share of the errors of 2 bits left after training": Claim(0.272, 0.0811, most=0.9),
+    "07: largest change of a logit where evaluation mode is forgotten": Claim(3.04, 0.3, least=0.5),
     "07: same answers after conversion at 8 bits": Claim(1, 0, least=0.9),
     "accuracy that int8 changes, lenet": Claim(0, 0, most=0.015),
-    "accuracy that int8 changes, mnist_cnn": Claim(0.0012, 0.00072, most=0.015),
+    "accuracy that int8 changes, mnist_cnn": Claim(0.0011, 0.00077, most=0.015),
 }
 
 
