@@ -12,6 +12,7 @@ import numpy as np
 
 MAX_BYTES = 64 << 20  # no answer of any lab is near this
 MAX_TREE = 4 << 20  # a tree of this size needs some 100 MB as Python objects
+SMALLEST_PART = len('{"plain": 0}')  # as JSON
 _DTYPES = {np.dtype(code).str: np.dtype(code) for code in "?bhilqBHILQefdFD"}
 _HEAD = struct.Struct("<QQ")
 
@@ -44,6 +45,8 @@ def _tree(value, blobs: list[bytes], depth: int):
         return {"array": [array.dtype.str, list(array.shape)]}
     if value is None or isinstance(value, (bool, int, float, str)):
         return {"plain": value}
+    if isinstance(value, (list, tuple, dict)):
+        _check_sizes(len(value) * SMALLEST_PART, 0)  # before the seconds that a million parts take
     if isinstance(value, (list, tuple)):
         return {"tuple" if isinstance(value, tuple) else "list": [_tree(v, blobs, depth + 1) for v in value]}
     if isinstance(value, dict):
