@@ -12,10 +12,12 @@ from helpers.paths import ROOT
 def convert(onnx_file: Path, mnn_file: Path, *options: str) -> None:
     """Convert an ONNX file. Raises ConversionError, or ImportError if MNN is not installed."""
     source = str(Path(onnx_file).resolve())
-    arguments = ["-f", "ONNX", "--modelFile", source, "--MNNModel", str(mnn_file), *options]
+    target = Path(mnn_file).resolve()
+    arguments = ["-f", "ONNX", "--modelFile", source, "--MNNModel", str(target), *options]
     places = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
     done = subprocess.run(
         [sys.executable, "-m", "helpers.conversion.mnn_process", *arguments],
+        cwd=target.parent,  # it leaves a hidden file in the folder that it runs in
         env=os.environ | {"PYTHONPATH": places},
         capture_output=True,
         text=True,
