@@ -4,21 +4,13 @@ import numpy as np
 import pytest
 import torch
 from fuzz import networks
+from fuzz.networks import FLOAT
 from torch import nn
 
 from helpers import convert
 from helpers.errors import ConversionError, WorkbookError
 from helpers.models import DepthwiseNet
 from helpers.runtimes import open_model
-
-FLOAT = {
-    "pt2": convert.to_pt2,
-    "torchscript": convert.to_torchscript,
-    "onnx": convert.to_onnx,
-    "tflite": convert.to_tflite,
-    "ncnn.param": convert.to_ncnn,
-    "pte": convert.to_executorch,
-}
 
 
 class Calls(nn.Module):
