@@ -1,5 +1,6 @@
 """Notebook 04: the optimum is the optimum, the file gives back what went in, the network survives as it says."""
 
+import json
 import re
 from itertools import combinations, product
 
@@ -7,9 +8,11 @@ import numpy as np
 import pytest
 from claims import check
 from notebook_code import code_cells, definitions
+from scipy.stats import binomtest
 from sklearn.cluster import KMeans
 
 from helpers.data import Images, mnist
+from helpers.paths import ROOT
 from helpers.training import predict
 
 book = definitions("04_kmeans_quantization")
@@ -110,6 +113,33 @@ def test_lloyd_from_a_linear_start_is_stuck_on_the_twelve_numbers():
     for centroids, _ in (book.lloyd(book.TWELVE, start), book.sorted_lloyd(book.sort_once(book.TWELVE), start)):
         np.testing.assert_allclose(centroids, [-8, 22 / 7, 17, 30])
     np.testing.assert_array_equal(book.optimal_codebook(book.TWELVE, 4), [-8, 1, 6, 30])
+
+
+def test_a_layer_with_the_codebook_of_the_linear_start():
+    tensor = book.from_linear_start(book.TWELVE.reshape(3, 4), bits=2)
+    np.testing.assert_allclose(tensor.codebooks, [[-8, 22 / 7, 17, 30]])
+    assert tensor.indices.tolist() == [[0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 3]]
+    np.testing.assert_allclose(tensor.weights()[0], -8)
+
+
+@pytest.mark.parametrize("bits", [3, 1])
+def test_comparing_the_two_codebooks_of_a_network(lenet, bits):
+    row = book.compare_codebooks(lenet, bits, mnist("test"))
+    assert row["inertia"] >= 1 - 1e-5
+    difference = (row["gained"] - row["lost"]) / len(mnist("test").labels)
+    assert row["best"] - row["linear start"] == pytest.approx(difference)
+
+
+def test_the_stored_comparison_is_complete_and_consistent():
+    stored = json.loads((ROOT / "notebooks" / "figures" / "04_kmeans_quantization.json").read_text(encoding="utf-8"))
+    assert set(stored["made"]) == {"date", "machine", "torch", "data"}
+    rows = stored["rows"]
+    assert {(row["seed"], row["bits"]) for row in rows} == set(product(range(5), (8, 4, 3, 2, 1)))
+    for row in rows:
+        changed = row["lost"] + row["gained"]
+        expected = binomtest(row["lost"], changed).pvalue if changed else 1.0
+        assert row["p"] == pytest.approx(expected)
+        assert row["inertia"] >= 1 - 1e-5
 
 
 @pytest.mark.parametrize("k", [4, 16])
