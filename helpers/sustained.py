@@ -13,35 +13,35 @@ from helpers import results, timing
 
 
 def over_time(records: pd.DataFrame) -> pd.DataFrame:
-    """The valid and the throttled records, with five columns for a figure.
+    """The valid and the throttled records, with columns for a figure.
 
     "begun" and "minute" (when the slice began and ended, in minutes since the first one began),
-    "p50 (ms)", and at the end of the slice "°C" and "GHz" (the measured clock). NaN if unknown.
-    `throttled` names what the Pi reported, see results.keep_throttled.
+    "minutes" of the whole run, "p50 (ms)", and at the end of the slice "°C" and "GHz" (the
+    measured clock; NaN if unknown). `throttled` is that of results.keep_throttled.
     """
     trace = results.keep_throttled(records)
-    start = pd.to_datetime(records["conditions.before.at"], utc=True).min()
-
-    def minutes(when: str) -> pd.Series:
-        at = pd.to_datetime(trace[f"conditions.{when}.at"], utc=True)
-        return (at - start).dt.total_seconds() / 60
+    begin, end = (
+        pd.to_datetime(records[f"conditions.{when}.at"], utc=True) for when in ("before", "after")
+    )
+    begun = (begin - begin.min()).dt.total_seconds() / 60
+    minute = (end - begin.min()).dt.total_seconds() / 60
 
     def known(name: str) -> pd.Series:
         column = f"conditions.after.{name}"  # older records have no clock_khz
         return trace[column].astype(float) if column in trace else pd.Series(np.nan, trace.index)
 
     return trace.assign(**{
-        "begun": minutes("before"), "minute": minutes("after"),
+        "begun": begun[trace.index], "minute": minute[trace.index], "minutes": minute.max(),
         "p50 (ms)": trace["latency_ns.p50"] / 1e6,
         "°C": known("temp_c"), "GHz": known("clock_khz") / 1e6,
     })
 
 
 def tenth(trace: pd.DataFrame, last: bool) -> pd.DataFrame:
-    """The slices in the first or the last tenth of the time that have all files of the run."""
-    minute = trace["minute"]
-    edge = minute.max() / 10
-    part = trace[minute >= minute.max() - edge if last else minute <= minute.min() + edge]
+    """The slices in the first or the last tenth of the run that have all files."""
+    is_last = trace["minute"] > 0.9 * trace["minutes"]
+    is_first = trace["begun"] < 0.1 * trace["minutes"]
+    part = trace[is_last if last else is_first]
     files = part.groupby("minute")["model.name"].transform("nunique")
     return part[files == trace["model.name"].nunique()]
 
@@ -111,7 +111,7 @@ def report(records: pd.DataFrame) -> str:
         )
     change = table["change"]
     said = [
-        f"After {trace['minute'].max():.1f} minutes under load, p50 is {change.min():.2f} to "
+        f"After {trace['minutes'].max():.1f} minutes under load, p50 is {change.min():.2f} to "
         f"{change.max():.2f} times that of the beginning."
     ]
     hot = trace[trace["throttled"] != ""]

@@ -378,13 +378,15 @@ def test_a_pi_that_throttles_from_minute_five_gets_the_record_the_figure_and_the
 
 
 def test_slices_that_other_programs_disturbed_are_not_shown(tmp_path):
-    busy = slices(tmp_path / "a.jsonl", at, 600, lambda second: (100, 120), spoiled=range(540, 600, 10))
+    def run(name: str, spoiled) -> pd.DataFrame:
+        return slices(tmp_path / f"{name}.jsonl", at, 600, lambda second: (100, 120), spoiled)
+
+    busy = run("end", range(540, 600, 10))
     trace = sustained.over_time(busy)
-    assert len(trace) == 2 * 54 and trace["minute"].max() == 9
-    middle = sustained.report(slices(tmp_path / "b.jsonl", at, 600, lambda second: (100, 120), spoiled=range(100, 500, 10)))
-    assert middle.startswith("After 10.0 minutes")
-    half = busy[busy["valid"] | (busy["model.name"] == "first.onnx")]  # the other file is never there in the last tenth
-    assert len(sustained.tenth(sustained.over_time(half), last=True)) > 0
+    assert len(trace) == 2 * 54 and trace["minute"].max() == 9 and set(trace["minutes"]) == {10}
+    assert sustained.report(busy).startswith("Other programs used the processor"), "minute 9 is not the end"
+    assert len(sustained.tenth(trace, last=False)) == 2 * 6
+    assert sustained.report(run("middle", range(100, 500, 10))).startswith("After 10.0 minutes")
     nothing = busy.assign(valid=False, void_reasons=[["other programs used 2.0 of 4 cores"]] * len(busy))
     assert sustained.report(nothing).startswith("Other programs used the processor at the beginning or at the end")
     assert sustained.over_time(nothing).empty and sustained.ends(sustained.over_time(nothing)).empty
