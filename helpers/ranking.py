@@ -56,7 +56,8 @@ def keep_throttled(frame):
 def _states(row: dict) -> list[dict]:
     """What device.void_reasons needs of the conditions before and after."""
     flags = [row.get(f"conditions.{when}.throttled") for when in ("before", "after")]
-    return [{"throttled": value if isinstance(value, str) else None} for value in flags]  # NaN where it was null
+    known = [value if isinstance(value, str) else None for value in flags]  # NaN where it was null
+    return [{"throttled": value} for value in known]
 
 
 def _row_reasons(row: dict, by: str) -> list[str]:
