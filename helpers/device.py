@@ -84,9 +84,15 @@ def _output_of(command: list[str]) -> str:
 def conditions(root: Path | str = "/", run: Callable[[list[str]], str] = _output_of) -> dict:
     """The state of the machine now; take it before and after a measurement, void_reasons compares the two.
 
-    at (UTC), monotonic_ns (a clock that nobody sets; it starts with the machine), governor, freq_khz and freq_max_khz of core 0, temp_c of the processor, throttled (the Pi's flags
-    in hexadecimal, see throttle_flags), load_avg over 1, 5 and 15 minutes, affinity (cores this process may use).
-    `run` gives a command's output, or raises OSError or subprocess.SubprocessError.
+    at (UTC), monotonic_ns (a clock that nobody sets; it starts with the machine), governor,
+    freq_khz and freq_max_khz of core 0 (what Linux asked for, and the most it may ask for),
+    clock_khz (what a Pi's firmware measured), temp_c of the processor, throttled (the Pi's flags
+    in hexadecimal, see throttle_flags), load_avg over 1, 5 and 15 minutes, affinity (cores this
+    process may use).
+
+    On a Pi, clock_khz is the clock that runs: the firmware lowers it without telling Linux, and
+    freq_khz stays what it was. `run` gives a command's output, or raises OSError or
+    subprocess.SubprocessError.
     """
     root = Path(root)
     clock = root / "sys/devices/system/cpu/cpu0/cpufreq"
@@ -94,21 +100,29 @@ def conditions(root: Path | str = "/", run: Callable[[list[str]], str] = _output
     for zone in sorted((root / "sys/class/thermal").glob("thermal_zone*")):
         if re.search("cpu|pkg", _read(zone / "type") or "") and millidegrees is None:
             millidegrees = _number(_read(zone / "temp"))
-    try:
-        throttled = re.fullmatch(r"throttled=(0x[0-9a-fA-F]+)", run(["vcgencmd", "get_throttled"]).strip())
-    except (OSError, subprocess.SubprocessError):
-        throttled = None  # no Pi, or no right to ask its firmware
+    throttled = _firmware(run, ["get_throttled"], r"throttled=(0x[0-9a-fA-F]+)")
+    clock_hz = _firmware(run, ["measure_clock", "arm"], r"frequency\(\d+\)=(\d+)")
     return {
         "at": datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
         "monotonic_ns": time.monotonic_ns(),
         "governor": _read(clock / "scaling_governor"),
         "freq_khz": _number(_read(clock / "scaling_cur_freq")),
         "freq_max_khz": _number(_read(clock / "cpuinfo_max_freq")),
+        "clock_khz": int(clock_hz) // 1000 if clock_hz else None,
         "temp_c": None if millidegrees is None else millidegrees / 1000,
-        "throttled": hex(int(throttled[1], 16)) if throttled else None,
+        "throttled": hex(int(throttled, 16)) if throttled else None,
         "load_avg": list(os.getloadavg()) if hasattr(os, "getloadavg") else None,
         "affinity": sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
     }
+
+
+def _firmware(run: Callable[[list[str]], str], question: list[str], answer: str) -> str | None:
+    """The group of `answer` in what vcgencmd prints; None if it cannot be asked (no Pi, no right)."""
+    try:
+        found = re.fullmatch(answer, run(["vcgencmd", *question]).strip())
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return found[1] if found else None
 
 
 def throttle_flags(value: int | str | None) -> list[str]:
@@ -127,15 +141,27 @@ def void_reasons(before: dict, after: dict) -> list[str]:
     A flag that is up before or after, or a since-boot flag that came up in between. One that was up all along
     says nothing: it stays up until the Pi is restarted. Where `throttled` is None nobody can tell.
     """
+    return [f"the Pi reported: {name}{when}" for name, when in _reported(before, after).items()]
+
+
+def throttled_by(before: dict, after: dict) -> list[str] | None:
+    """Which of THROTTLE_BITS void a measurement between these two conditions; None if unknown."""
+    if before.get("throttled") is None and after.get("throttled") is None:
+        return None
+    return list(_reported(before, after))
+
+
+def _reported(before: dict, after: dict) -> dict[str, str]:
+    """The flags that were up before, after or in between, and "when" in words if only in between."""
     flags = [set(throttle_flags(state.get("throttled"))) for state in (before, after)]
-    reasons = []
+    reported = {}
     for name in THROTTLE_BITS:
         sticky = f"{name} since boot"
         if name in flags[0] | flags[1]:
-            reasons.append(f"the Pi reported: {name}")
+            reported[name] = ""
         elif before.get("throttled") is not None and sticky in flags[1] - flags[0]:
-            reasons.append(f"the Pi reported: {name} at some time during the measurement")
-    return reasons
+            reported[name] = " at some time during the measurement"
+    return reported
 
 
 def clock_warnings(before: dict, after: dict) -> list[str]:

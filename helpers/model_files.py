@@ -31,6 +31,9 @@ EXAMPLES = {  # six convolutions with one activation or the other between, which
     "six_convs_gelu": (1, 3, 28, 28),
 }
 EXAMPLE_FORMS = (".onnx", "_int8_u8.onnx")
+# integer operators with S8 activations, slow on x86: notebook 08 shows it, it does not race
+SIGNED_OPERATORS = "_int8_s8_qoperator.onnx"
+WITH_SIGNED_OPERATORS = ("mnist_cnn", "mobilenet_v2")
 BATCHES = (1, 10, 100, 1000)  # MnistNet for so many images a call, for notebook 03
 CALIBRATION_IMAGES = 200  # of all classes, for the trained network
 NOISE_IMAGES = 8          # for networks with random weights, whose ranges nobody will judge by accuracy
@@ -82,9 +85,15 @@ def _facts_file() -> Path:
 
 
 def for_the_pi() -> list[Path]:
-    """The files to copy to a Pi: the model files that exist, notebook 03's batches, and what facts() reads."""
+    """The files to copy to a Pi: every model file that exists, 03's batches, what facts() reads."""
     parts = [part for file in files([*NETWORKS, *EXAMPLES]) if file.exists for part in file.parts]
+    parts += map(signed_operators_file, WITH_SIGNED_OPERATORS)
     return [path for path in [*parts, *map(_batch_file, BATCHES), _facts_file()] if path.exists()]
+
+
+def signed_operators_file(network: str) -> Path:
+    """Where the int8 file with integer operators and S8 activations of `network` is stored."""
+    return build("models", network + SIGNED_OPERATORS)
 
 
 def _batch_file(batch: int) -> Path:
@@ -106,7 +115,9 @@ def make_missing(networks: Sequence[str] = (*NETWORKS, *EXAMPLES), batches: Sequ
                           "`python -m helpers pi` copies them to the Pi") from error
     for name in networks:
         wanted = {file.path: file.parts for file in files([name])}
-        wanted |= {_batch_file(n): [_batch_file(n)] for n in batches} if name == "mnist_cnn" else {}
+        more = [_batch_file(n) for n in batches] if name == "mnist_cnn" else []
+        more += [signed_operators_file(name)] if name in WITH_SIGNED_OPERATORS else []
+        wanted |= {path: [path] for path in more}
         missing = [path for path, parts in wanted.items() if not all(_is_current(name, part) for part in parts)]
         if missing or name not in facts():
             made += _make(name, missing)
@@ -169,6 +180,8 @@ def _convert(network, name: str, path: Path) -> None:
         ".onnx": lambda: convert.to_onnx(network, example, path),
         "_int8_u8.onnx": lambda: convert.to_onnx_int8(float_file(".onnx"), path, _calibration(name), unsigned_activations=True),
         "_int8_s8.onnx": lambda: convert.to_onnx_int8(float_file(".onnx"), path, _calibration(name), unsigned_activations=False),
+        SIGNED_OPERATORS: lambda: convert.to_onnx_int8(
+            float_file(".onnx"), path, _calibration(name), qdq=False, unsigned_activations=False),
         ".tflite": lambda: convert.to_tflite(network, example, path),
         "_int8.tflite": lambda: convert.to_tflite_int8(float_file(".tflite"), path, _calibration(name)),
         ".ncnn.param": lambda: convert.to_ncnn(network, example, path),

@@ -60,3 +60,36 @@ def show_images(images: np.ndarray, titles: list[str], columns: int = 8) -> None
     for axes, image, title in zip(grid.flat, images, titles):
         axes.imshow(image, cmap="gray_r")
         axes.set_title(title, fontsize=8, loc="center")
+
+
+def sustained(trace, title: str) -> None:
+    """p50 of each runtime over the minutes of helpers.sustained.over_time, with °C and GHz if known.
+
+    Slices during which the Pi throttled have hollow marks on a grey band.
+    """
+    panels = ["p50 (ms)", *(name for name in ("°C", "GHz") if trace[name].notna().any())]
+    figure, axes = plt.subplots(
+        len(panels), 1, figsize=(4.4, 1.4 + 0.9 * len(panels)), sharex=True, squeeze=False,
+        height_ratios=[2, 1, 1][: len(panels)],
+    )
+    hot = trace[trace["throttled"] != ""]
+    bands = hot[["begun", "minute"]].drop_duplicates().to_numpy()
+    for column, ax in zip(panels, axes[:, 0]):
+        for begun, minute in bands:
+            ax.axvspan(begun, minute, color="0.9", linewidth=0)
+        for name, lines in trace.groupby("runtime.name"):
+            colour, marker = RUNTIME_STYLE[name]
+            marked = lines[lines["throttled"] != ""]
+            style = {"marker": marker, "color": colour, "markersize": 3}
+            label = f"{name}, {lines['model.precision'].iloc[0]}"
+            ax.plot(lines["minute"], lines[column], label=label, **style)
+            style |= {"linestyle": "none", "markerfacecolor": "white"}
+            ax.plot(marked["minute"], marked[column], **style)
+        ax.set_ylabel(column)
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    if len(hot):
+        handles.append(plt.Rectangle((0, 0), 1, 1, color="0.9"))
+        labels.append("throttled: not ranked")
+    axes[0, 0].legend(handles, labels, loc="center left", bbox_to_anchor=(1, 0.5))
+    axes[0, 0].set(title=title, ylim=(0, None))
+    axes[-1, 0].set(xlabel="minutes under load", xlim=(0, None))

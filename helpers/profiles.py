@@ -15,6 +15,8 @@ import numpy as np
 from helpers.quiet import quiet
 from helpers.runtimes import open_model
 from helpers.runtimes.model import sizes
+from helpers.runtimes.ncnn_file import float32_net
+from helpers.runtimes.onnx_file import open_session
 
 # what an operator of an int8 .onnx file spends its time on, by how its name begins
 KINDS = {"integer": ("QLinear", "QGemm", "NhwcMaxPool", "MatMulInteger", "ConvInteger"),
@@ -28,14 +30,10 @@ def in_onnxruntime(path: Path | str, calls: int):
     shape), and where it multiplies "MACs" and "bytes", the float32 numbers in, out and weights, by the shapes that
     it really works on: channels may be filled up to a multiple of 8 or 16.
     """
-    import onnxruntime
     import pandas
 
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.enable_profiling, options.log_severity_level = 1, True, 3
     with tempfile.TemporaryDirectory() as folder:
-        options.profile_file_prefix = os.path.join(folder, "profile")
-        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        session = open_session(path, threads=1, profile_prefix=os.path.join(folder, "profile"))
         entry = session.get_inputs()[0]
         image = np.random.default_rng(0).standard_normal(_fixed(entry.shape, path), np.float32)
         for _ in range(calls):
@@ -109,8 +107,8 @@ def in_ncnn(path: Path | str, calls: int):
     import ncnn
     import pandas
 
-    net = ncnn.Net()
-    net.opt.num_threads, net.opt.lightmode = 1, False  # in light mode it would not keep what it has
+    net = float32_net(threads=1)
+    net.opt.lightmode = False  # in light mode it would not keep what it has
     net.load_param(str(path)), net.load_model(str(Path(path).with_suffix(".bin")))
     blobs, layers = net.blobs(), [layer for layer in net.layers() if layer.type != "Input"]
     # a copy that belongs to ncnn: layers that work in place may not write on memory of numpy's

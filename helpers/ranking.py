@@ -37,12 +37,33 @@ def rank(frame, by: str = "latency_ns.p50"):
     return ranked
 
 
-def _row_reasons(row: dict, by: str) -> list[str]:
+def keep_throttled(frame):
+    """The rows that are valid, or would be if the Pi had not throttled, for a sustained run.
+
+    There the slower clock is the result, so such rows are worth showing. The new column
+    `throttled` names the flags ("throttled, frequency capped"), "" if none or unknown. It is
+    computed from the conditions, so records of every version have it. `rank` skips marked rows.
+    """
+    rows = frame.to_dict("records")
+    marks = [", ".join(device.throttled_by(*_states(row)) or []) for row in rows]
+    kept = []
+    for row in rows:
+        others = set(_row_reasons(row, "latency_ns.p50")) - set(device.void_reasons(*_states(row)))
+        kept.append(not others)
+    return frame.assign(throttled=marks)[kept]
+
+
+def _states(row: dict) -> list[dict]:
+    """What device.void_reasons needs of the conditions before and after."""
     flags = [row.get(f"conditions.{when}.throttled") for when in ("before", "after")]
-    states = [{"throttled": value if isinstance(value, str) else None} for value in flags]  # NaN where it was null
+    known = [value if isinstance(value, str) else None for value in flags]  # NaN where it was null
+    return [{"throttled": value} for value in known]
+
+
+def _row_reasons(row: dict, by: str) -> list[str]:
     written = row.get("void_reasons")
     reasons = list(written) if isinstance(written, list) else []
-    reasons += device.void_reasons(*states) + contention_reasons(row.get("contention"))
+    reasons += device.void_reasons(*_states(row)) + contention_reasons(row.get("contention"))
     if row.get("valid") is not True and not reasons:
         reasons.append("the record says that it is not valid")
     if row[by] is None or row[by] != row[by]:

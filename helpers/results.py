@@ -21,9 +21,10 @@ import numpy as np
 
 from helpers import device, timing
 from helpers.paths import show
-from helpers.ranking import contention_reasons, each_run_once, rank, summary
+from helpers.ranking import contention_reasons, each_run_once, keep_throttled, rank, summary
 
-__all__ = ["SCHEMA_VERSION", "append_result", "model_facts", "rank", "read_results", "record", "summary"]
+__all__ = ["SCHEMA_VERSION", "append_result", "keep_throttled", "model_facts", "rank",
+           "read_results", "record", "summary"]
 
 try:
     import fcntl
@@ -31,7 +32,8 @@ except ImportError:  # Windows: there O_APPEND alone keeps two writers apart
     fcntl = None
 
 # 2: conditions have monotonic_ns, so that a clock that was set shows
-SCHEMA_VERSION = 2
+# 3: throttled_by names what slowed a Pi down; conditions have clock_khz, the clock that ran
+SCHEMA_VERSION = 3
 SESSION_ID = uuid.uuid4().hex[:12]  # one per process: what was measured in one session drifts together
 FIELDS = {  # the parts of a record that the caller fills in
     "model": ("name", "sha256", "bytes", "parameters", "macs", "input_shape", "precision"),
@@ -63,7 +65,9 @@ def record(latency, *, model: dict, runtime: dict, before: dict, after: dict, sc
     between: the timing.between_pieces of further pieces; `p50_ci` is the interval within the session of `latency`.
 
     `void_reasons` says why the measurement does not count: throttling, or contention above timing.CONTENDED.
-    `valid` is True where there is no reason. `warnings` names a clock that was set between before and after. ValueError for a name that FIELDS lacks.
+    `valid` is True where there is no reason. `throttled_by` names the flags that a Pi reported
+    during the measurement: [] if none, None if unknown. `warnings` names a clock that was set
+    between before and after. ValueError for a name that FIELDS lacks.
     """
     given = {"model": model, "runtime": {"threads": latency.threads, **runtime}, "method": method or {},
              "quality": quality or {}, "energy": energy or {}}
@@ -87,7 +91,9 @@ def record(latency, *, model: dict, runtime: dict, before: dict, after: dict, sc
         "contention": latency.contention, "samples_ns": samples,
         "peak_rss_kb": {mark: peak // 1024 for mark, peak in (peak_rss or {}).items()},
         "quality": parts["quality"], "energy": parts["energy"],
-        "valid": not reasons, "void_reasons": reasons, "warnings": [*latency.warnings, *device.clock_warnings(before, after)],
+        "valid": not reasons, "void_reasons": reasons,
+        "throttled_by": device.throttled_by(before, after),
+        "warnings": [*latency.warnings, *device.clock_warnings(before, after)],
     })
 
 

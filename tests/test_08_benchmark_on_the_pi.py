@@ -6,12 +6,14 @@ import re
 import shutil
 import sys
 import types
+from datetime import datetime, timedelta, timezone
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
 
-from helpers import device, metrics, model_files, results
+from helpers import device, metrics, model_files, results, sustained, timing
 from helpers.data import mnist, normalize
 from helpers.paths import ROOT, build, folder
 from helpers.runtimes import open_model
@@ -42,7 +44,8 @@ def made(quick_networks):
 
 def test_the_files_that_are_made(made):
     assert {path.name for path in made} == {"mnist_cnn" + ending for ending in model_files.FORMS} | {
-        "mnist_cnn_batch1.onnx", *(f"six_convs_{name}{form}" for name in ("relu", "gelu") for form in (".onnx", "_int8_u8.onnx"))}
+        "mnist_cnn_batch1.onnx", "mnist_cnn_int8_s8_qoperator.onnx",
+        *(f"six_convs_{name}{form}" for name in ("relu", "gelu") for form in (".onnx", "_int8_u8.onnx"))}
     assert all(file.exists for file in model_files.files(["mnist_cnn"]))
     assert not any(file.exists for file in model_files.files(["resnet18"]))
     counted = model_files.facts()["mnist_cnn"]
@@ -82,9 +85,24 @@ def test_signed_and_unsigned_activations_are_what_they_are_called(made):
     assert kinds == {"u8": onnx.TensorProto.UINT8, "s8": onnx.TensorProto.INT8}
 
 
+def test_the_slow_file_has_integer_operators_and_signed_activations(made):
+    import onnx
+
+    graph = onnx.load(model_files.signed_operators_file("mnist_cnn")).graph
+    points = {weight.name: weight.data_type for weight in graph.initializer}
+    products = [node for node in graph.node if node.op_type in ("QLinearConv", "QGemm")]
+    assert len(products) == 4
+    assert not [node for node in graph.node if node.op_type in ("Conv", "Gemm")]
+    # both take x, its scale, its zero point, the weights, their scale, their zero point
+    kinds = {points[node.input[place]] for node in products for place in (2, 5)}
+    assert kinds == {onnx.TensorProto.INT8}
+    assert open_model(model_files.signed_operators_file("mnist_cnn")).precision == "int8"
+
+
 def test_what_goes_to_the_pi(made):
     names = {path.name for path in model_files.for_the_pi()}
-    assert {"mnist_cnn.ncnn.param", "mnist_cnn.ncnn.bin", "networks.json", "mnist_cnn_batch1.onnx"} <= names
+    assert {"mnist_cnn.ncnn.param", "mnist_cnn.ncnn.bin", "networks.json", "mnist_cnn_batch1.onnx",
+            "mnist_cnn_int8_s8_qoperator.onnx"} <= names
     assert not [name for name in names if name.endswith((".pt", ".pt2", ".pte", ".torchscript"))]
     assert all(path.exists() for path in model_files.for_the_pi())
 
@@ -121,7 +139,11 @@ def latency(p50_us=140, threads=1, contention=0.0):
 
 @pytest.fixture
 def pi(tmp_path, monkeypatch):
-    """A made-up Pi: a tree of files, and a vcgencmd on the PATH that says what `pi.says` was last given."""
+    """A made-up Pi: a tree of files, and a vcgencmd on the PATH.
+
+    vcgencmd prints the flags that `pi.says` was last given. The measured clock is 1.5 GHz while a
+    flag of now is up, else 2.4 GHz.
+    """
     class Pi:
         root = tmp_path / "root"
 
@@ -131,11 +153,14 @@ def pi(tmp_path, monkeypatch):
 
         def says(self, bits: int) -> dict:
             (tmp_path / "bits").write_text(f"throttled={bits:#x}\n")
+            hertz = 1_500_000_000 if bits & 0xF else 2_400_000_000
+            (tmp_path / "clock").write_text(f"frequency(0)={hertz}\n")
             return device.conditions(self.root)
 
     command = tmp_path / "bin" / "vcgencmd"
     command.parent.mkdir()
-    command.write_text(f'#!/bin/sh\n[ "$1" = get_throttled ] && exec cat "{tmp_path}/bits"\n')
+    command.write_text(f'#!/bin/sh\n[ "$1" = get_throttled ] && exec cat "{tmp_path}/bits"\n'
+                       f'[ "$*" = "measure_clock arm" ] && exec cat "{tmp_path}/clock"\n')
     command.chmod(0o755)
     monkeypatch.setenv("PATH", f"{command.parent}{os.pathsep}{os.environ['PATH']}")
     made_up = Pi()
@@ -191,7 +216,7 @@ def test_a_missing_governor_or_thermal_zone_is_unknown_and_counts(pi, tmp_path, 
     assert names == ["it", "slower"] and void == []
     assert json.loads(path.read_text().splitlines()[0])["conditions"]["before"][field] is None
     table = notebook.fitness(state, 0).set_index("what")["now"]
-    assert table["governor" if field == "governor" else "temperature"] == "not told"
+    assert table["governor" if field == "governor" else "temperature"] == "not reported"
     assert table["temperature" if field == "governor" else "governor"] == ("53 °C" if field == "governor" else "ondemand")
     _, void = ranked(tmp_path / "hot.jsonl", state, pi.says(0x4))
     assert void == [["the Pi reported: throttled"]], "what else is unknown does not hide it"
@@ -203,14 +228,18 @@ def test_a_pi_whose_firmware_does_not_answer(pi, tmp_path, notebook, monkeypatch
     assert state["throttled"] is None
     assert ranked(tmp_path / "pi.jsonl", state, state)[0] == ["it", "slower"]
     table = notebook.fitness(state, 3.2).set_index("what")["now"]
-    assert (table["throttling"], table["clock now"], table["other load"]) == ("not told", "not told", "3 % of all cores")
+    assert (table["throttling"], table["clock, measured"]) == ("not reported", "not reported")
+    assert (table["clock, requested"], table["other load"]) == ("not reported", "3 % of all cores")
 
 
 def test_a_fit_and_an_unfit_machine_in_words(pi, notebook):
-    pi.write("sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq", "1500000\n")
+    pi.write("sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq", "2400000\n")
     pi.write("sys/devices/system/cpu/cpu0/cpufreq/cpuinfo_max_freq", "2400000\n")
     table = notebook.fitness(pi.says(0x50005), 0).set_index("what")
-    assert table.loc["clock now", "now"] == "1.50 GHz" and "2.40 GHz" in table.loc["clock now", "should be"]
+    assert table.loc["clock, measured", "now"] == "1.50 GHz", "not what Linux asked for"
+    assert table.loc["clock, requested", "now"] == "2.40 GHz"
+    assert "2.40 GHz" in table.loc["clock, measured", "should be"]
+    assert "80 °C" in table.loc["temperature", "should be"]
     assert table.loc["throttling", "now"] == "under-voltage, throttled, under-voltage since boot, throttled since boot"
     assert notebook.fitness(pi.says(0), 0).set_index("what").loc["throttling", "now"] == "none"
 
@@ -240,9 +269,12 @@ def test_the_processor_time_of_ours_is_part_of_all(notebook):
 
 
 def test_layers_are_matched_in_order_or_not_at_all(notebook):
-    whole = pd.DataFrame({"operator": ["Conv", "MaxPool", "Gemm"], "MACs": [100.0, np.nan, 50.0], "time (µs)": [40, 9, 8]})
+    whole = pd.DataFrame({"operator": ["Conv", "MaxPool", "Gemm"], "MACs": [100.0, np.nan, 50.0],
+                          "layer": ["3 x 3", "-", "linear"], "time (µs)": [40, 9, 8]})
     small = pd.DataFrame({"operator": ["QuantizeLinear", "QLinearConv", "QGemm"], "time (µs)": [5, 10, 16]})
-    assert notebook.layer_gains(whole, small)["gain"].tolist() == [4.0, 0.5]
+    gains = notebook.layer_gains(whole, small)
+    assert gains["gain"].tolist() == [4.0, 0.5]
+    assert gains["kind"].tolist() == ["reads the image", "linear"]
     assert notebook.layer_gains(whole, small.iloc[:2]).empty
 
 
@@ -266,24 +298,231 @@ def test_gains_pair_int8_with_float_of_the_same_race(tmp_path, notebook):
     assert notebook.gains_of(apart).empty, "two sessions are no comparison"
 
 
-def test_the_first_and_the_last_tenth_of_a_sustained_run(tmp_path, notebook):
-    """Two files change places while the Pi gets hot; a throttled slice is in no ranking."""
-    def state(second: int, throttled: str = "0x0") -> dict:
-        return {"at": f"2026-01-02T03:{second // 60:02}:{second % 60:02}.000+00:00", "throttled": throttled, "temp_c": 50 + second / 20}
+# ---- a sustained run
 
-    path = tmp_path / "a.jsonl"
-    for second in range(0, 600, 10):
-        for name, p50_us in (("cool.onnx", 100 + second // 10), ("steady.ncnn.param", 120)):
-            hot = "0x4" if second == 590 and name.startswith("cool") else "0x0"
-            results.append_result(path, results.record(
-                latency(p50_us, threads=4), before=state(second), after=state(second + 10, hot), scenario="Sustained",
-                host={"board": "made up for a test"}, model={"name": name}, runtime={"name": "ncnn"}))
-    trace = notebook.over_time(results.read_results(path))
-    assert trace["minute"].max() == 10 and trace["temperature"].max() == 80
-    assert notebook.tenth(trace, last=False).index.tolist() == ["cool.onnx", "steady.ncnn.param"]
-    late = notebook.tenth(trace, last=True)
-    assert late.index.tolist() == ["steady.ncnn.param", "cool.onnx"]
-    assert late["cool.onnx"] < 0.1585, "the slice that was throttled, the slowest one, is left out"
+
+START = datetime(2026, 1, 2, 3, tzinfo=timezone.utc)
+
+
+def slices(path, state, seconds: int, times, spoiled=()) -> pd.DataFrame:
+    """Records of two files in slices of ten seconds.
+
+    `state(second)` is the Pi's state, `times(second)` the p50 of both in µs. In the slices of
+    `spoiled` other programs used the processor.
+    """
+    for second in range(0, seconds, 10):
+        before, after = state(second), state(second + 10)
+        for name, p50_us in zip(("first.onnx", "second.ncnn.param"), times(second)):
+            line = results.record(
+                latency(p50_us, threads=4), before=before, after=after, scenario="Sustained",
+                host={"board": "made up for a test"}, model={"name": name, "precision": "float32"},
+                runtime={"name": "ONNX Runtime" if name == "first.onnx" else "ncnn"})
+            if second in spoiled:
+                line |= {"valid": False, "void_reasons": ["other programs used 2.0 of 4 cores"]}
+            results.append_result(path, line)
+    return results.read_results(path)
+
+
+def at(second: int, throttled="0x0") -> dict:
+    return {"at": (START + timedelta(seconds=second)).isoformat(timespec="milliseconds"),
+            "throttled": throttled, "temp_c": 50 + second / 20}
+
+
+def heating(pi):
+    """The state of a simulated Pi that throttles from minute five on."""
+    def state(second: int) -> dict:
+        pi.write("sys/class/thermal/thermal_zone0/temp", f"{min(85_000, 50_000 + 100 * second)}\n")
+        return pi.says(0x60006 if second > 300 else 0) | {"at": at(second)["at"]}
+    return state
+
+
+def test_a_pi_that_throttles_from_minute_five_gets_record_figure_and_sentence(pi, tmp_path, notebook):
+    """The notebook's own cells, on a Pi whose clock falls to 1.5 GHz after five minutes."""
+    path, state, clock = tmp_path / "pi.jsonl", heating(pi), [0]
+
+    def measure(workers: dict, scenario: str, **how) -> list[str]:
+        slower = 1.6 if clock[0] >= 300 else 1
+        one = slices(tmp_path / f"{clock[0]}.jsonl", lambda second: state(clock[0] + second), 10,
+                     lambda second: (int(100 * slower), int(120 * slower)))
+        with path.open("ab") as store:
+            store.write((tmp_path / f"{clock[0]}.jsonl").read_bytes())
+        clock[0] += 10
+        return one["run_id"].tolist()
+
+    names = dict(vars(notebook)) | {
+        "measure": measure, "workers_of": lambda group, *rest: dict.fromkeys(group), "store": path,
+        "time": types.SimpleNamespace(monotonic=lambda: clock[0]), "round_calls": 3,
+        "contestants": ["first", "second"], "longest": 4, "network": "made up", "recorded": None,
+        "name_of_machine": "a made-up Pi", "on_a_pi": True, "sustained_s": 600, "shown": []}
+    names |= {"display": names["shown"].append, "Markdown": names["shown"].append}
+    for part in ("def sustain(", "slices = sustain(", "plots.sustained(", "sustained.ends(",
+                 "sustained_said ="):
+        exec(next(cell.source for cell in code_cells(NAME) if part in cell.source), names)
+
+    frame = results.read_results(path)
+    hot = frame[pd.to_datetime(frame["conditions.before.at"]) >= START + timedelta(minutes=5)]
+    assert len(frame) == 120 and len(hot) == 60
+    assert hot["throttled_by"].tolist() == [["frequency capped", "throttled"]] * 60
+    assert not hot["valid"].any()
+    assert set(hot["conditions.after.clock_khz"]) == {1_500_000}
+    assert hot["conditions.after.temp_c"].min() > 80
+    cool = set(frame["run_id"]) - set(hot["run_id"])
+    assert set(results.rank(frame)["run_id"]) == cool, "throttled rows are kept and never ranked"
+
+    table, sentence = names["shown"]
+    assert table.data["change"].tolist() == pytest.approx([1.6, 1.6], rel=0.01)
+    assert set(table.data["the Pi reported"]) == {"frequency capped, throttled"}
+    assert sentence == (
+        "After 10.0 minutes under load, p50 is 1.60 to 1.60 times that of the beginning. "
+        "From minute 5.0 on the Pi reported: frequency capped, throttled. These slices are kept "
+        "and marked, because the slower clock is the result; like all throttled rows, they are "
+        "not ranked.")
+
+    axes = plt.gcf().axes
+    assert [ax.get_ylabel() for ax in axes] == ["p50 (ms)", "°C", "GHz"]
+    hollow = [line for line in axes[0].lines if line.get_markerfacecolor() == "white"]
+    assert [len(line.get_xdata()) for line in hollow] == [30, 30]
+    assert min(hollow[0].get_xdata()) == pytest.approx(5 + 1 / 6)
+    bands = [patch.get_x() for patch in axes[0].patches]
+    assert len(bands) == 30 and min(bands) == pytest.approx(5)
+    assert axes[0].get_legend().get_texts()[-1].get_text() == "throttled: not ranked"
+    plt.close("all")
+
+
+def test_slices_that_other_programs_disturbed_are_not_shown(tmp_path):
+    def run(name: str, spoiled) -> pd.DataFrame:
+        return slices(tmp_path / f"{name}.jsonl", at, 600, lambda second: (100, 120), spoiled)
+
+    busy = run("end", range(540, 600, 10))
+    trace = sustained.over_time(busy)
+    assert len(trace) == 2 * 54 and trace["minute"].max() == 9 and set(trace["minutes"]) == {10}
+    disturbed = "Other programs used the processor at the beginning or at the end"
+    assert sustained.report(busy).startswith(disturbed), "minute 9 is not the end"
+    assert len(sustained.tenth(trace, last=False)) == 2 * 6
+    assert sustained.report(run("middle", range(100, 500, 10))).startswith("After 10.0 minutes")
+    why = [["other programs used 2.0 of 4 cores"]] * len(busy)
+    nothing = busy.assign(valid=False, void_reasons=why)
+    assert sustained.report(nothing).startswith(disturbed)
+    assert sustained.over_time(nothing).empty and sustained.ends(sustained.over_time(nothing)).empty
+
+
+def test_files_change_places_only_if_both_ends_are_certain(tmp_path):
+    def report(name: str, times, state=at) -> str:
+        return sustained.report(slices(tmp_path / f"{name}.jsonl", state, 120, times))
+
+    swapped = report("swapped", lambda second: (100 + second, 120))
+    changed = "Files that changed places: "
+    assert swapped.endswith(f"The Pi reported no throttling. {changed}first.onnx and second.ncnn.param.")
+    slower = report("slower", lambda second: (100 + second, 120 + second))
+    assert f"{changed}none that can be measured." in slower
+    tied = report("tied", lambda second: (100, 100) if second < 60 else (100, 120))
+    assert "none that can be measured" in tied, "at the beginning nobody was first"
+    hot = report("hot", lambda second: (100 + second, 120),
+                 lambda second: at(second, "0x4" if second > 60 else "0x0"))
+    assert "changed places" not in hot and "From minute 1.0 on the Pi reported: throttled." in hot
+    silent = report("silent", lambda second: (100, 120), lambda second: at(second, None))
+    assert "This machine does not report throttling." in silent
+
+
+def test_flags_that_come_and_go_are_counted(tmp_path):
+    flags = {second: "0x8" if second in (60, 300) else "0x0" for second in range(0, 610, 10)}
+    frame = slices(tmp_path / "a.jsonl", lambda second: at(second, flags[second]), 600,
+                   lambda second: (100, 120))
+    # a flag is seen at the end of one slice and at the beginning of the next
+    said = sustained.report(frame)
+    assert "In 7% of the slices, the first at minute 0.8, the Pi reported: soft temperature" in said
+
+
+def test_a_sustained_run_recorded_before_there_was_a_measured_clock(tmp_path):
+    frame = slices(tmp_path / "a.jsonl", at, 120, lambda second: (100, 120))
+    trace = sustained.over_time(frame.assign(schema_version=2).drop(columns="throttled_by"))
+    assert trace["GHz"].isna().all() and trace["°C"].max() == 56
+    assert (trace["throttled"] == "").all()
+
+
+# ---- winners, ratios, energy, C++
+
+
+def race(path, **p50_us) -> pd.DataFrame:
+    """The rows of one race as the notebook has them."""
+    frame = stored(path, **{name: ("float32", p50, "s") for name, p50 in p50_us.items()})
+    p50_ms = frame["latency_ns.p50"] / 1e6
+    return results.rank(frame.assign(network="net", **{"p50 (ms)": p50_ms}))
+
+
+def test_a_winner_has_an_interval_and_a_tie_is_named(tmp_path, notebook):
+    clear = notebook.podium(race(tmp_path / "a.jsonl", a__onnx=100, b__mnn=150, c__tflite=200))
+    assert (clear["fastest"], clear["next"]) == ("a.onnx", "b.mnn")
+    assert clear["tied with the fastest"] == "none"
+    assert re.fullmatch(r"0\.\d+ \[0\.\d+, 0\.\d+\]", clear["p50 (ms)"])
+    assert clear["times as fast as the next"] == "1.50 [1.50, 1.50]"
+    tied = notebook.podium(race(tmp_path / "b.jsonl", a__onnx=100, b__mnn=100, c__tflite=200))
+    assert tied["tied with the fastest"] in ("a.onnx", "b.mnn")
+    alone = notebook.podium(race(tmp_path / "c.jsonl", a__onnx=100))
+    assert (alone["next"], alone["tied with the fastest"]) == ("", "none")
+
+
+def test_only_files_of_one_race_can_be_tied(tmp_path, notebook):
+    rows = race(tmp_path / "a.jsonl", a__onnx=100, b__mnn=100)
+    assert len(notebook.ties(rows.iloc[0], rows)) == 1
+    for column, other in (("session_id", "t"), ("network", "x"), ("runtime.threads", 2)):
+        apart = rows.assign(**{column: [rows[column][0], other]})
+        assert notebook.ties(apart.iloc[0], apart) == [], column
+
+
+@pytest.mark.parametrize("ratio, words", [
+    ((0.95, 0.93, 1.21), "not measurably faster or slower than Python (0.95 [0.93, 1.21])"),
+    ((1.09, 1.04, 1.14), "1.09 [1.04, 1.14] times as fast as Python"),
+    ((0.1, 0.08, 0.125), "10.00 [8.00, 12.50] times slower than Python")])
+def test_a_ratio_in_words(notebook, ratio, words):
+    assert notebook.in_words(timing.Ratio(*ratio), "Python") == words
+
+
+def test_what_gelu_costs_apart_from_its_conversions(notebook):
+    layers = pd.DataFrame({"spent on": ["integer", "to and from int8", "float32", "to and from int8"],
+                           "time (µs)": [50, 5, 30, 15]})
+    said = notebook.gelu_report(layers, timing.Ratio(1.8, 1.7, 1.9), timing.Ratio(2.5, 2.4, 2.6))
+    assert "the conversions take 20% of the time" in said
+    assert "about 2.25 instead of 1.80; with ReLU it is 2.50" in said
+    assert "GELU itself takes 30% of the time" in said
+
+
+def test_the_energy_of_an_inference_is_above_idle(notebook):
+    timed = latency(p50_us=1000)
+    assert notebook.joules(timed, 3.0, 5.5) == pytest.approx(2.5 * timed.samples_ns.mean() / 1e9)
+    with pytest.raises(AssertionError, match="3.0 W under load must be more than 3.0 W idle"):
+        notebook.joules(timed, 3.0, 3.0)
+
+
+@pytest.mark.parametrize("shift, equal", [(0.0, True), (0.009, True), (0.02, False)])
+def test_python_and_cpp_are_compared_by_their_logits(tmp_path, notebook, shift, equal):
+    """All shifts leave the same class first."""
+    class Program:
+        runtime = "ncnn"
+
+        def __init__(self, path, program=None) -> None:
+            self.logits = np.array([[0, 10, 1]], np.float32) + (shift if program else 0)
+
+        def predict(self, images):
+            return self.logits
+
+        __enter__ = lambda self: self  # noqa: E731
+        __exit__ = lambda self, *_: None  # noqa: E731
+
+    (tmp_path / "it").write_text("")
+    find = types.SimpleNamespace(path=lambda runtime: tmp_path / "it")
+    times = types.SimpleNamespace(
+        benchmark=lambda pair, **_: {name: latency() for name in pair}, speedup=timing.speedup)
+    names = {"np": np, "in_cpp": {"ncnn": "it"}, "build": lambda *_: tmp_path / "it",
+             "programs": find, "Worker": Program, "images": None, "timing": times,
+             "rounds": 6, "round_s": 0, "round_calls": 1}
+    cell = next(cell.source for cell in code_cells(NAME) if "python_cost, settings" in cell.source)
+    if equal:
+        exec(cell, names)
+        assert names["python_cost"][0]["runtime"] == "ncnn"
+    else:
+        with pytest.raises(AssertionError, match="not equal, logits of up to 10 differ by 0.02"):
+            exec(cell, names)
 
 
 def test_nothing_that_counts_is_an_empty_ranking_and_a_sentence(tmp_path, notebook, capsys):
@@ -323,7 +562,12 @@ def test_on_a_throttled_pi_without_pytorch_and_again_after_a_break(made, pi, tmp
     race = frame.query("scenario == 'SingleStream'")
     assert len(race) == len(model_files.FORMS) and not frame["valid"].any()
     assert all("the Pi reported: throttled" in why for why in frame["void_reasons"])
-    assert "none of 8 measurements counts" in text and "the table stays empty" in text and "None does" in text
+    assert "none of 8 measurements counts" in text and "the table stays empty" in text
+    assert "None is, so nothing is ranked" in text and "Fastest:" not in text
+    kept = "From minute 0.0 on the Pi reported: throttled. These slices are kept and marked"
+    assert kept in text or "Other programs used the processor" in text, "the second on a busy machine"
+    assert frame["throttled_by"].tolist() == [["throttled"]] * len(frame)
+    assert set(frame["conditions.after.clock_khz"]) == {1_500_000} and "No load was run" in text
     assert "(`make cpp`)" in text or "C++: times as fast" in text
     assert set(frame["scenario"]) == {"SingleStream", "Sustained"}
 
@@ -341,8 +585,9 @@ def test_on_a_throttled_pi_without_pytorch_and_again_after_a_break(made, pi, tmp
     again = results.read_results(folder("results"))
     assert again.query("scenario == 'SingleStream'")["run_id"].tolist() == race["run_id"].tolist(), "nothing is measured twice"
     metered = again.query("scenario == 'Metered'").iloc[0]
-    assert metered["energy.joules_per_inference"] == pytest.approx(5.0 * metered["latency_ns.p50"] / 1e9)
-    assert "mJ per inference (5.0 W by a meter, 3.0 W idle)" in text
+    above_idle = (5.0 - 3.0) * metered["latency_ns.mean"] / 1e9
+    assert metered["energy.joules_per_inference"] == pytest.approx(above_idle)
+    assert "mJ per inference (5.0 W by a meter less 3.0 W idle)" in text
 
 
 def test_a_network_that_the_memory_cannot_hold_is_left_out_and_named(made, capsys):

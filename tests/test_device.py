@@ -40,14 +40,26 @@ def pi(root, board, part, features, freq, serial="10000000abcdef01"):
     })
 
 
-def firmware(answer):
-    """A run function that answers as vcgencmd get_throttled, or raises what `answer` is."""
+def firmware(throttled, clock="VCHI initialization failed\n"):
+    """A run function that answers as vcgencmd does, or raises the answer if it is an error."""
     def run(command):
-        assert command == ["vcgencmd", "get_throttled"]
+        questions = {("get_throttled",): throttled, ("measure_clock", "arm"): clock}
+        answer = questions[tuple(command[1:])]
         if isinstance(answer, Exception):
             raise answer
         return answer
     return run
+
+
+@pytest.mark.parametrize("answer, clock_khz", [
+    ("frequency(48)=1500398464\n", 1_500_398),  # Pi 4
+    ("frequency(0)=2400033792\n", 2_400_033),  # Pi 5
+    ("", None), ("frequency(0)=\n", None), ("frequency(0)=fast\n", None), ("error=1", None),
+    (FileNotFoundError("vcgencmd"), None), (subprocess.TimeoutExpired("vcgencmd", 5), None)])
+def test_the_firmware_measures_the_clock_that_runs(tmp_path, answer, clock_khz):
+    root = pi(tmp_path, "Raspberry Pi 5 Model B Rev 1.0", "0xd0b", PI_5_FEATURES, 2400000)
+    now = device.conditions(root, firmware("throttled=0x4\n", clock=answer))
+    assert (now["clock_khz"], now["freq_khz"], now["throttled"]) == (clock_khz, 2400000, "0x4")
 
 
 def test_a_pi_4(tmp_path):
@@ -215,6 +227,17 @@ def test_every_throttle_bit(tmp_path, bit, name):
     assert device.void_reasons(state(since_boot), state(since_boot)) == []  # long ago: it stays up until a restart
     assert device.void_reasons({"throttled": None}, state(since_boot)) == []
     assert device.void_reasons({"throttled": None}, state(now)) == [f"the Pi reported: {name}"]
+
+
+@pytest.mark.parametrize("before, after, names", [
+    ("0x0", "0x0", []), ("0x50000", "0x50000", []), (None, None, None), (None, "0x0", []),
+    ("0x0", "0x4", ["throttled"]), ("0x2", "0x0", ["frequency capped"]),
+    (None, "0x50005", ["under-voltage", "throttled"]),
+    ("0x50000", "0xe0002", ["frequency capped", "soft temperature limit"])])
+def test_what_throttled_a_measurement(before, after, names):
+    states = {"throttled": before}, {"throttled": after}
+    assert device.throttled_by(*states) == names
+    assert len(device.void_reasons(*states)) == len(names or [])
 
 
 def test_throttle_flags_together_and_none():

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from helpers import model_files, profiles
+from helpers.runtimes import open_model
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +65,33 @@ def test_layers_in_ncnn(path):
     layers = profiles.in_ncnn(path("mnist_cnn.ncnn.param"), 3)
     assert layers["operator"].str.contains("(InnerProduct)", regex=False).sum() == 2 and (layers["time (µs)"] > 0).all()
     assert layers["operator"].str.contains("(Input)", regex=False).sum() == 0
+
+
+def test_racing_and_profiling_compute_in_the_same_precision(path, monkeypatch):
+    """ncnn in float32, ONNX Runtime's int8 with exact sums, in both."""
+    import ncnn
+    import onnxruntime
+
+    nets, exact, session = [], [], onnxruntime.InferenceSession
+
+    class Net(ncnn.Net):
+        def __init__(self) -> None:
+            super().__init__()
+            nets.append(self)
+
+    def open_session(file, options, **more):
+        exact.append(options.get_session_config_entry("session.x64quantprecision"))
+        return session(file, options, **more)
+
+    monkeypatch.setattr(ncnn, "Net", Net)
+    monkeypatch.setattr(onnxruntime, "InferenceSession", open_session)
+    open_model(path("mnist_cnn.ncnn.param"))
+    profiles.in_ncnn(path("mnist_cnn.ncnn.param"), 1)
+    half = ("use_fp16_packed", "use_fp16_storage", "use_fp16_arithmetic", "use_bf16_storage")
+    assert len(nets) == 3 and not any(getattr(net.opt, option) for net in nets for option in half)
+    open_model(path("six_convs_relu_int8_u8.onnx"))
+    profiles.in_onnxruntime(path("six_convs_relu_int8_u8.onnx"), 1)
+    assert exact == ["1", "1"]
 
 
 def test_pieces_in_litert(path):

@@ -50,7 +50,8 @@ def test_a_record_holds_every_field():
                method={"seed": 0, "discard": 1})
     assert " ".join(got) == (
         "schema_version run_id session_id started_at host conditions model runtime scenario batch stages method "
-        "latency_ns cpu_ns contention samples_ns peak_rss_kb quality energy valid void_reasons warnings")
+        "latency_ns cpu_ns contention samples_ns peak_rss_kb quality energy valid void_reasons "
+        "throttled_by warnings")
     assert " ".join(got["latency_ns"]) == "n min p50 p90 p99 mean p50_ci ci_kind p50_between"
     assert got["started_at"] == "2026-01-02T03:04:05.000+00:00"
     assert got["model"] == {"name": "mnist_cnn.onnx", "sha256": "ab", "bytes": 4_800_000, "parameters": None,
@@ -359,6 +360,51 @@ def test_records_of_the_first_version_are_read_and_ranked_with_new_ones(tmp_path
     frame = results.read_results(write(tmp_path / "pi.jsonl", old, made()))
     assert frame["schema_version"].tolist() == [1, results.SCHEMA_VERSION]
     assert len(results.rank(frame)) == 2 and len(results.summary(frame)) == 1
+
+
+@pytest.mark.parametrize("throttled, names", [
+    (("0x0", "0x0"), []), ((None, None), None), (("0x50000", "0x50000"), []),
+    (("0x0", "0x6"), ["frequency capped", "throttled"])])
+def test_a_record_names_what_throttled_it(throttled, names):
+    got = made(throttled=throttled)
+    assert got["throttled_by"] == names and got["valid"] == (not names)
+    assert got["schema_version"] == 3
+
+
+def older(record: dict, version: int) -> dict:
+    """The record as `version` of the schema had it."""
+    later = {"throttled_by"} if version < 3 else set()
+    known = {name: value for name, value in record.items() if name not in later}
+    return known | {"schema_version": version}
+
+
+def test_throttled_rows_are_kept_and_marked_and_never_ranked(tmp_path):
+    """Of every version of the schema; what is void for another reason is not kept."""
+    free, throttled = made(), made(throttled=("0x0", "0x6"))
+    rows = [free, throttled, older(made(throttled=("0x0", "0x20000")), 1),
+            older(made(throttled=(None, None)), 2)]
+    contended = latency(contention=0.5)
+    void = [made(contended), made(contended, ("0x4", "0x4")), {**made(), "valid": False}]
+    frame = results.read_results(write(tmp_path / "pi.jsonl", *rows, *void))
+    kept = results.keep_throttled(frame)
+    assert kept["run_id"].tolist() == [row["run_id"] for row in rows]
+    assert kept["throttled"].tolist() == ["", "frequency capped, throttled", "frequency capped", ""]
+    assert set(results.rank(kept)["run_id"]) == {free["run_id"], rows[3]["run_id"]}
+    assert "throttled" not in frame and len(results.keep_throttled(frame.iloc[4:])) == 0
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_older_records_are_read_as_before(tmp_path, version):
+    """rank and summary say of them what they say of the same records in the present version."""
+    records = [made(latency(p50_us=p50_us), throttled) for p50_us, throttled in (
+        (100, ("0x0", "0x0")), (90, ("0x0", "0x4")), (120, (None, None)))]
+    before = [older(record, version) for record in records]
+    old = results.read_results(write(tmp_path / "old.jsonl", *before))
+    new = results.read_results(write(tmp_path / "new.jsonl", *records))
+    assert "throttled_by" not in old and old["schema_version"].eq(version).all()
+    assert results.rank(old)["run_id"].tolist() == results.rank(new)["run_id"].tolist()
+    assert results.rank(old).attrs["void"] == results.rank(new).attrs["void"]
+    assert results.summary(old).equals(results.summary(new))
 
 
 def test_rank_leaves_out_what_does_not_count(tmp_path):

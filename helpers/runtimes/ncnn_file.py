@@ -2,10 +2,14 @@
 
 import ctypes
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from helpers.runtimes.model import Model, Unsupported, check_one_input, sizes
+
+if TYPE_CHECKING:
+    import ncnn
 
 # four bytes before the weights of a layer that are not float32
 TAGS = {0x01306B47: "float16", 0x000D4B38: "int8"}
@@ -15,16 +19,26 @@ WITH_OWN_MEMORY = (
 )
 
 
-def open_ncnn(path: Path, threads: int) -> Model:
-    """One image at a time, in float32 also where the processor could do with half precision."""
+def float32_net(threads: int) -> "ncnn.Net":
+    """A network without layers yet that computes in float32 on every processor.
+
+    By default ncnn computes in half precision where the CPU can (a Pi 5, not a Pi 4). Racing and
+    profiling both start here, so they time the same arithmetic, on every machine.
+    """
     import ncnn
 
     net = ncnn.Net()
     net.opt.num_threads = threads
-    # ncnn computes in half precision where the CPU can (a Pi 5, not a Pi 4);
-    # float32 keeps machines comparable
     net.opt.use_fp16_packed = net.opt.use_fp16_storage = net.opt.use_fp16_arithmetic = False
     net.opt.use_bf16_storage = False
+    return net
+
+
+def open_ncnn(path: Path, threads: int) -> Model:
+    """One image at a time, in float32 also where the processor could do with half precision."""
+    import ncnn
+
+    net = float32_net(threads)
     stem = path.name[: -len("param")]
     weights = path.with_name(stem + ("bin" if path.name.endswith("param") else "BIN"))
     if not weights.exists():

@@ -31,7 +31,7 @@ def open_onnx(path: Path, threads: int) -> Model:
     """The first output of the file; weights that it lists among its inputs are not inputs."""
     import onnxruntime
 
-    session = _session(path, threads)
+    session = open_session(path, threads)
     check_one_input([entry.name for entry in session.get_inputs()])
     entry, answer = session.get_inputs()[0], session.get_outputs()[0]
     check_float_input(entry.type, entry.type == "tensor(float)")
@@ -47,8 +47,12 @@ def open_onnx(path: Path, threads: int) -> Model:
     return Model(path, "ONNX Runtime", onnxruntime.__version__, precision, threads, shape, run)
 
 
-def _session(path: Path, threads: int) -> "onnxruntime.InferenceSession":
+def open_session(
+    path: Path | str, threads: int, profile_prefix: str | None = None
+) -> "onnxruntime.InferenceSession":
     """A session whose int8 sums are exact on every processor.
+
+    With `profile_prefix` it writes ONNX Runtime's profile to a file whose name begins so.
 
     On x86 without VNNI the default kernels multiply uint8 by int8 and saturate at 16 bits, which
     changes answers. The option below selects exact kernels there. ONNX Runtime cannot apply it to
@@ -61,6 +65,9 @@ def _session(path: Path, threads: int) -> "onnxruntime.InferenceSession":
         made = onnxruntime.SessionOptions()
         made.intra_op_num_threads = threads
         made.log_severity_level = 3
+        if profile_prefix:
+            made.enable_profiling = True
+            made.profile_file_prefix = profile_prefix
         return made
 
     exact, unfused = options(), options()
