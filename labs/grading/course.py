@@ -46,6 +46,13 @@ class Course:
     def autograded(self, lab: str, student: str) -> Path:
         return self.root / "autograded" / student / lab / f"{lab}.ipynb"
 
+    def marked(self, lab: str, student: str) -> Path:
+        """Digests of the answers that a person's marks belong to.
+
+        Not in autograded/, which nbgrader deletes before it grades.
+        """
+        return self.root / "marked" / lab / f"{student}.json"
+
     def feedback(self, lab: str, student: str) -> Path:
         return self.root / "feedback" / student / lab / f"{lab}.html"
 

@@ -18,6 +18,7 @@ import nbformat
 import numpy as np
 import psutil
 import pytest
+from nbgrader.preprocessors import ClearHiddenTests
 
 from helpers.paths import ROOT
 from labs.grading import gradebook, overview
@@ -283,6 +284,7 @@ def large_class(real_course):
     """60 hand-ins of lab 2: the reference, and the wrong and right solutions of the tables, in turn; what each must lose."""
     gradebook.release(real_course, LAB2)
     source = nbformat.read(real_course.source(LAB2) / f"{LAB2}.ipynb", 4)
+    source, _ = ClearHiddenTests().preprocess(source, {})
     cases = [(cell, body, {}) for cell, body in wrong.RIGHT[LAB2].values() if "loop" not in body]
     cases = [("cluster", None, {}), *cases, *wrong.WRONG[LAB2].values()]
     reference = types.ModuleType("reference")

@@ -11,11 +11,14 @@ import nbformat
 import numpy as np
 import pytest
 from nbclient import NotebookClient
-from nbgrader.preprocessors import ClearSolutions
+from nbgrader.preprocessors import ClearHiddenTests, ClearSolutions
 
 from helpers.paths import ROOT
+from labs.grading import gradebook
 from labs.grading.api import Student, ask, load_questions
-from tests.labs import wrong
+from labs.grading.course import Course
+from tests.labs import button, wrong
+from tests.labs.test_grading import needs_jail
 
 SOURCE = ROOT / "labs" / "source"
 LABS = sorted(folder.name for folder in SOURCE.iterdir() if folder.is_dir())
@@ -29,8 +32,13 @@ def labs(*, quick=()):
     return [pytest.param(lab, marks=() if lab in quick else pytest.mark.slow) for lab in LABS]
 
 
-def notebook_of(lab: str):
+def source_of(lab: str):
     return nbformat.read(SOURCE / lab / f"{lab}.ipynb", 4)
+
+
+def notebook_of(lab: str):
+    """The lab with its solutions, as a student hands it in."""
+    return ClearHiddenTests().preprocess(source_of(lab), {})[0]
 
 
 @functools.cache
@@ -135,6 +143,16 @@ def test_points_are_those_of_the_hidden_checks_and_three_tenths_are_written(lab)
 
 
 @pytest.mark.parametrize("lab", labs(quick=LABS))
+def test_graded_cells_raise_where_nbgrader_alone_grades(lab):
+    for name in questions_of(lab):
+        cell = cell_of(source_of(lab), name)
+        words, begin, error, end = cell.source.split("\n")
+        assert (begin, end) == ("### BEGIN HIDDEN TESTS", "### END HIDDEN TESTS"), name
+        assert words.startswith("# ") and error.startswith("raise "), name
+        assert "raises-exception" in cell.metadata.tags, "authors run the whole notebook"
+
+
+@pytest.mark.parametrize("lab", labs(quick=LABS))
 def test_rubric_describes_every_written_question_with_samples(lab):
     rubric = (SOURCE / lab / "rubric.md").read_text()
     written = [c for c in notebook_of(lab).cells if c.metadata.get("nbgrader", {}).get("grade") and c.cell_type == "markdown"]
@@ -149,7 +167,7 @@ def test_rubric_describes_every_written_question_with_samples(lab):
 
 @pytest.mark.parametrize("lab", labs(quick=LABS))
 def test_release_holds_no_answer(lab):
-    source, release = notebook_of(lab), json.dumps(released(lab))
+    source, release = source_of(lab), json.dumps(released(lab))
     assert "SOLUTION" not in release and "hidden" not in release.lower()
     for cell in source.cells:
         if "### BEGIN SOLUTION" in cell.source:
@@ -167,6 +185,27 @@ def test_untouched_release_gets_nothing(lab, tmp_path):
 @pytest.mark.parametrize("lab", labs(quick=QUICK_LABS))
 def test_reference_loses_nothing(lab, hand_in):
     assert lost(lab, hand_in(lab), notebook_of(lab)) == ({}, {})
+
+
+def lab_course(root, lab: str) -> Course:
+    """A course at `root` with one lab, released."""
+    shutil.copytree(SOURCE / lab, root / "source" / lab)
+    gradebook.release(Course(root), lab)
+    return Course(root)
+
+
+@needs_jail
+@pytest.mark.parametrize("lab", labs(quick=("lab2_kmeans",)))
+def test_nbgraders_autograde_gives_every_point_to_the_reference(lab, hand_in, tmp_path):
+    course = lab_course(tmp_path / "course", lab)
+    folder = shutil.copytree(hand_in(lab), course.submitted(lab, STUDENT_ID))
+    nbformat.write(set_id(notebook_of(lab)), folder / f"{lab}.ipynb")
+    ran = button.press(course, lab, STUDENT_ID)
+    assert ran["success"], ran
+    largest = sum(question.points for question in questions_of(lab).values())
+    row = button.row(course, lab, STUDENT_ID)
+    assert row["automatic"] == button.automatic_points(course, lab, STUDENT_ID) == largest
+    assert not [reason for reason in row["look"] if "student_id" in reason]
 
 
 def entries(table: dict):
