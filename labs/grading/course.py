@@ -101,6 +101,7 @@ class Result:
     questions: dict[str, dict] = field(default_factory=dict)  # grade_id: an api.Verdict as a dict
     notes: list[str] = field(default_factory=list)  # what was repaired
     look: list[str] = field(default_factory=list)  # why a human should look
+    other_id: str | None = None  # the student_id in the notebook, where it is another one
     untouched: list[str] = field(default_factory=list)  # answers that earn 0 by themselves
     texts: dict[str, str] = field(default_factory=dict)  # grade_id: digest of what a person's mark is about
     notebook: str = ""  # as executed, JSON

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import nbformat
 
+from helpers.student_ids import check_word
 from labs.grading.course import LABS, Course, Result
 from labs.grading.pictures import shown
 
@@ -121,7 +122,20 @@ def _with_verdicts(result: Result, released: set[str]) -> str:
         if cell.cell_type != "code":
             cell.source = shown(cell, cell.source in released)
             cell.pop("attachments", None)
+    if result.other_id is not None:
+        book.cells.insert(0, nbformat.v4.new_markdown_cell(_id_warning(result)))
     return nbformat.writes(book)
+
+
+def _id_warning(result: Result) -> str:
+    """What students read first where the id in the notebook is not theirs."""
+    is_plain = re.fullmatch(r"\w[\w.@+-]*", result.other_id)
+    named = f"`{result.other_id}`" if is_plain else "another one"
+    return (f"**Check your student id.** You are graded as `{result.student}`, but the `student_id` "
+            f"in this notebook is {named}. Your data, files and records depend on the id. Those made "
+            f"with another id earn no points. Write `{result.student}` into the cell "
+            f"`student_id = ...`: the check word becomes `{check_word(result.student)}`. Then run the "
+            "whole notebook, and submit it again with its new files.")
 
 
 def feedback_page(course: Course, lab: str, student: str) -> None:

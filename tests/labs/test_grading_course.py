@@ -111,6 +111,8 @@ def test_feedback_tells_what_is_wrong_and_not_what_is_hidden(course):
         page = course.feedback(toy.LAB, student).read_text()
         assert str(toy.SECRET) not in page and not [line for line in hidden if line in page] and "rubric" not in page
     assert "double: wrong values" in course.feedback(toy.LAB, "1002").read_text()
+    assert "Check your student id" not in course.feedback(toy.LAB, "1002").read_text()
+    assert "Check your student id" in course.feedback(toy.LAB, "1003").read_text()  # has 0000000
     assert "could not be graded" in course.feedback(toy.LAB, "1004").read_text()
     waiting, untouched = (course.feedback(toy.LAB, student).read_text() for student in ("1001", "1003"))
     assert "(Score so far: 5.0 / 7.0)" in waiting and "not graded yet, of 2.0" in waiting and "why</a> (not graded yet)" in waiting

@@ -3,6 +3,7 @@
 Students' code runs in a process of its own here as in the grader, but without the jail: it is our own.
 """
 
+import ast
 import functools
 import json
 import shutil
@@ -14,6 +15,7 @@ from nbclient import NotebookClient
 from nbgrader.preprocessors import ClearHiddenTests, ClearSolutions
 
 from helpers.paths import ROOT
+from helpers.student_ids import check_word
 from labs.grading import gradebook
 from labs.grading.api import Student, ask, load_questions
 from labs.grading.course import Course
@@ -206,6 +208,24 @@ def test_nbgraders_autograde_gives_every_point_to_the_reference(lab, hand_in, tm
     row = button.row(course, lab, STUDENT_ID)
     assert row["automatic"] == button.automatic_points(course, lab, STUDENT_ID) == largest
     assert not [reason for reason in row["look"] if "student_id" in reason]
+
+
+ID_CELLS = {"": "Write your id", "0000000": "Write your id", 1234567: "in quotes"}
+
+
+@pytest.mark.parametrize("lab", labs(quick=LABS))
+def test_a_locked_cell_stops_at_an_id_that_is_none(lab, capsys):
+    cell = cell_of(notebook_of(lab), "setup")
+    assert cell.metadata.nbgrader.locked
+    tree = ast.parse(cell.source)
+    tree.body = [part for part in tree.body
+                 if isinstance(part, ast.Assert) or "check_word" in ast.unparse(part)]
+    code = compile(tree, lab, "exec")
+    for student_id, sentence in ID_CELLS.items():
+        with pytest.raises(AssertionError, match=sentence):
+            exec(code, {"student_id": student_id})
+    exec(code, {"student_id": STUDENT_ID})
+    assert capsys.readouterr().out == f"The check word of your id is {check_word(STUDENT_ID)}\n"
 
 
 def entries(table: dict):
