@@ -35,6 +35,9 @@ def main() -> None:
     grade.set_defaults(run=_grade)
     command("feedback", "make the students' feedback pages").set_defaults(run=_feedback)
     command("overview", "write grades.csv and overview.html", lab=False).set_defaults(run=_overview)
+    words = command("check-words", "print the check word of each student id", lab=False)
+    words.add_argument("students", type=Path, metavar="CSV", help="the course list, as for collect")
+    words.set_defaults(run=_check_words)
     handout = command("handout", "make the zip for participants", lab=False)
     handout.add_argument("zip", type=Path)
     handout.set_defaults(run=_handout)
@@ -143,6 +146,14 @@ def _tables(course) -> None:
     labs = _in_use(course)
     print(gradebook.export(course, labs))
     print(overview.write(course, labs))
+
+
+def _check_words(course, options) -> None:
+    from helpers.student_ids import check_word
+    from labs.grading.roster import Roster
+
+    for student in Roster(options.students).ids:
+        print(f"{student},{check_word(student)}")
 
 
 def _handout(course, options) -> None:

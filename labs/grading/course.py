@@ -46,6 +46,13 @@ class Course:
     def autograded(self, lab: str, student: str) -> Path:
         return self.root / "autograded" / student / lab / f"{lab}.ipynb"
 
+    def marked(self, lab: str, student: str) -> Path:
+        """Digests of the answers that a person's marks belong to.
+
+        Not in autograded/, which nbgrader deletes before it grades.
+        """
+        return self.root / "marked" / lab / f"{student}.json"
+
     def feedback(self, lab: str, student: str) -> Path:
         return self.root / "feedback" / student / lab / f"{lab}.html"
 
@@ -94,6 +101,7 @@ class Result:
     questions: dict[str, dict] = field(default_factory=dict)  # grade_id: an api.Verdict as a dict
     notes: list[str] = field(default_factory=list)  # what was repaired
     look: list[str] = field(default_factory=list)  # why a human should look
+    other_id: str | None = None  # the student_id in the notebook, where it is another one
     untouched: list[str] = field(default_factory=list)  # answers that earn 0 by themselves
     texts: dict[str, str] = field(default_factory=dict)  # grade_id: digest of what a person's mark is about
     notebook: str = ""  # as executed, JSON

@@ -76,6 +76,7 @@ def _ask(result: Result, folder: Path, course: Course, jail: bool, limits: api.L
     result.questions = {name: dataclasses.asdict(verdict) for name, verdict in verdicts.items()}
     result.look += [f"{name}: {v.doubt}" for name, v in verdicts.items() if v.doubt] + student.incidents
     if not same_id(named, result.student):
+        result.other_id = named[:40]
         result.look.append(f"the notebook has another student_id: {named[:40]!r}")
     result.cpu_s += student.cpu_s
 

@@ -1,6 +1,7 @@
 """nbgrader's gradebook: made by `release`, and written by one process only, from the saved results."""
 
 import csv
+import json
 import os
 import re
 import shutil
@@ -12,10 +13,9 @@ from typing import NamedTuple
 
 import nbformat
 
+from helpers.student_ids import check_word
 from labs.grading.course import LABS, Course, Result
 from labs.grading.pictures import shown
-
-MARKED = "marked_texts"  # in the metadata of the notebook that the formgrader shows
 
 
 def release(course: Course, lab: str) -> Path:
@@ -62,11 +62,12 @@ def write(course: Course, lab: str, results: list[Result]) -> None:
         warnings.simplefilter("ignore")  # SQLAlchemy's on what nbgrader does
         for result in results:
             if result.problem:
+                _remove_empty(book, lab, result.student)
                 continue
             name = course.collected(lab).get(result.student, {}).get("name", "")
-            book.update_or_create_student(result.student, last_name=name)
+            book.update_or_create_student(result.student, **({"last_name": name} if name else {}))
             submission = book.update_or_create_submission(lab, result.student)
-            earlier = _marked_texts(course.autograded(lab, result.student))
+            earlier = _marked_texts(course, lab, result.student)
             for grade in submission.notebooks[0].grades:
                 changed = grade.name in earlier and earlier[grade.name] != result.texts.get(grade.name)
                 has_old_mark = grade.manual_score is not None and (changed or grade.needs_manual_grade)
@@ -77,14 +78,34 @@ def write(course: Course, lab: str, results: list[Result]) -> None:
                 else:
                     grade.auto_score, grade.needs_manual_grade = None, has_old_mark or grade.manual_score is None
             book.db.commit()
-            path = course.autograded(lab, result.student)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(_with_verdicts(result, released), encoding="utf-8")
+            _replace(course.marked(lab, result.student), json.dumps(result.texts))
+            _replace(course.autograded(lab, result.student), _with_verdicts(result, released))
 
 
-def _marked_texts(path: Path) -> dict[str, str]:
+def _remove_empty(book, lab: str, student: str) -> None:
+    """Remove an entry without any points; nbgrader's autograde creates one before it grades."""
+    from nbgrader.api import MissingEntry
+
+    try:
+        notebooks = book.find_submission(lab, student).notebooks
+    except MissingEntry:
+        return
+    grades = [grade for notebook in notebooks for grade in notebook.grades]
+    if all(grade.auto_score is None and grade.manual_score is None for grade in grades):
+        book.remove_submission(lab, student)
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write a file anew, also one that nbgrader has made read-only."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    path.write_text(text, encoding="utf-8")
+
+
+def _marked_texts(course: Course, lab: str, student: str) -> dict[str, str]:
     """{grade_id: digest} of the answers as the formgrader shows them until now."""
-    return nbformat.read(path, 4).metadata.get(MARKED, {}) if path.is_file() else {}
+    path = course.marked(lab, student)
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
 def _with_verdicts(result: Result, released: set[str]) -> str:
@@ -93,7 +114,6 @@ def _with_verdicts(result: Result, released: set[str]) -> str:
     Text that is not as in `released` is made harmless.
     """
     book = nbformat.reads(result.notebook, 4)
-    book.metadata[MARKED] = result.texts
     for cell in book.cells:
         verdict = result.questions.get(cell.metadata.get("nbgrader", {}).get("grade_id"))
         if verdict and cell.cell_type == "code":
@@ -102,7 +122,20 @@ def _with_verdicts(result: Result, released: set[str]) -> str:
         if cell.cell_type != "code":
             cell.source = shown(cell, cell.source in released)
             cell.pop("attachments", None)
+    if result.other_id is not None:
+        book.cells.insert(0, nbformat.v4.new_markdown_cell(_id_warning(result)))
     return nbformat.writes(book)
+
+
+def _id_warning(result: Result) -> str:
+    """What students read first where the id in the notebook is not theirs."""
+    is_plain = re.fullmatch(r"\w[\w.@+-]*", result.other_id)
+    named = f"`{result.other_id}`" if is_plain else "another one"
+    return (f"**Check your student id.** You are graded as `{result.student}`, but the `student_id` "
+            f"in this notebook is {named}. Your data, files and records depend on the id. Those made "
+            f"with another id earn no points. Write `{result.student}` into the cell "
+            f"`student_id = ...`: the check word becomes `{check_word(result.student)}`. Then run the "
+            "whole notebook, and submit it again with its new files.")
 
 
 def feedback_page(course: Course, lab: str, student: str) -> None:

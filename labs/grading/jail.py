@@ -48,7 +48,7 @@ class NoJail(RuntimeError):
 @cache
 def check() -> None:
     """Raise NoJail unless a jail can be built on this machine."""
-    instead = "or grade work that you trust with --no-jail"
+    instead = "or grade work that you trust with python -m labs.grading grade --no-jail"
     if not shutil.which("bwrap"):
         raise NoJail("bubblewrap is not installed, and without it a submission could read and change everything "
                      f"that you can: sudo apt install bubblewrap (Linux and WSL), {instead}")

@@ -49,6 +49,11 @@ class Roster:
         name = cell("name") or f"{cell('first')} {cell('last')}"
         self._by_name.setdefault(_words(name), set()).add(student)
 
+    @property
+    def ids(self) -> list[str]:
+        """The ids of all students of the list."""
+        return sorted({*self._by_number.values()}.union(*self._by_name.values()))
+
     def student(self, number: str, name: str) -> tuple[str, str]:
         """The student's id; the LMS's number, and a sentence, where the list does not say."""
         if self._is_empty:

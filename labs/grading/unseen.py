@@ -1,4 +1,8 @@
-"""Images that a student cannot have: MNIST's test images, moved and made a little noisy by a seed that stays here."""
+"""The grader's own images: test images, moved and made a little noisy with a secret seed.
+
+If the grader has only the embedded 5,000 images, its test images are training images of the whole
+MNIST: a student who downloaded MNIST has trained on the originals.
+"""
 
 from functools import lru_cache
 

@@ -18,6 +18,7 @@ import nbformat
 import numpy as np
 import psutil
 import pytest
+from nbgrader.preprocessors import ClearHiddenTests
 
 from helpers.paths import ROOT
 from labs.grading import gradebook, overview
@@ -110,6 +111,8 @@ def test_feedback_tells_what_is_wrong_and_not_what_is_hidden(course):
         page = course.feedback(toy.LAB, student).read_text()
         assert str(toy.SECRET) not in page and not [line for line in hidden if line in page] and "rubric" not in page
     assert "double: wrong values" in course.feedback(toy.LAB, "1002").read_text()
+    assert "Check your student id" not in course.feedback(toy.LAB, "1002").read_text()
+    assert "Check your student id" in course.feedback(toy.LAB, "1003").read_text()  # has 0000000
     assert "could not be graded" in course.feedback(toy.LAB, "1004").read_text()
     waiting, untouched = (course.feedback(toy.LAB, student).read_text() for student in ("1001", "1003"))
     assert "(Score so far: 5.0 / 7.0)" in waiting and "not graded yet, of 2.0" in waiting and "why</a> (not graded yet)" in waiting
@@ -283,6 +286,7 @@ def large_class(real_course):
     """60 hand-ins of lab 2: the reference, and the wrong and right solutions of the tables, in turn; what each must lose."""
     gradebook.release(real_course, LAB2)
     source = nbformat.read(real_course.source(LAB2) / f"{LAB2}.ipynb", 4)
+    source, _ = ClearHiddenTests().preprocess(source, {})
     cases = [(cell, body, {}) for cell, body in wrong.RIGHT[LAB2].values() if "loop" not in body]
     cases = [("cluster", None, {}), *cases, *wrong.WRONG[LAB2].values()]
     reference = types.ModuleType("reference")

@@ -3,6 +3,7 @@
 Students' code runs in a process of its own here as in the grader, but without the jail: it is our own.
 """
 
+import ast
 import functools
 import json
 import shutil
@@ -11,11 +12,15 @@ import nbformat
 import numpy as np
 import pytest
 from nbclient import NotebookClient
-from nbgrader.preprocessors import ClearSolutions
+from nbgrader.preprocessors import ClearHiddenTests, ClearSolutions
 
 from helpers.paths import ROOT
+from helpers.student_ids import check_word
+from labs.grading import gradebook
 from labs.grading.api import Student, ask, load_questions
-from tests.labs import wrong
+from labs.grading.course import Course
+from tests.labs import button, wrong
+from tests.labs.test_grading import needs_jail
 
 SOURCE = ROOT / "labs" / "source"
 LABS = sorted(folder.name for folder in SOURCE.iterdir() if folder.is_dir())
@@ -29,8 +34,13 @@ def labs(*, quick=()):
     return [pytest.param(lab, marks=() if lab in quick else pytest.mark.slow) for lab in LABS]
 
 
-def notebook_of(lab: str):
+def source_of(lab: str):
     return nbformat.read(SOURCE / lab / f"{lab}.ipynb", 4)
+
+
+def notebook_of(lab: str):
+    """The lab with its solutions, as a student hands it in."""
+    return ClearHiddenTests().preprocess(source_of(lab), {})[0]
 
 
 @functools.cache
@@ -135,6 +145,16 @@ def test_points_are_those_of_the_hidden_checks_and_three_tenths_are_written(lab)
 
 
 @pytest.mark.parametrize("lab", labs(quick=LABS))
+def test_graded_cells_raise_where_nbgrader_alone_grades(lab):
+    for name in questions_of(lab):
+        cell = cell_of(source_of(lab), name)
+        words, begin, error, end = cell.source.split("\n")
+        assert (begin, end) == ("### BEGIN HIDDEN TESTS", "### END HIDDEN TESTS"), name
+        assert words.startswith("# ") and error.startswith("raise "), name
+        assert "raises-exception" in cell.metadata.tags, "authors run the whole notebook"
+
+
+@pytest.mark.parametrize("lab", labs(quick=LABS))
 def test_rubric_describes_every_written_question_with_samples(lab):
     rubric = (SOURCE / lab / "rubric.md").read_text()
     written = [c for c in notebook_of(lab).cells if c.metadata.get("nbgrader", {}).get("grade") and c.cell_type == "markdown"]
@@ -149,7 +169,7 @@ def test_rubric_describes_every_written_question_with_samples(lab):
 
 @pytest.mark.parametrize("lab", labs(quick=LABS))
 def test_release_holds_no_answer(lab):
-    source, release = notebook_of(lab), json.dumps(released(lab))
+    source, release = source_of(lab), json.dumps(released(lab))
     assert "SOLUTION" not in release and "hidden" not in release.lower()
     for cell in source.cells:
         if "### BEGIN SOLUTION" in cell.source:
@@ -167,6 +187,45 @@ def test_untouched_release_gets_nothing(lab, tmp_path):
 @pytest.mark.parametrize("lab", labs(quick=QUICK_LABS))
 def test_reference_loses_nothing(lab, hand_in):
     assert lost(lab, hand_in(lab), notebook_of(lab)) == ({}, {})
+
+
+def lab_course(root, lab: str) -> Course:
+    """A course at `root` with one lab, released."""
+    shutil.copytree(SOURCE / lab, root / "source" / lab)
+    gradebook.release(Course(root), lab)
+    return Course(root)
+
+
+@needs_jail
+@pytest.mark.parametrize("lab", labs(quick=("lab2_kmeans",)))
+def test_nbgraders_autograde_gives_every_point_to_the_reference(lab, hand_in, tmp_path):
+    course = lab_course(tmp_path / "course", lab)
+    folder = shutil.copytree(hand_in(lab), course.submitted(lab, STUDENT_ID))
+    nbformat.write(set_id(notebook_of(lab)), folder / f"{lab}.ipynb")
+    ran = button.press(course, lab, STUDENT_ID)
+    assert ran["success"], ran
+    largest = sum(question.points for question in questions_of(lab).values())
+    row = button.row(course, lab, STUDENT_ID)
+    assert row["automatic"] == button.automatic_points(course, lab, STUDENT_ID) == largest
+    assert not [reason for reason in row["look"] if "student_id" in reason]
+
+
+ID_CELLS = {"": "Write your id", "0000000": "Write your id", 1234567: "in quotes"}
+
+
+@pytest.mark.parametrize("lab", labs(quick=LABS))
+def test_a_locked_cell_stops_at_an_id_that_is_none(lab, capsys):
+    cell = cell_of(notebook_of(lab), "setup")
+    assert cell.metadata.nbgrader.locked
+    tree = ast.parse(cell.source)
+    tree.body = [part for part in tree.body
+                 if isinstance(part, ast.Assert) or "check_word" in ast.unparse(part)]
+    code = compile(tree, lab, "exec")
+    for student_id, sentence in ID_CELLS.items():
+        with pytest.raises(AssertionError, match=sentence):
+            exec(code, {"student_id": student_id})
+    exec(code, {"student_id": STUDENT_ID})
+    assert capsys.readouterr().out == f"The check word of your id is {check_word(STUDENT_ID)}\n"
 
 
 def entries(table: dict):

@@ -62,6 +62,12 @@ def _cell(kind: str, name: str, source: str, **marks):
     return cell
 
 
+def _checked(name: str, source: str, points: float):
+    """A graded cell as in the labs: nbgrader alone gives no points for it."""
+    hidden = "### BEGIN HIDDEN TESTS\nraise RuntimeError('not graded')\n### END HIDDEN TESTS"
+    return _cell("code", name, f"{source}\n{hidden}", grade=True, locked=True, points=points)
+
+
 def _solution(source: str) -> str:
     head, body = source.split("\n", 1)
     return f"{head}\n    ### BEGIN SOLUTION\n{body}\n    ### END SOLUTION"
@@ -72,12 +78,12 @@ def notebook():
              _cell("code", "id", 'student_id = "0000000"'),
              _cell("code", "setup", "import numpy as np", locked=True),
              _cell("code", "double", _solution(DOUBLE), solution=True),
-             _cell("code", "double_values", "# double: 2 points", grade=True, locked=True, points=2.0),
+             _checked("double_values", "# double: 2 points", 2.0),
              _cell("code", "total", _solution(TOTAL), solution=True),
              _cell("code", "try_it", "assert double(np.ones(2)).tolist() == [2, 2]"),
-             _cell("code", "total_values", "# total: 1 point for the sum", grade=True, locked=True, points=1.0),
-             _cell("code", "total_shape", "# total: 1 point for any shape", grade=True, locked=True, points=1.0),
-             _cell("code", "result_file", "# result.json: 1 point", grade=True, locked=True, points=1.0),
+             _checked("total_values", "# total: 1 point for the sum", 1.0),
+             _checked("total_shape", "# total: 1 point for any shape", 1.0),
+             _checked("result_file", "# result.json: 1 point", 1.0),
              _cell("markdown", "why", "Your answer here.", grade=True, solution=True, points=2.0)]
     metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
     return nbformat.v4.new_notebook(metadata=metadata, cells=cells)

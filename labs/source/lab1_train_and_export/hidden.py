@@ -51,7 +51,8 @@ def _accurate(file: str):
     def check(student: Student) -> None:
         labels = unseen.own_code(student.seed)[unseen.images(COUNT, SEED)[1]]
         accuracy = float((_logits(student, file).argmax(axis=1) == labels).mean())
-        assert accuracy > 0.9, f"{file} classifies {accuracy:.0%} of unseen images as your alphabet says, more than 90 % are asked for"
+        assert accuracy > 0.9, (f"{file} classifies {accuracy:.0%} of the grader's images as your "
+                                "alphabet says; more than 90 % are needed")
     return check
 
 

@@ -57,7 +57,7 @@ def cluster_empty(student: Student) -> None:
     for weights, k in ((gap, 7), (constant, 3)):
         codebook = expect.array(student.call("cluster", weights, k), (k,), "cluster, with values that no weight is nearest to")
         assert _error(weights, codebook) <= 1.05 * _error(weights, _lloyd(weights, k)) + 1e-9, \
-            "cluster: where a value has no weights, the others are not what they should be"
+            "cluster: wrong codebook when a cluster is empty"
 
 
 def _check_assign(student: Student, weights: np.ndarray, codebook: np.ndarray, what: str) -> None:

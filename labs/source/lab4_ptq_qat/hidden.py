@@ -42,7 +42,8 @@ def _differ(first: np.ndarray, second: np.ndarray) -> bool:
 
 def float_file(student: Student) -> None:
     found = _accuracy(student, "float")
-    assert found > 0.9, f"float.onnx classifies {found:.0%} of unseen images as your alphabet says, more than 90 % are asked for"
+    assert found > 0.9, (f"float.onnx classifies {found:.0%} of the grader's images as your alphabet "
+                         "says; more than 90 % are needed")
     onnx_files.read(student.file("float.onnx"), 2_000_000, "2 MB")
 
 
@@ -51,9 +52,10 @@ def _int8_file(name: str):
         content, original = (onnx_files.read(student.file(f"{file}.onnx")) for file in (name, "float"))
         assert content.is_int8, f"{name}.onnx does not store its weights in 8 bits, or does not compute with int8 operators"
         assert content.used <= original.used / 2, f"the weights of {name}.onnx take more than half the bytes of those of float.onnx"
-        assert _accuracy(student, name) >= 0.87, f"{name}.onnx is not accurate enough on unseen images"
+        assert _accuracy(student, name) >= 0.87, \
+            f"{name}.onnx is not accurate enough on the grader's images"
         assert _accuracy(student, name) >= _accuracy(student, "float") - 0.03, \
-            f"{name}.onnx is more than 3 points less accurate than float.onnx on unseen images"
+            f"{name}.onnx is over 3 points less accurate than float.onnx on the grader's images"
         assert _differ(_logits(student, "float"), _logits(student, name)), f"{name}.onnx computes what float.onnx does: nothing is rounded"
         if name == "qat":
             assert _differ(_logits(student, "ptq"), _logits(student, name)), "qat.onnx is ptq.onnx"

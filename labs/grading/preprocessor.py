@@ -1,0 +1,50 @@
+"""Our checks as a step of nbgrader: what `nbgrader autograde` and the formgrader's button run.
+
+labs/nbgrader_config.py puts SandboxedChecks in the place of nbgrader's own steps, which would run a
+submission unprotected and take its outputs for points.
+"""
+
+import shutil
+from pathlib import Path
+
+import nbformat
+from nbgrader.converters.base import NbGraderException
+from nbgrader.preprocessors import NbGraderPreprocessor
+from traitlets import Dict
+
+from labs.grading import gradebook, jail
+from labs.grading.course import Course, Result
+from labs.grading.grade import grade_in_process
+from labs.grading.jail import Limits, NoJail
+
+
+class SandboxedChecks(NbGraderPreprocessor):
+    """Grades a submission as `python -m labs.grading grade` does, and enters the points itself.
+
+    The notebook that nbgrader passes in is ignored: the checks read the files in submitted/.
+    """
+
+    limits = Dict(help="What a submission may use, as labs.grading.jail.Limits").tag(config=True)
+
+    def preprocess(self, nb, resources):
+        course = Course(Path.cwd())  # nbgrader works in the course's folder
+        lab, student = resources["nbgrader"]["assignment"], resources["nbgrader"]["student"]
+        try:
+            jail.check()
+        except NoJail as error:
+            _restore(course, lab, student)
+            raise SystemExit(str(error)) from None  # nbgrader would go on to the next student
+        result = grade_in_process(course.root, lab, student, True, Limits(**self.limits))
+        result.write(course.result(lab, student))
+        gradebook.write(course, lab, [result])
+        if result.problem:
+            raise NbGraderException(f"{lab} of {student} could not be graded: {result.problem}")
+        return nbformat.read(course.autograded(lab, student), 4), resources
+
+
+def _restore(course: Course, lab: str, student: str) -> None:
+    """Bring back what nbgrader removed from autograded/ before it came to the checks."""
+    shutil.rmtree(course.autograded(lab, student).parent)
+    path = course.result(lab, student)
+    result = Result.read(path) if path.is_file() else Result(student, lab, problem="not graded")
+    gradebook.write(course, lab, [result])

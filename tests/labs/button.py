@@ -1,0 +1,26 @@
+"""The formgrader's Autograde button, and what nbgrader's tables and ours then say."""
+
+from nbgrader.api import Gradebook
+
+from labs.grading import gradebook
+from labs.grading.course import Course
+from labs.grading.jail import Limits
+
+
+def press(course: Course, lab: str, student: str, limits: Limits = Limits()) -> dict:
+    """Autograde a submission as the button does: nbgrader with labs/nbgrader_config.py."""
+    api = gradebook._nbgrader(course)
+    api.config.SandboxedChecks.limits = vars(limits)
+    return api.autograde(lab, student)
+
+
+def row(course: Course, lab: str, student: str) -> dict:
+    """What grades.csv says."""
+    return next(row for row in gradebook.rows(course, lab) if row["student"] == student)
+
+
+def automatic_points(course: Course, lab: str, student: str) -> float:
+    """What nbgrader's tables say."""
+    with Gradebook(course.database) as book:
+        notebook, = book.find_submission(lab, student).notebooks
+        return sum(grade.auto_score or 0 for grade in notebook.grades)
