@@ -7,7 +7,9 @@
 
 import argparse
 import ast
+import base64
 import html
+import io
 import re
 import shutil
 import sys
@@ -93,6 +95,21 @@ def parameters(notebook: nbformat.NotebookNode) -> set[str]:
             if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
 
 
+def with_small_pictures(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """The same notebook, its pictures with a palette of 128 colours: about a third of the bytes, for the same look."""
+    from PIL import Image
+
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            if picture := output.get("data", {}).get("image/png"):
+                small = io.BytesIO()
+                colours = Image.open(io.BytesIO(base64.b64decode(picture))).convert("RGB")
+                colours.quantize(128, dither=Image.Dither.NONE).save(small, "PNG", optimize=True)
+                encoded = base64.b64encode(small.getvalue()).decode()
+                output["data"]["image/png"] = min(encoded, picture, key=len)
+    return notebook
+
+
 def without_formulas(notebook: nbformat.NotebookNode) -> tuple[nbformat.NotebookNode, dict[str, str]]:
     """A copy with a placeholder for each formula, and {placeholder: MathML}, which browsers draw with no script.
 
@@ -176,7 +193,7 @@ def main(arguments: list[str]) -> None:
         seconds = time.monotonic() - begun
         print(f"{seconds:6.0f} s  ok", flush=True)
         if options.mode == "in-place":
-            nbformat.write(notebook, HERE / f"{name}.ipynb")
+            nbformat.write(with_small_pictures(notebook), HERE / f"{name}.ipynb")
         elif options.mode == "workbook":
             page(notebook, name)
             rows.append((name, title(notebook), seconds))

@@ -1,11 +1,16 @@
 """Every notebook: how it is committed, and that it runs from a fresh kernel with small parameters."""
 
+import base64
+import io
 import re
 import statistics
 import sys
 
+import matplotlib.pyplot as plt
 import nbformat
+import numpy as np
 import pytest
+from PIL import Image
 
 from helpers.paths import ROOT, folder
 
@@ -172,6 +177,24 @@ def test_a_dead_kernel_is_named(tmp_path, monkeypatch):
     nbformat.write(notebook_of("x = 1", "import os; os._exit(1)", "y = 2"), tmp_path / "77_dead.ipynb")
     with pytest.raises(book.NotebookFailed, match="code cell 2 of 3(.|\n)*was memory short"):
         book.execute("77_dead")
+
+
+def test_pictures_get_smaller_and_look_the_same():
+    figure, axes = plt.subplots(figsize=(4, 3), dpi=80)
+    for slope in range(8):
+        axes.plot([0, 1], [0, slope], label=str(slope))
+    axes.legend()
+    raw = io.BytesIO()
+    figure.savefig(raw, format="png")
+    plt.close(figure)
+    notebook = notebook_of("draw()")
+    picture = {"image/png": base64.b64encode(raw.getvalue()).decode()}
+    notebook.cells[0].outputs = [nbformat.v4.new_output("display_data", picture)]
+    found = book.with_small_pictures(notebook).cells[0].outputs[0].data["image/png"]
+    assert len(found) < 0.6 * len(picture["image/png"])
+    old, new = (np.asarray(Image.open(io.BytesIO(base64.b64decode(text))).convert("RGB"), int)
+                for text in (picture["image/png"], found))
+    assert old.shape == new.shape and np.abs(old - new).mean() < 1 and np.abs(old - new).max() < 100
 
 
 def test_formulas_become_mathml(build_folder):
