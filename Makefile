@@ -9,7 +9,7 @@ SEEDS  := 0-2
 export OMP_NUM_THREADS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help workbook test test-pi-notebooks fuzz lab pi notebooks figures cpp handout test-labs test-machines bench pins doctor clean
+.PHONY: help workbook test test-pi-notebooks test-integers fuzz lab pi notebooks figures cpp handout test-labs test-machines bench pins doctor clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,6 +23,9 @@ test: $(VENV)/ready  ## run every test, a quick run of each notebook among them
 test-pi-notebooks: $(VENV)/ready  ## run the notebooks for the Pi on an emulated Pi 4 and Pi 5 (slow: an emulator)
 	@$(RUN) -m pytest -v tests/emulated_notebooks.py
 
+test-integers: $(VENV)/ready  ## compare notebook 05's integers with the runtimes on an emulated Pi 4, Pi 5 and x86 without VNNI
+	@$(RUN) -m pytest -v -s tests/emulated_integers.py
+
 fuzz: $(VENV)/ready  ## run random networks through every converter (an hour; FUZZ_NETWORKS=20 for fewer)
 	@$(RUN) -m pytest -s tests/fuzz/networks.py
 
@@ -35,7 +38,7 @@ pi: $(VENV)/ready  ## open JupyterLab on a Raspberry Pi, set up if need be: make
 notebooks: $(VENV)/ready  ## execute the notebooks in place, as they are committed
 	@$(RUN) notebooks/book.py in-place
 
-figures: $(VENV)/ready  ## train every network of the curves and tables that notebooks keep in notebooks/figures/ (a quarter of an hour)
+figures: $(VENV)/ready  ## train every network of the curves and tables that notebooks keep in notebooks/figures/ (twenty minutes)
 	@$(RUN) notebooks/book.py figures
 
 cpp: $(VENV)/ready  ## build the C++ programs that notebook 08 compares with Python, under build/cpp/ (two minutes, once)

@@ -24,6 +24,11 @@ from helpers.paths import ROOT
 # (Pi 5 has them, Pi 4 has not), fphp and asimdhp half precision, vnni int8 dot products on x86.
 FEATURES = ("neon", "asimd", "asimddp", "fphp", "asimdhp", "i8mm", "bf16", "sve", "sse4_2", "avx", "avx2", "fma",
             "avx512f", "avx512bw", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_int8")
+# multiply int8 and add in 32 bits; every processor with amx_int8 has avx512_vnni, too
+INT8_INSTRUCTIONS = {
+    "VNNI": ("avx512_vnni", "avx_vnni"),
+    "dot product": ("asimddp", "i8mm"),
+}
 ARM_CORES = {"0xd03": "Cortex-A53", "0xd08": "Cortex-A72", "0xd0b": "Cortex-A76"}  # Pi 3, 4 and 5
 THROTTLE_BITS = ("under-voltage", "frequency capped", "throttled", "soft temperature limit")  # bits 0 to 3, now
 CLOCK_STEP_S = 1  # a larger difference between the two clocks is no rounding
@@ -57,6 +62,19 @@ def describe(root: Path | str = "/") -> dict:
         "features": None if flags is None else [name for name in FEATURES if name in flags.split()],
         "machine_id": _machine_id(root, cpuinfo.get("serial", "").strip()),
     }
+
+
+def int8_instructions(features: list[str] | None) -> str | None:
+    """What a processor adds int8 products with: "VNNI" (x86), "dot product" (Arm) or "neither".
+
+    `features` are those of describe(). None, for a system that does not report them, gives None.
+    """
+    if features is None:
+        return None
+    for name, any_of in INT8_INSTRUCTIONS.items():
+        if set(any_of) & set(features):
+            return name
+    return "neither"
 
 
 def _board_of(cpuinfo: dict[str, str]) -> str | None:

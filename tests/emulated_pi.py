@@ -74,6 +74,14 @@ def unpacked_bytes() -> int:
     return sum(path.lstat().st_size for path in _files(python().parent.parent) if "__pycache__" not in path.parts)
 
 
+def call(what: str, *command: str | Path) -> None:
+    """Run `command`; RuntimeError names `what` failed and its last lines."""
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        lines = (done.stderr or done.stdout).strip().splitlines()
+        raise RuntimeError(f"{what} failed: {' / '.join(lines[-4:])}")
+
+
 def _files(home: Path) -> Iterator[Path]:
     return (path for path in (home / "lib").rglob("*") if path.is_symlink() or path.is_file())
 
@@ -85,28 +93,21 @@ def _make(folder: Path, home: Path) -> None:
     # unpacked only: no maintainer script runs, so nothing needs emulation; as an archive, since a normal user's
     # mmdebstrap leaves a folder that belongs to somebody else
     archive = folder / "root.tar"
-    _call("getting Debian for Arm", "mmdebstrap", "--quiet", "--variant=extract", "--architectures=arm64,amd64",
-          f"--include={PACKAGES}", f"--keyring={KEYRING}", "trixie", archive)
+    call("getting Debian for Arm", "mmdebstrap", "--quiet", "--variant=extract", "--architectures=arm64,amd64",
+         f"--include={PACKAGES}", f"--keyring={KEYRING}", "trixie", archive)
     root.mkdir()
-    _call("unpacking Debian for Arm", "tar", "--extract", "--file", archive, "--directory", root, "--no-same-owner",
-          "--exclude=./dev", "--exclude=./usr/bin/qemu-[!a]*", "--exclude=./usr/bin/qemu-a[!a]*")  # 450 MB of other processors
+    call("unpacking Debian for Arm", "tar", "--extract", "--file", archive, "--directory", root, "--no-same-owner",
+         "--exclude=./dev", "--exclude=./usr/bin/qemu-[!a]*", "--exclude=./usr/bin/qemu-a[!a]*")  # 450 MB of other processors
     archive.unlink()
     for name in ("bin", "lib", "sbin"):
         if not (root / name).exists():
             (root / name).symlink_to(f"usr/{name}")
     packages = folder / "lib" / "python3.13" / "site-packages"
-    _call("installing requirements-pi.txt for Arm", sys.executable, "-m", "uv", "pip", "install", "--quiet", "--no-config",
-          "--python-platform", "aarch64-manylinux_2_28", "--python-version", "3.13", "--only-binary", ":all:",
-          "--target", packages, "-r", ROOT / "requirements-pi.txt")
+    call("installing requirements-pi.txt for Arm", sys.executable, "-m", "uv", "pip", "install", "--quiet", "--no-config",
+         "--python-platform", "aarch64-manylinux_2_28", "--python-version", "3.13", "--only-binary", ":all:",
+         "--target", packages, "-r", ROOT / "requirements-pi.txt")
     (packages / "workbook.pth").write_text(f"{ROOT}\n")
     (folder / "pyvenv.cfg").write_text(f"home = {home}/root/usr/bin\ninclude-system-site-packages = false\n")
     (folder / "bin").mkdir()
     (folder / "bin" / "python").write_text(WRAPPER.format(home=home))
     (folder / "bin" / "python").chmod(0o755)
-
-
-def _call(what: str, *command: str | Path) -> None:
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        lines = (done.stderr or done.stdout).strip().splitlines()
-        raise RuntimeError(f"{what} failed: {' / '.join(lines[-4:])}")

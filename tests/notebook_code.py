@@ -15,13 +15,17 @@ def code_cells(name: str) -> list:
     return [cell for cell in nbformat.read(NOTEBOOKS / f"{name}.ipynb", 4).cells if cell.cell_type == "code"]
 
 
-def definitions(name: str) -> types.SimpleNamespace:
-    """What notebooks/NAME.ipynb defines; a later definition of the same name wins, as in the notebook."""
+def definitions(name: str, only: set[str] | None = None) -> types.SimpleNamespace:
+    """What notebooks/NAME.ipynb defines; a later definition of the same name wins, as in the notebook.
+
+    `only` names definitions: they and what they use are executed, and no other import. So a
+    machine without the notebook's packages can use a part of it.
+    """
+    nodes = [node for cell in code_cells(name) for node in ast.parse(cell.source).body if _defines(node)]
+    if only is not None:
+        nodes = _needed(nodes, only)
     namespace: dict = {"__name__": f"notebook_{name}"}
-    for cell in code_cells(name):
-        tree = ast.parse(cell.source)
-        tree.body = [node for node in tree.body if _defines(node)]
-        exec(compile(tree, f"{name}.ipynb", "exec"), namespace)
+    exec(compile(ast.Module(nodes, type_ignores=[]), f"{name}.ipynb", "exec"), namespace)
     return types.SimpleNamespace(**namespace)
 
 
@@ -29,3 +33,36 @@ def _defines(node: ast.stmt) -> bool:
     if isinstance(node, ast.Assign):
         return all(isinstance(target, ast.Name) and target.id.isupper() for target in node.targets)
     return isinstance(node, (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef))
+
+
+def _needed(nodes: list[ast.stmt], only: set[str]) -> list[ast.stmt]:
+    """The nodes that define `only`, and those that they use, in their order."""
+    single = [part for node in nodes for part in _one_name_each(node)]
+    wanted: set[str] = set()
+    new = set(only)
+    while new:
+        wanted |= new
+        used = [_used(node) for node in single if _names(node) & new]
+        new = set().union(*used) - wanted
+    return [node for node in single if _names(node) & wanted]
+
+
+def _one_name_each(node: ast.stmt) -> list[ast.stmt]:
+    if isinstance(node, ast.Import):
+        return [ast.copy_location(ast.Import([alias]), node) for alias in node.names]
+    if isinstance(node, ast.ImportFrom):
+        return [ast.copy_location(ast.ImportFrom(node.module, [alias], node.level), node) for alias in node.names]
+    return [node]
+
+
+def _names(node: ast.stmt) -> set[str]:
+    """The names that an import, an assignment or a definition binds."""
+    if isinstance(node, (ast.Import, ast.ImportFrom)):
+        return {alias.asname or alias.name.split(".")[0] for alias in node.names}
+    if isinstance(node, ast.Assign):
+        return {target.id for target in node.targets}
+    return {node.name}
+
+
+def _used(node: ast.stmt) -> set[str]:
+    return {part.id for part in ast.walk(node) if isinstance(part, ast.Name)}

@@ -122,7 +122,7 @@ def test_what_is_half_made_is_not_used(monkeypatch, tmp_path):
         (tmp_path / name).write_text("")
     monkeypatch.setattr(emulated_pi, "ROOT", tmp_path)
     monkeypatch.setattr(emulated_pi, "WRAPPER", "#!/bin/sh\n")
-    really_call, calls = emulated_pi._call, []
+    really_call, calls = emulated_pi.call, []
 
     def call(what, *command):
         calls.append(what)
@@ -133,7 +133,7 @@ def test_what_is_half_made_is_not_used(monkeypatch, tmp_path):
                 really_call(what, "sh", "-c", "echo the disk is full >&2; exit 1")
             command[command.index("--target") + 1].mkdir(parents=True)
 
-    monkeypatch.setattr(emulated_pi, "_call", call)
+    monkeypatch.setattr(emulated_pi, "call", call)
     with pytest.raises(RuntimeError, match="installing requirements-pi.txt for Arm failed: the disk is full"):
         emulated_pi.python()
     assert not list((tmp_path / "build" / "emulated-pi").iterdir()), "nothing half-made stays"

@@ -1,0 +1,46 @@
+"""helpers.long_runs: answers come back as they were stored, and a damaged file is not used."""
+
+import json
+
+import numpy as np
+import pytest
+
+from helpers import long_runs
+
+LABELS = np.array([0, 9, 3])
+RUNS = {"seed 0": {"float": np.array([0, 9, 3]), "3 bits": np.array([1, 2, 3])}, "seed 1": {"float": LABELS}}
+
+
+@pytest.fixture
+def stored(tmp_path):
+    path = tmp_path / "new folder" / "runs.json"
+    long_runs.store(path, LABELS, RUNS, {"data": "three digits"})
+    return path
+
+
+def test_what_is_stored_comes_back(stored):
+    labels, runs, about = long_runs.load(stored)
+    assert labels.tolist() == [0, 9, 3] and about["data"] == "three digits" and about["date"] > "2026"
+    assert {run: list(answers) for run, answers in runs.items()} == {run: list(answers) for run, answers in RUNS.items()}
+    np.testing.assert_array_equal(runs["seed 0"]["3 bits"], [1, 2, 3])
+    assert len(stored.read_text().splitlines()) == 5  # a line per run, so that changes can be read
+
+
+@pytest.mark.parametrize("change, why", [
+    (lambda s: s["about"].pop("date"), "does not say date"),
+    (lambda s: s.update(labels="09"), "does not answer all images"),
+    (lambda s: s["runs"][0]["answers"].update(float="0x3"), "not digits"),
+    (lambda s: s.update(labels=[0, 9, 3]), "'isascii'"),
+    (lambda s: s.pop("runs"), "'runs'"),
+])
+def test_a_damaged_file_is_not_used(stored, change, why):
+    content = json.loads(stored.read_text())
+    change(content)
+    stored.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=f"Cannot use runs.json: .*{why}.*Run `make figures`"):
+        long_runs.load(stored)
+
+
+def test_a_missing_file_says_what_to_do(tmp_path):
+    with pytest.raises(ValueError, match="Run `make figures`"):
+        long_runs.load(tmp_path / "none.json")
