@@ -55,6 +55,7 @@ def main() -> None:
 
 
 def _one(root: str, lab: str, student: str, options: str) -> None:
+    import contextlib
     import os
     import resource
     import threading
@@ -73,7 +74,8 @@ def _one(root: str, lab: str, student: str, options: str) -> None:
     # a file that takes all memory to read ends this submission's grading, and not the machine
     resource.setrlimit(resource.RLIMIT_AS, (Limits(**limits).rlimits(0)["RLIMIT_AS"],) * 2)
     starting = time.process_time()  # Python and the imports, which each submission costs too
-    result = grade_one(root, lab, student, jail, Limits(**limits))
+    with contextlib.redirect_stdout(sys.stderr):  # a check may load MNIST, which prints its source
+        result = grade_one(root, lab, student, jail, Limits(**limits))
     result.cpu_s = round(result.cpu_s + starting, 2)
     print(json.dumps(dataclasses.asdict(result)))
 

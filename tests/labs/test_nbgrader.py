@@ -79,6 +79,15 @@ def test_the_button_gives_the_points_of_the_checks(course):
     assert row(course, "1002")["automatic"] == by_command.points == 3
 
 
+@needs_jail
+def test_a_check_that_prints_does_not_break_the_result(tmp_path):
+    course = toy.make_course(tmp_path)
+    with open(course.source(toy.LAB) / "hidden.py", "a") as file:
+        file.write("\nprint('MNIST cannot be downloaded')\n")
+    toy.hand_in(course, "1001", toy.answer(course, "1001"))
+    assert grade_in_process(course.root, toy.LAB, "1001", True, QUICK).points == 5
+
+
 HOSTILE = {
     **{name: ({"double": function(body)}, 3) for name, (body, _) in hostile.FUNCTIONS.items()},
     **{name: (None, 0) for name in hostile.CHEATS},
