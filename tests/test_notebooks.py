@@ -26,7 +26,7 @@ QUICK = {
     "04_kmeans_quantization": {"fine_tune_epochs": 1, "fine_tune_images": 500, "race_weights": 100_000, "timed_rounds": 1},
     "05_affine_quantization": {"calibration_images": 40, "test_images": 100,
                                "second_network_images": 20, "depthwise_epochs": 2},
-    "06_post_training_quantization": {"calibration_images": 100, "test_images": 200, "rounds": 6},
+    "06_post_training_quantization": {"calibration_images": 50, "test_images": 100, "bit_widths": [8], "rounds": 6},
     "07_quantization_aware_training": {"calibration_images": 40, "qat_epochs": 1, "library_epochs": 2},
     "08_benchmark_on_the_pi": {"networks": ["mnist_cnn"], "thread_counts": [1, 2], "rounds": 6, "round_s": 0.005,
                                "image_count": 100, "peak_seconds": 0.05, "sustained_s": 2, "profiled_calls": 3},
