@@ -91,6 +91,14 @@ def _link_to(root: Path) -> Path:
     return link
 
 
+def write_whole(path: Path, text: str) -> None:
+    """Save `text` at `path`, whole or not at all, also in place of a read-only file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    part.write_bytes(text.encode("utf-8", "replace"))  # half a character cannot be saved, nor stop the class
+    os.replace(part, path)
+
+
 @dataclass
 class Result:
     """What became of one submission. `problem` says why it could not be graded; then there are no points, not 0."""
@@ -116,11 +124,7 @@ class Result:
 
     def write(self, path: Path) -> None:
         """Save at `path`, whole or not at all."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(path.name + ".part")
-        text = json.dumps(dataclasses.asdict(self), ensure_ascii=False)
-        part.write_bytes(text.encode("utf-8", "replace"))  # half a character cannot be saved, nor stop the class
-        os.replace(part, path)
+        write_whole(path, json.dumps(dataclasses.asdict(self), ensure_ascii=False))
 
     @classmethod
     def read(cls, path: Path) -> "Result":

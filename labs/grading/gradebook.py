@@ -14,7 +14,7 @@ from typing import NamedTuple
 import nbformat
 
 from helpers.student_ids import check_word
-from labs.grading.course import LABS, Course, Result
+from labs.grading.course import LABS, Course, Result, write_whole
 from labs.grading.pictures import shown
 
 
@@ -78,8 +78,8 @@ def write(course: Course, lab: str, results: list[Result]) -> None:
                 else:
                     grade.auto_score, grade.needs_manual_grade = None, has_old_mark or grade.manual_score is None
             book.db.commit()
-            _replace(course.marked(lab, result.student), json.dumps(result.texts))
-            _replace(course.autograded(lab, result.student), _with_verdicts(result, released))
+            write_whole(course.marked(lab, result.student), json.dumps(result.texts))
+            write_whole(course.autograded(lab, result.student), _with_verdicts(result, released))
 
 
 def _remove_empty(book, lab: str, student: str) -> None:
@@ -93,13 +93,6 @@ def _remove_empty(book, lab: str, student: str) -> None:
     grades = [grade for notebook in notebooks for grade in notebook.grades]
     if all(grade.auto_score is None and grade.manual_score is None for grade in grades):
         book.remove_submission(lab, student)
-
-
-def _replace(path: Path, text: str) -> None:
-    """Write a file anew, also one that nbgrader has made read-only."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.unlink(missing_ok=True)
-    path.write_text(text, encoding="utf-8")
 
 
 def _marked_texts(course: Course, lab: str, student: str) -> dict[str, str]:
