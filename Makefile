@@ -18,7 +18,8 @@ workbook: $(VENV)/ready  ## run every notebook on real data: pages, results and 
 	@$(RUN) notebooks/book.py workbook
 
 test: $(VENV)/ready  ## run every test, a quick run of each notebook among them
-	@$(RUN) -m pytest
+	@$(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not alone"
+	@$(RUN) -m pytest -m alone
 
 test-pi-notebooks: $(VENV)/ready  ## run the notebooks for the Pi on an emulated Pi 4 and Pi 5 (slow: an emulator)
 	@$(RUN) -m pytest -v tests/emulated_notebooks.py

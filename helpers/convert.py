@@ -23,6 +23,7 @@ from helpers.conversion.int8_forms import (
     to_mnn,
     to_onnx_int8,
     to_tflite_int8,
+    xnnpack_quantizer,
 )
 from helpers.conversion.lowering import lower_to_xnnpack
 from helpers.conversion.writing import write_network
@@ -41,6 +42,7 @@ __all__ = [
     "to_tflite",
     "to_tflite_int8",
     "to_torchscript",
+    "xnnpack_quantizer",
 ]
 
 

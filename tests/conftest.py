@@ -1,11 +1,15 @@
 """What every test needs: one thread, a build folder of its own, and trained networks."""
 
 import os
+import shutil
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two threads on a busy machine only wait for each other
 os.environ.setdefault("WORKBOOK_OFFLINE", "1")  # the images of the environment: the same on every machine
 
 import pytest
+from filelock import FileLock
+
+LONGEST = ["test_notebooks.py", "test_labs.py", "test_emulated_pi.py", "test_pi.py", "test_grading.py"]
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -18,31 +22,49 @@ def build_folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def quick_networks(build_folder):
-    """LeNet and MnistNet, trained, and saved where training.trained finds them: {name: module}."""
-    return {name: _saved(name) for name in ("lenet", "mnist_cnn")}
+def shared_folder(tmp_path_factory, worker_id):
+    """A folder that all processes of one test run share."""
+    own = tmp_path_factory.getbasetemp()
+    return own if worker_id == "master" else own.parent
 
 
 @pytest.fixture(scope="session")
-def quick_depthwise(build_folder):
+def quick_networks(build_folder, shared_folder):
+    """LeNet and MnistNet, trained, and saved where training.trained finds them: {name: module}."""
+    return {name: _trained(name, shared_folder) for name in ("lenet", "mnist_cnn")}
+
+
+@pytest.fixture(scope="session")
+def quick_depthwise(build_folder, shared_folder):
     """The depthwise network in the same way."""
-    return _saved("depthwise")
+    return _trained("depthwise", shared_folder)
 
 
-def _saved(name):
+def _trained(name, shared_folder):
+    """A network that is trained once per run, by the process that asks first."""
     import shared_networks
-    from helpers import training
 
-    network, history = shared_networks.get(name)
-    training.save(name, network, history)
-    return network
+    from helpers import training
+    from helpers.paths import build
+
+    kept = shared_folder / f"{name}.pt"
+    with FileLock(f"{kept}.lock"):
+        if not kept.exists():
+            training.save(name, *shared_networks.get(name))
+            shutil.copy(build("models", kept.name), kept)
+    shutil.copy(kept, build("models", kept.name))
+    return training.trained(name)
 
 
 def pytest_collection_modifyitems(items):
-    """Mark what rests on trained networks: `make test-machines` runs that on many of them."""
+    """Mark what rests on trained networks, which `make test-machines` runs on many of them.
+
+    The files that take longest come first: so two processes end at about the same time.
+    """
     for item in items:
         if {"quick_networks", "quick_depthwise"} & set(item.fixturenames):
             item.add_marker("trained")
+    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else 99)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -80,6 +80,7 @@ def files(quick_networks, tmp_path_factory):
             "ncnn": convert.to_ncnn(network, example, folder / "mnist_cnn.ncnn.param")}
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("runtime", ["libtorch", "ncnn"])
 def test_cpp_against_python(built, files, capsys, runtime):
     x = normalize(mnist("test").images)
@@ -131,6 +132,7 @@ def test_several_channels_whose_rows_ncnn_would_align(built, tmp_path):
         assert metrics.largest_difference(cpp.predict(x), expected) <= 1e-5
 
 
+@pytest.mark.alone
 def test_calls_are_timed_by_the_rule_of_timing(known, model):
     def spin():
         end = time.perf_counter_ns() + 1_000_000

@@ -337,6 +337,7 @@ def test_the_scenes_tell_different_rules_apart():
     assert metrics.coco_map(truth, fewer)["AP"] != pytest.approx(metrics.coco_map(truth, found)["AP"], abs=1e-9)
 
 
+@pytest.mark.alone
 def test_coco_map_is_not_slower_than_pycocotools():
     truth, found = scene(images=200, classes=5)
     start = time.process_time()

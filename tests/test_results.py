@@ -254,6 +254,7 @@ def test_a_limit_on_the_size_of_files_is_a_full_disk(tmp_path):
         assert len(results.read_results(write(path, made()))) == 2
 
 
+@pytest.mark.alone
 def test_reading_three_thousand_records_takes_little_more_than_parsing_them(tmp_path):
     record = made(latency(rounds=6, calls=25))
     line = json.dumps(record).encode() + b"\n"

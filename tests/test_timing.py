@@ -42,12 +42,14 @@ def test_the_order_depends_on_the_seed_alone():
     assert turns(0) == turns(0) != turns(1)
 
 
+@pytest.mark.alone
 def test_a_round_lasts_as_long_as_asked():
     measured = timing.benchmark({"a": sleeper(0.001)}, rounds=2, min_round_s=0.02, min_calls=3)["a"]
     assert measured.samples_ns.shape[1] * np.median(measured.samples_ns) >= 15_000_000 and measured.samples_ns.shape[1] > 3
     assert (measured.samples_ns >= 1_000_000).all() and measured.warm_up.first_call_ns >= 1_000_000
 
 
+@pytest.mark.alone
 def test_cpu_time_tells_waiting_from_computing():
     waiting = timing.benchmark({"a": sleeper(0.002)}, rounds=3, min_round_s=0, min_calls=5)["a"]
     assert waiting.contention > 0.8 and any("contended" in text for text in waiting.warnings)

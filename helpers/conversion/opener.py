@@ -173,7 +173,6 @@ def _serve() -> None:
     # replies go to the real standard output; what a runtime prints goes to the error stream
     replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
-    _without_exir()
     for module in sys.argv[1:]:
         with contextlib.suppress(ImportError):  # open_model says what to install
             importlib.import_module(module)
@@ -194,20 +193,6 @@ def _reply(runtimes, path: str, images: str | None = None, answers: str | None =
         words = str(error).strip().splitlines() or [type(error).__name__]
         return {"error": words[0][:300]}
     return {"input_shape": model.input_shape}
-
-
-def _without_exir() -> None:
-    """Let executorch.runtime load without ExecuTorch's compiler, of which it uses two decorators.
-
-    Importing the compiler takes several times longer than everything else here.
-    """
-    import types
-
-    warnings = types.ModuleType("executorch.exir._warnings")
-    warnings.ExperimentalWarning = DeprecationWarning
-    warnings.experimental = warnings.deprecated = lambda *_, **__: lambda function: function
-    sys.modules["executorch.exir"] = types.ModuleType("executorch.exir")
-    sys.modules["executorch.exir._warnings"] = warnings
 
 
 if __name__ == "__main__":

@@ -1,6 +1,11 @@
 """PyTorch's files: .pt2 and .torchscript in PyTorch itself, .pte in ExecuTorch."""
 
+import contextlib
+import importlib
+import sys
 import threading
+import types
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -115,10 +120,10 @@ def open_pte(path: Path, threads: int) -> Model:
     from importlib.metadata import version
 
     import torch
-    from executorch.runtime import Runtime
 
+    runtime = _executorch_runtime()
     pool = _pool_with(threads)  # first: the program keeps the one that it finds
-    method = Runtime.get().load_program(path).load_method("forward")
+    method = runtime.Runtime.get().load_program(path).load_method("forward")
     about = method.metadata
     check_one_input([f"input {i}" for i in range(about.num_inputs())])
     entry = about.input_tensor_meta(0)
@@ -137,6 +142,39 @@ def open_pte(path: Path, threads: int) -> Model:
     precision = "int8" if path.name.split(".")[0].endswith("_int8") else "float32"
     shape = sizes(entry.sizes())
     return Model(path, "ExecuTorch", version("executorch"), precision, threads, shape, run)
+
+
+def _executorch_runtime():
+    """The module executorch.runtime, loaded without ExecuTorch's compiler.
+
+    The runtime needs one class of the compiler's package, executorch.exir, and importing that whole
+    package takes several times longer than everything else here.
+    """
+    with _EXECUTORCH, _empty_package("executorch.exir"):
+        import executorch.runtime
+
+    return executorch.runtime
+
+
+@contextlib.contextmanager
+def _empty_package(name: str) -> Iterator[None]:
+    """Inside, submodules of the package `name` can be imported without its __init__.
+
+    Afterwards importing the package runs its __init__ as always.
+    """
+    if name in sys.modules:
+        yield
+        return
+    parent, _, last = name.rpartition(".")
+    folders = [f"{folder}/{last}" for folder in importlib.import_module(parent).__path__]
+    sys.modules[name] = types.ModuleType(name)
+    sys.modules[name].__path__ = folders
+    try:
+        yield
+    finally:
+        for module in [module for module in sys.modules if f"{module}.".startswith(f"{name}.")]:
+            del sys.modules[module]
+        vars(sys.modules[parent]).pop(last, None)
 
 
 def _pool_with(threads: int) -> int:

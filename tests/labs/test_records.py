@@ -152,6 +152,7 @@ def test_thousands_of_lines_with_columns_of_their_own_take_neither_time_nor_memo
     tracemalloc.stop()
 
 
+@pytest.mark.alone
 def test_many_calls_are_checked_in_seconds(tmp_path):
     samples = np.random.default_rng(0).gamma(400, 250, (30, 2000)).astype(np.int64)
     made = record(samples)
