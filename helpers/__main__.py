@@ -24,31 +24,60 @@ def main(arguments: list[str] | None = None) -> int:
 def _replace_what_cannot_be_shown() -> None:
     """Print "?" for a character that the terminal or the file behind standard output lacks, such as µ."""
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a notebook or a test may have put something else there
+        if isinstance(
+            stream, io.TextIOWrapper
+        ):  # a notebook or a test may have put something else there
             stream.reconfigure(errors="replace")
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m helpers", description="Check this machine, use a Pi, or show what was measured.")
+    parser = argparse.ArgumentParser(
+        prog="python -m helpers",
+        description="Check this machine, use a Pi, or show what was measured.",
+    )
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("doctor", help="check Python, packages, runtimes, memory and disk, and say what to do")
-    actions = commands.add_parser("pi", help="use one Pi or many through SSH").add_subparsers(dest="action", required=True)
+    commands.add_parser(
+        "doctor", help="check Python, packages, runtimes, memory and disk, and say what to do"
+    )
+    actions = commands.add_parser("pi", help="use one Pi or many through SSH").add_subparsers(
+        dest="action", required=True
+    )
     for action, text in {
         "start": "copy the workbook to a Pi, set it up there, and open JupyterLab on it in the browser here",
         "run": "run a notebook there, on all Pis at once, and bring the executed notebook and the records back",
-        "fetch": "bring the records and notebooks back", "status": "what is running there",
-        "doctor": "check the Pi and say what to do", "stop": "end everything of ours there",
+        "fetch": "bring the records and notebooks back",
+        "status": "what is running there",
+        "doctor": "check the Pi and say what to do",
+        "stop": "end everything of ours there",
     }.items():
         added = actions.add_parser(action, help=text, description=text)
         if action == "run":
             added.add_argument("notebook", help="such as 08_benchmark_on_the_pi")
-            added.add_argument("-p", dest="parameters", action="append", default=[], metavar="name=value", type=_parameter,
-                               help="replace a parameter of the notebook")
+            added.add_argument(
+                "-p",
+                dest="parameters",
+                action="append",
+                default=[],
+                metavar="name=value",
+                type=_parameter,
+                help="replace a parameter of the notebook",
+            )
         if action in ("start", "run"):
-            added.add_argument("--no-convert", action="store_true", help="copy the model files that are here and make none")
-        added.add_argument("hosts", nargs=1 if action == "start" else "+", metavar="host", help="such as pi@raspberrypi.local")
+            added.add_argument(
+                "--no-convert",
+                action="store_true",
+                help="copy the model files that are here and make none",
+            )
+        added.add_argument(
+            "hosts",
+            nargs=1 if action == "start" else "+",
+            metavar="host",
+            help="such as pi@raspberrypi.local",
+        )
     shown = commands.add_parser("results", help="the table of all measurements")
-    shown.add_argument("path", nargs="?", default=None, help="a file, folder or pattern (default: build/results)")
+    shown.add_argument(
+        "path", nargs="?", default=None, help="a file, folder or pattern (default: build/results)"
+    )
     return parser
 
 
@@ -57,7 +86,9 @@ def _parameter(text: str) -> tuple[str, object]:
     try:
         return name, ast.literal_eval(value)
     except (ValueError, SyntaxError):
-        raise argparse.ArgumentTypeError(f"{text!r} is not name=value with a number, a list or a 'text'") from None
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not name=value with a number, a list or a 'text'"
+        ) from None
 
 
 def pi(options: argparse.Namespace) -> int:
@@ -69,7 +100,9 @@ def pi(options: argparse.Namespace) -> int:
         from helpers import model_files
         from helpers import pi as on_the_pi
     except ImportError as error:
-        print(f"this is for the laptop, and its environment is not complete ({error}): pip install -r requirements.txt")
+        print(
+            f"this is for the laptop, and its environment is not complete ({error}): pip install -r requirements.txt"
+        )
         return 1
     unreachable = {}
     if not getattr(options, "no_convert", True):

@@ -22,17 +22,25 @@ def load_delegate(threads: int):
 
     named = os.environ.get("ARMNN_DELEGATE")
     if named and not os.path.exists(named):
-        raise NotLoaded(f"ARMNN_DELEGATE names {named}, which does not exist: let it name Arm NN's {LIBRARY}")
+        raise NotLoaded(
+            f"ARMNN_DELEGATE names {named}, which does not exist: let it name Arm NN's {LIBRARY}"
+        )
     library = named or ctypes.util.find_library("armnnDelegate")
     if not library:
-        raise NotLoaded(f"Arm NN's {LIBRARY} is not on this machine: unpack Arm's release of Arm NN for this processor "
-                          f"and let the environment variable ARMNN_DELEGATE name the file {LIBRARY} in it")
+        raise NotLoaded(
+            f"Arm NN's {LIBRARY} is not on this machine: unpack Arm's release of Arm NN for this processor "
+            f"and let the environment variable ARMNN_DELEGATE name the file {LIBRARY} in it"
+        )
     try:
         # tried here first, because the interpreter's own class complains once more when it is collected
         ctypes.CDLL(library).tflite_plugin_create_delegate
-        return interpreter.load_delegate(library, {
-            "backends": BACKENDS, "number-of-threads": threads, "logging-severity": "fatal"})
+        return interpreter.load_delegate(
+            library,
+            {"backends": BACKENDS, "number-of-threads": threads, "logging-severity": "fatal"},
+        )
     except (OSError, AttributeError, ValueError) as error:
         said = str(error).strip().splitlines()[-1]
-        raise NotLoaded(f"Arm NN's delegate {os.path.basename(library)} does not load: is it built for this processor, "
-                        f"and does LD_LIBRARY_PATH name the folder with the rest of its release? ({said})") from error
+        raise NotLoaded(
+            f"Arm NN's delegate {os.path.basename(library)} does not load: is it built for this processor, "
+            f"and does LD_LIBRARY_PATH name the folder with the rest of its release? ({said})"
+        ) from error

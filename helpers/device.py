@@ -14,7 +14,7 @@ import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 
 from helpers import limits
@@ -22,15 +22,38 @@ from helpers.paths import ROOT
 
 # What makes small networks fast, under the names of /proc/cpuinfo; asimd is 64-bit NEON, asimddp int8 dot products
 # (Pi 5 has them, Pi 4 has not), fphp and asimdhp half precision, vnni int8 dot products on x86.
-FEATURES = ("neon", "asimd", "asimddp", "fphp", "asimdhp", "i8mm", "bf16", "sve", "sse4_2", "avx", "avx2", "fma",
-            "avx512f", "avx512bw", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_int8")
+FEATURES = (
+    "neon",
+    "asimd",
+    "asimddp",
+    "fphp",
+    "asimdhp",
+    "i8mm",
+    "bf16",
+    "sve",
+    "sse4_2",
+    "avx",
+    "avx2",
+    "fma",
+    "avx512f",
+    "avx512bw",
+    "avx512_vnni",
+    "avx_vnni",
+    "avx512_bf16",
+    "amx_int8",
+)
 # multiply int8 and add in 32 bits; every processor with amx_int8 has avx512_vnni, too
 INT8_INSTRUCTIONS = {
     "VNNI": ("avx512_vnni", "avx_vnni"),
     "dot product": ("asimddp", "i8mm"),
 }
 ARM_CORES = {"0xd03": "Cortex-A53", "0xd08": "Cortex-A72", "0xd0b": "Cortex-A76"}  # Pi 3, 4 and 5
-THROTTLE_BITS = ("under-voltage", "frequency capped", "throttled", "soft temperature limit")  # bits 0 to 3, now
+THROTTLE_BITS = (
+    "under-voltage",
+    "frequency capped",
+    "throttled",
+    "soft temperature limit",
+)  # bits 0 to 3, now
 CLOCK_STEP_S = 1  # a larger difference between the two clocks is no rounding
 SINCE_BOOT = 16  # bits 16 to 19: the same four, at any time since the Pi started
 
@@ -47,9 +70,15 @@ def describe(root: Path | str = "/") -> dict:
     for line in (_read(root / "proc/cpuinfo") or "").splitlines():
         key, _, value = line.partition(":")
         cpuinfo.setdefault(key.strip().lower(), value.strip())
-    system = re.search(r'^PRETTY_NAME="?([^"\n]+)', _read(root / "etc/os-release") or "", re.MULTILINE)
+    system = re.search(
+        r'^PRETTY_NAME="?([^"\n]+)', _read(root / "etc/os-release") or "", re.MULTILINE
+    )
     flags = cpuinfo.get("flags", cpuinfo.get("features"))
-    core = ARM_CORES.get(cpuinfo.get("cpu part", "")) if cpuinfo.get("cpu implementer") == "0x41" else None
+    core = (
+        ARM_CORES.get(cpuinfo.get("cpu part", ""))
+        if cpuinfo.get("cpu implementer") == "0x41"
+        else None
+    )
     return {
         "board": _read(root / "proc/device-tree/model") or _board_of(cpuinfo),
         "cpu": core or cpuinfo.get("model name") or platform.processor() or None,
@@ -85,7 +114,9 @@ def _board_of(cpuinfo: dict[str, str]) -> str | None:
 
 def _machine_id(root: Path, serial: str) -> str | None:
     # the serial number first: cards that were copied from one another share /etc/machine-id
-    identity = _read(root / "proc/device-tree/serial-number") or (serial if serial.strip("0") else None)
+    identity = _read(root / "proc/device-tree/serial-number") or (
+        serial if serial.strip("0") else None
+    )
     identity = identity or _read(root / "etc/machine-id")
     if not identity:
         address = uuid.getnode()
@@ -96,7 +127,9 @@ def _machine_id(root: Path, serial: str) -> str | None:
 
 
 def _output_of(command: list[str]) -> str:
-    return subprocess.run(command, capture_output=True, text=True, errors="replace", check=True, timeout=5).stdout
+    return subprocess.run(
+        command, capture_output=True, text=True, errors="replace", check=True, timeout=5
+    ).stdout
 
 
 def conditions(root: Path | str = "/", run: Callable[[list[str]], str] = _output_of) -> dict:
@@ -121,7 +154,7 @@ def conditions(root: Path | str = "/", run: Callable[[list[str]], str] = _output
     throttled = _firmware(run, ["get_throttled"], r"throttled=(0x[0-9a-fA-F]+)")
     clock_hz = _firmware(run, ["measure_clock", "arm"], r"frequency\(\d+\)=(\d+)")
     return {
-        "at": datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
+        "at": datetime.now(UTC).isoformat(timespec="milliseconds"),
         "monotonic_ns": time.monotonic_ns(),
         "governor": _read(clock / "scaling_governor"),
         "freq_khz": _number(_read(clock / "scaling_cur_freq")),
@@ -150,7 +183,11 @@ def throttle_flags(value: int | str | None) -> list[str]:
     except ValueError:
         raise ValueError(f"throttling flags are a number such as 0x50005, not {value!r}") from None
     now = [name for bit, name in enumerate(THROTTLE_BITS) if bits >> bit & 1]
-    return now + [f"{name} since boot" for bit, name in enumerate(THROTTLE_BITS, SINCE_BOOT) if bits >> bit & 1]
+    return now + [
+        f"{name} since boot"
+        for bit, name in enumerate(THROTTLE_BITS, SINCE_BOOT)
+        if bits >> bit & 1
+    ]
 
 
 def void_reasons(before: dict, after: dict) -> list[str]:
@@ -194,9 +231,13 @@ def clock_warnings(before: dict, after: dict) -> list[str]:
     moments = [datetime.fromisoformat(state["at"]) for state in (before, after)]
     passed_s = (ticks[1] - ticks[0]) / 1e9
     step_s = (moments[1] - moments[0]).total_seconds() - passed_s
-    if abs(step_s) <= CLOCK_STEP_S + passed_s / 1000:  # corrected slowly, a clock may run 0.05 % too fast
+    if (
+        abs(step_s) <= CLOCK_STEP_S + passed_s / 1000
+    ):  # corrected slowly, a clock may run 0.05 % too fast
         return []
-    return [f"the machine's clock was set by {step_s:+,.0f} s during the measurement; it took {passed_s:.1f} s"]
+    return [
+        f"the machine's clock was set by {step_s:+,.0f} s during the measurement; it took {passed_s:.1f} s"
+    ]
 
 
 @dataclass(frozen=True)
@@ -219,7 +260,10 @@ def machine_peak(seconds: float = 0.4) -> Peak:
     copy of 64 MB. Short calls, since a call longer than the scheduler's time slice is always interrupted on a busy
     machine. In a process of its own: numpy's library takes its number of threads when it is loaded, not later.
     """
-    one = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"), "1")
+    one = dict.fromkeys(
+        ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"),
+        "1",
+    )
     return Peak(**json.loads(_ask_process(["-m", "helpers.peak", str(seconds)], one)))
 
 
@@ -267,8 +311,14 @@ def peak_rss_of_this_process() -> int | None:
 def _ask_process(arguments: list[str], environment: dict[str, str], question: str = "") -> str:
     """What a fresh Python process, which finds helpers, writes to its standard output."""
     places = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
-    done = subprocess.run([sys.executable, *arguments], env=os.environ | {"PYTHONPATH": places} | environment,
-                          input=question, capture_output=True, text=True, errors="replace")
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        env=os.environ | {"PYTHONPATH": places} | environment,
+        input=question,
+        capture_output=True,
+        text=True,
+        errors="replace",
+    )
     if done.returncode or not done.stdout:
         code = done.returncode
         how = f"signal {-code}: was memory short?" if code < 0 else f"exit status {code}"
@@ -287,4 +337,3 @@ def _read(path: Path) -> str | None:
 
 def _number(text: str | None) -> int | None:
     return int(text) if text and re.fullmatch(r"-?\d+", text) else None
-

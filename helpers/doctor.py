@@ -43,13 +43,21 @@ def doctor() -> int:
     try:
         from helpers import device
     except ImportError as error:
-        print(f"the environment is not complete ({error}): pip install -r requirements.txt, on a Pi requirements-pi.txt")
+        print(
+            f"the environment is not complete ({error}): pip install -r requirements.txt, on a Pi requirements-pi.txt"
+        )
         return 1
     machine, state = device.describe(), device.conditions()
     is_pi = "Raspberry Pi" in (machine["board"] or "")
-    light = is_pi or (ROOT / ".pi").exists()  # set up by `pi`, on whatever board: the light environment
-    print(f"{machine['board'] or machine['cpu']}, {machine['cores']} cores, {machine['ram_mb'] / 1000:.1f} GB, {machine['os']}")
-    checks = [_python(), _memory(), _disk(), _state(state)] + ([_system(machine["os"])] if is_pi else [])
+    light = (
+        is_pi or (ROOT / ".pi").exists()
+    )  # set up by `pi`, on whatever board: the light environment
+    print(
+        f"{machine['board'] or machine['cpu']}, {machine['cores']} cores, {machine['ram_mb'] / 1000:.1f} GB, {machine['os']}"
+    )
+    checks = [_python(), _memory(), _disk(), _state(state)] + (
+        [_system(machine["os"])] if is_pi else []
+    )
     failed = [advice for advice in checks if advice]
     for package, (module, purpose, on_pi_too) in PACKAGES.items():
         if on_pi_too or not light:
@@ -60,7 +68,11 @@ def doctor() -> int:
         _camera()
     if light:
         failed += filter(None, [_model_files()])
-    print("\nNothing is wrong." if not failed else "\nTo do:\n" + "\n".join(f"- {advice}" for advice in failed))
+    print(
+        "\nNothing is wrong."
+        if not failed
+        else "\nTo do:\n" + "\n".join(f"- {advice}" for advice in failed)
+    )
     return min(len(failed), 1)
 
 
@@ -71,44 +83,70 @@ def _line(good: bool, text: str, advice: str) -> str | None:
 
 def _python() -> str | None:
     good = (3, 11) <= sys.version_info[:2] < (3, 14) and sys.maxsize > 2**32
-    return _line(good, f"Python {platform.python_version()}, {64 if sys.maxsize > 2**32 else 32} bits",
-                 "the workbook needs a 64-bit Python 3.11, 3.12 or 3.13; on a Pi, install the 64-bit Raspberry Pi OS")
+    return _line(
+        good,
+        f"Python {platform.python_version()}, {64 if sys.maxsize > 2**32 else 32} bits",
+        "the workbook needs a 64-bit Python 3.11, 3.12 or 3.13; on a Pi, install the 64-bit Raspberry Pi OS",
+    )
 
 
 def _memory() -> str | None:
     from helpers import limits
 
     free = limits.available_bytes() / 1e9
-    return _line(free > 0.5, f"{free:.1f} GB of memory free", "close other programs: less than 0.5 GB of memory is free")
+    return _line(
+        free > 0.5,
+        f"{free:.1f} GB of memory free",
+        "close other programs: less than 0.5 GB of memory is free",
+    )
 
 
 def _disk() -> str | None:
     free = shutil.disk_usage(ROOT).free / 1e9
-    return _line(free > 1, f"{free:.1f} GB of disk free", f"make room: less than 1 GB is free where {ROOT.name} lies")
+    return _line(
+        free > 1,
+        f"{free:.1f} GB of disk free",
+        f"make room: less than 1 GB is free where {ROOT.name} lies",
+    )
 
 
 def _state(state: dict) -> str | None:
     from helpers import device
 
     flags = device.throttle_flags(state["throttled"])
-    facts = [f"governor {state['governor']}", f"{state['temp_c']} °C", f"load {state['load_avg'][0]:.1f}" if state["load_avg"] else ""]
+    facts = [
+        f"governor {state['governor']}",
+        f"{state['temp_c']} °C",
+        f"load {state['load_avg'][0]:.1f}" if state["load_avg"] else "",
+    ]
     shown = ", ".join(fact for fact in facts if fact and "None" not in fact)
-    return _line(not flags, f"{shown or 'no clock or temperature to read'}{'; ' + ', '.join(flags) if flags else ''}",
-                 "the Pi was slowed down: use the official power supply, cool it, and restart it to clear the flags")
+    return _line(
+        not flags,
+        f"{shown or 'no clock or temperature to read'}{'; ' + ', '.join(flags) if flags else ''}",
+        "the Pi was slowed down: use the official power supply, cool it, and restart it to clear the flags",
+    )
 
 
 def _system(name: str) -> str | None:
     good = bool(re.search(r"bookworm|trixie|\b1[23]\b", name))
-    return _line(good, name, "the workbook is made for Raspberry Pi OS bookworm (12) or trixie (13), 64-bit: install one of them")
+    return _line(
+        good,
+        name,
+        "the workbook is made for Raspberry Pi OS bookworm (12) or trixie (13), 64-bit: install one of them",
+    )
 
 
 def _notes(state: dict) -> None:
     """What is no fault, and good to know before a measurement."""
     if state["throttled"] is None:
-        print("      throttling: not told; without vcgencmd, or outside the group video, nobody can say whether a result counts")
+        print(
+            "      throttling: not told; without vcgencmd, or outside the group video, nobody can say whether a result counts"
+        )
     if state["governor"] not in ("performance", None):
-        print(f"      governor {state['governor']}; before you measure: "
-              "echo performance | sudo tee /sys/devices/system/cpu/cpu*/cpufreq/scaling_governor")
+        print(
+            f"      governor {state['governor']}; before you measure: "
+            "echo performance | sudo tee /sys/devices/system/cpu/cpu*/cpufreq/scaling_governor"
+        )
 
 
 def _camera() -> None:
@@ -116,10 +154,19 @@ def _camera() -> None:
     try:
         # a process of its own: the camera software may end it where it does not fit the environment's numpy
         code = "from picamera2 import Picamera2; print(len(Picamera2.global_camera_info()))"
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, errors="replace", timeout=60)
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=60,
+        )
     except subprocess.TimeoutExpired:
         return print("      camera (optional): its software does not answer")
-    last = ((done.stdout if done.returncode == 0 else done.stderr).strip().splitlines() or ["it said nothing"])[-1]
+    last = (
+        (done.stdout if done.returncode == 0 else done.stderr).strip().splitlines()
+        or ["it said nothing"]
+    )[-1]
     if done.returncode == 0:
         return print(f"      camera (optional): picamera2 sees {last}")
     if "No module named" in last:
@@ -129,8 +176,11 @@ def _camera() -> None:
 
 def _model_files() -> str | None:
     files = sorted(build("models", "x").parent.glob("mnist_cnn*"))
-    return _line(bool(files), f"{len(files)} files of MnistNet to run",
-                 "no model files are here: run `make pi` on the laptop, which copies them")
+    return _line(
+        bool(files),
+        f"{len(files)} files of MnistNet to run",
+        "no model files are here: run `make pi` on the laptop, which copies them",
+    )
 
 
 def _package(package: str, module: str, purpose: str, light: bool) -> str | None:
@@ -148,7 +198,9 @@ def _package(package: str, module: str, purpose: str, light: bool) -> str | None
     except Exception as error:  # whatever keeps it from loading is what the reader must know
         why = str(error).splitlines()[0] if str(error) else type(error).__name__
         requirements = "requirements-pi.txt" if light else "requirements.txt"
-        return _line(False, f"{package}, for {purpose}: {why}", f"{package}: pip install -r {requirements}")
+        return _line(
+            False, f"{package}, for {purpose}: {why}", f"{package}: pip install -r {requirements}"
+        )
     return _line(True, f"{package} {found}, for {purpose}", "")
 
 
@@ -161,7 +213,13 @@ def _answers(ending: str) -> str | None:
     if not path.exists():
         return None
     try:
-        good = bool(np.isfinite(open_model(path).predict(np.zeros((1, 1, 28, 28), np.float32))).all())
+        good = bool(
+            np.isfinite(open_model(path).predict(np.zeros((1, 1, 28, 28), np.float32))).all()
+        )
     except (ValueError, ImportError) as error:
         return _line(False, f"running {path.name}", str(error))
-    return _line(good, f"running {path.name}", f"{show(path)} gives no numbers: make it again with notebook 02")
+    return _line(
+        good,
+        f"running {path.name}",
+        f"{show(path)} gives no numbers: make it again with notebook 02",
+    )

@@ -36,7 +36,7 @@ class Table:
     def texts(self, field: int) -> list[str]:
         """A vector of strings."""
         starts = [at + _u32(self.content, at) for at in self._items(field)]
-        return [self.content[at + 4:at + 4 + _u32(self.content, at)].decode() for at in starts]
+        return [self.content[at + 4 : at + 4 + _u32(self.content, at)].decode() for at in starts]
 
     def _items(self, field: int) -> list[int]:
         """Where the references of a vector are stored."""

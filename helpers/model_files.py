@@ -19,10 +19,16 @@ NETWORKS = {  # network: the shape of its input; 08's table has these rows first
 FORMS = {  # how a file's name goes on after the network's: the runtime that opens it, and what its numbers are
     ".onnx": ("ONNX Runtime", "float32"),
     "_int8_u8.onnx": ("ONNX Runtime", "int8, U8 activations"),  # quicker on x86 ...
-    "_int8_s8.onnx": ("ONNX Runtime", "int8, S8 activations"),  # ... which need not hold on Arm: the Pi gets both
+    "_int8_s8.onnx": (
+        "ONNX Runtime",
+        "int8, S8 activations",
+    ),  # ... which need not hold on Arm: the Pi gets both
     ".tflite": ("LiteRT", "float32"),
     "_int8.tflite": ("LiteRT", "int8"),
-    ".ncnn.param": ("ncnn", "float32"),  # ncnn's int8 needs tools that its Python package does not have
+    ".ncnn.param": (
+        "ncnn",
+        "float32",
+    ),  # ncnn's int8 needs tools that its Python package does not have
     ".mnn": ("MNN", "float32"),
     "_int8.mnn": ("MNN", "int8 weights"),  # stored as int8, computed with as float32
 }
@@ -36,7 +42,7 @@ SIGNED_OPERATORS = "_int8_s8_qoperator.onnx"
 WITH_SIGNED_OPERATORS = ("mnist_cnn", "mobilenet_v2")
 BATCHES = (1, 10, 100, 1000)  # MnistNet for so many images a call, for notebook 03
 CALIBRATION_IMAGES = 200  # of all classes, for the trained network
-NOISE_IMAGES = 8          # for networks with random weights, whose ranges nobody will judge by accuracy
+NOISE_IMAGES = 8  # for networks with random weights, whose ranges nobody will judge by accuracy
 
 
 @dataclass(frozen=True)
@@ -66,9 +72,14 @@ def _weights(param: Path) -> Path:
 def files(networks: Sequence[str] = tuple(NETWORKS)) -> list[ModelFile]:
     """The model files of `networks`, of NETWORKS or EXAMPLES, whether they exist yet or not."""
     if unknown := set(networks) - set(NETWORKS) - set(EXAMPLES):
-        raise ValueError(f"no network is called {', '.join(sorted(unknown))}; there are {', '.join(NETWORKS | EXAMPLES)}")
-    return [ModelFile(network, *FORMS[ending], build("models", network + ending))
-            for network in networks for ending in (FORMS if network in NETWORKS else EXAMPLE_FORMS)]
+        raise ValueError(
+            f"no network is called {', '.join(sorted(unknown))}; there are {', '.join(NETWORKS | EXAMPLES)}"
+        )
+    return [
+        ModelFile(network, *FORMS[ending], build("models", network + ending))
+        for network in networks
+        for ending in (FORMS if network in NETWORKS else EXAMPLE_FORMS)
+    ]
 
 
 def facts() -> dict[str, dict]:
@@ -100,7 +111,9 @@ def _batch_file(batch: int) -> Path:
     return build("models", f"mnist_cnn_batch{batch}.onnx")
 
 
-def make_missing(networks: Sequence[str] = (*NETWORKS, *EXAMPLES), batches: Sequence[int] = BATCHES) -> list[Path]:
+def make_missing(
+    networks: Sequence[str] = (*NETWORKS, *EXAMPLES), batches: Sequence[int] = BATCHES
+) -> list[Path]:
     """Convert what is missing of `networks`, and mnist_cnn for `batches`; returns what was made.
 
     Also makes anew what is older than the checkpoint of a trained network. mobilenet_v2 and resnet18 have random
@@ -111,14 +124,20 @@ def make_missing(networks: Sequence[str] = (*NETWORKS, *EXAMPLES), batches: Sequ
     try:
         import torch  # noqa: F401
     except ImportError as error:
-        raise ImportError("model files are made on the laptop, where torch is installed: "
-                          "`python -m helpers pi` copies them to the Pi") from error
+        raise ImportError(
+            "model files are made on the laptop, where torch is installed: "
+            "`python -m helpers pi` copies them to the Pi"
+        ) from error
     for name in networks:
         wanted = {file.path: file.parts for file in files([name])}
         more = [_batch_file(n) for n in batches] if name == "mnist_cnn" else []
         more += [signed_operators_file(name)] if name in WITH_SIGNED_OPERATORS else []
         wanted |= {path: [path] for path in more}
-        missing = [path for path, parts in wanted.items() if not all(_is_current(name, part) for part in parts)]
+        missing = [
+            path
+            for path, parts in wanted.items()
+            if not all(_is_current(name, part) for part in parts)
+        ]
         if missing or name not in facts():
             made += _make(name, missing)
     return made
@@ -126,7 +145,9 @@ def make_missing(networks: Sequence[str] = (*NETWORKS, *EXAMPLES), batches: Sequ
 
 def _is_current(name: str, path: Path) -> bool:
     checkpoint = build("models", f"{name}.pt")
-    return path.exists() and not (checkpoint.exists() and path.stat().st_mtime < checkpoint.stat().st_mtime)
+    return path.exists() and not (
+        checkpoint.exists() and path.stat().st_mtime < checkpoint.stat().st_mtime
+    )
 
 
 def _make(name: str, missing: list[Path]) -> list[Path]:
@@ -137,16 +158,25 @@ def _make(name: str, missing: list[Path]) -> list[Path]:
         network = training.trained(name)
     else:
         network = _six_convs(name) if name in EXAMPLES else models.torchvision_model(name)
-        print(f"{name} has random weights: as fast as trained ones, and no accuracy is shown for it")
+        print(
+            f"{name} has random weights: as fast as trained ones, and no accuracy is shown for it"
+        )
     for path in missing:
         try:
             _convert(network, name, path)
             made.append(path)
-        except (ImportError, FileNotFoundError) as error:  # such as litert-torch, which Windows has not
+        except (
+            ImportError,
+            FileNotFoundError,
+        ) as error:  # such as litert-torch, which Windows has not
             print(f"{path.name} is left out: {error}")
     shape = (NETWORKS | EXAMPLES)[name]
-    counted = {"parameters": metrics.count_parameters(network), "macs": metrics.count_macs(network, shape),
-               "input_shape": shape, "weights": "trained" if is_trained else "random"}
+    counted = {
+        "parameters": metrics.count_parameters(network),
+        "macs": metrics.count_macs(network, shape),
+        "input_shape": shape,
+        "weights": "trained" if is_trained else "random",
+    }
     scratch = _facts_file().with_suffix(".part")
     scratch.write_text(json.dumps(facts() | {name: counted}, indent=1))
     os.replace(scratch, _facts_file())
@@ -160,7 +190,9 @@ def _six_convs(name: str):
     activation = nn.ReLU if name.endswith("relu") else nn.GELU
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        layers = [nn.Conv2d(3, 32, 3, padding=1)] + [nn.Conv2d(32, 32, 3, padding=1) for _ in range(5)]
+        layers = [nn.Conv2d(3, 32, 3, padding=1)] + [
+            nn.Conv2d(32, 32, 3, padding=1) for _ in range(5)
+        ]
         return nn.Sequential(*(part for layer in layers for part in (layer, activation()))).eval()
 
 
@@ -178,19 +210,29 @@ def _convert(network, name: str, path: Path) -> None:
 
     converters: dict[str, Callable[[], Path]] = {
         ".onnx": lambda: convert.to_onnx(network, example, path),
-        "_int8_u8.onnx": lambda: convert.to_onnx_int8(float_file(".onnx"), path, _calibration(name), unsigned_activations=True),
-        "_int8_s8.onnx": lambda: convert.to_onnx_int8(float_file(".onnx"), path, _calibration(name), unsigned_activations=False),
+        "_int8_u8.onnx": lambda: convert.to_onnx_int8(
+            float_file(".onnx"), path, _calibration(name), unsigned_activations=True
+        ),
+        "_int8_s8.onnx": lambda: convert.to_onnx_int8(
+            float_file(".onnx"), path, _calibration(name), unsigned_activations=False
+        ),
         SIGNED_OPERATORS: lambda: convert.to_onnx_int8(
-            float_file(".onnx"), path, _calibration(name), qdq=False, unsigned_activations=False),
+            float_file(".onnx"), path, _calibration(name), qdq=False, unsigned_activations=False
+        ),
         ".tflite": lambda: convert.to_tflite(network, example, path),
-        "_int8.tflite": lambda: convert.to_tflite_int8(float_file(".tflite"), path, _calibration(name)),
+        "_int8.tflite": lambda: convert.to_tflite_int8(
+            float_file(".tflite"), path, _calibration(name)
+        ),
         ".ncnn.param": lambda: convert.to_ncnn(network, example, path),
         ".mnn": lambda: convert.to_mnn(float_file(".onnx"), path),
         "_int8.mnn": lambda: convert.to_mnn(float_file(".onnx"), path, weight_bits=8),
     }
     example, ending = torch.zeros((NETWORKS | EXAMPLES)[name]), path.name.removeprefix(name)
     if ending.startswith("_batch"):
-        example, ending = example.repeat(int(ending.removeprefix("_batch").removesuffix(".onnx")), 1, 1, 1), ".onnx"
+        example, ending = (
+            example.repeat(int(ending.removeprefix("_batch").removesuffix(".onnx")), 1, 1, 1),
+            ".onnx",
+        )
     converters[ending]()
 
 
@@ -202,6 +244,6 @@ def _calibration(name: str):
 
     if name == "mnist_cnn":
         return normalize(mnist("train").images[:CALIBRATION_IMAGES])
-    return np.random.default_rng(0).standard_normal((NOISE_IMAGES, *(NETWORKS | EXAMPLES)[name][1:]), np.float32)
-
-
+    return np.random.default_rng(0).standard_normal(
+        (NOISE_IMAGES, *(NETWORKS | EXAMPLES)[name][1:]), np.float32
+    )

@@ -67,10 +67,15 @@ class Block(nn.Module):
         return x + y if self.skip else y
 
 
-def conv_norm_relu(inputs: int, outputs: int, size: int, stride: int = 1, groups: int = 1) -> nn.Sequential:
+def conv_norm_relu(
+    inputs: int, outputs: int, size: int, stride: int = 1, groups: int = 1
+) -> nn.Sequential:
     """A convolution without bias, batch normalization and a ReLU."""
-    return nn.Sequential(nn.Conv2d(inputs, outputs, size, stride, size // 2, groups=groups, bias=False),
-                         nn.BatchNorm2d(outputs), nn.ReLU())
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, size, stride, size // 2, groups=groups, bias=False),
+        nn.BatchNorm2d(outputs),
+        nn.ReLU(),
+    )
 
 
 class DepthwiseNet(nn.Sequential):
@@ -81,15 +86,25 @@ class DepthwiseNet(nn.Sequential):
 
     def __init__(self) -> None:
         blocks = Block(16, 24, 2), Block(24, 24, 1), Block(24, 32, 2), Block(32, 32, 1)
-        super().__init__(conv_norm_relu(1, 16, 3, 2), *blocks, conv_norm_relu(32, 96, 1),
-                         nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(96, 10))
+        super().__init__(
+            conv_norm_relu(1, 16, 3, 2),
+            *blocks,
+            conv_norm_relu(32, 96, 1),
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+            nn.Linear(96, 10),
+        )
 
 
 def fold_batch_norm(model: nn.Module) -> nn.Module:
     """A copy in eval mode whose batch normalizations are part of the convolutions before them: the same function."""
     folded = copy.deepcopy(model).eval()
     for part in folded.modules():
-        if isinstance(part, nn.Sequential) and len(part) > 1 and isinstance(part[1], nn.BatchNorm2d):
+        if (
+            isinstance(part, nn.Sequential)
+            and len(part) > 1
+            and isinstance(part[1], nn.BatchNorm2d)
+        ):
             part[0], part[1] = fuse_conv_bn_eval(part[0], part[1]), nn.Identity()
     return folded
 
@@ -123,13 +138,18 @@ def equalized(folded: nn.Module, rounds: int = 20) -> nn.Module:
     result = copy.deepcopy(folded)
     for block in [module for module in result.modules() if isinstance(module, Block)] * rounds:
         expand, depthwise, project = block.expand[0], block.depthwise[0], block.project[0]
-        for first, second, axes in ((expand, depthwise, (1, 2, 3)), (depthwise, project, (0, 2, 3))):
+        for first, second, axes in (
+            (expand, depthwise, (1, 2, 3)),
+            (depthwise, project, (0, 2, 3)),
+        ):
             made = first.weight.data.abs().amax((1, 2, 3)).clamp_min(1e-8)
             used = second.weight.data.abs().amax(axes).clamp_min(1e-8)
             s = (made / used).sqrt()
             first.weight.data /= s.view(-1, 1, 1, 1)
             first.bias.data /= s
-            second.weight.data *= s.view(-1, 1, 1, 1) if second is depthwise else s.view(1, -1, 1, 1)
+            second.weight.data *= (
+                s.view(-1, 1, 1, 1) if second is depthwise else s.view(1, -1, 1, 1)
+            )
     return result
 
 

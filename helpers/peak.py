@@ -23,7 +23,12 @@ def measure_peak(seconds: float) -> dict:
     for size in (512, 384):
         a, b = np.random.default_rng(0).random((2, size, size), np.float32)
         product, operations = np.empty_like(a), 2 * size**3
-        offer("flops_per_s", operations, lambda: np.dot(a, b, out=product), f"numpy {np.__version__}, {size} x {size}")
+        offer(
+            "flops_per_s",
+            operations,
+            lambda: np.dot(a, b, out=product),
+            f"numpy {np.__version__}, {size} x {size}",
+        )
         try:
             import onnxruntime
         except ImportError:
@@ -33,7 +38,12 @@ def measure_peak(seconds: float) -> dict:
         a8, b8 = (a * 256).astype(np.uint8), (b * 255 - 127).astype(np.int8)
         offer("int8_ops_per_s", operations, _product_call("MatMulInteger", a8, b8), what)
     source, target = np.ones(64 * 10**6, np.uint8), np.zeros(64 * 10**6, np.uint8)
-    offer("bytes_per_s", 2 * source.nbytes, lambda: np.copyto(target, source), f"numpy {np.__version__}, copy of 64 MB")
+    offer(
+        "bytes_per_s",
+        2 * source.nbytes,
+        lambda: np.copyto(target, source),
+        f"numpy {np.__version__}, copy of 64 MB",
+    )
     return peak | {"by": by}
 
 
@@ -54,7 +64,9 @@ def _product_call(operator: str, a: np.ndarray, b: np.ndarray) -> Callable[[], o
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
-    session = onnxruntime.InferenceSession(product_model(operator, a, b), options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(
+        product_model(operator, a, b), options, providers=["CPUExecutionProvider"]
+    )
     return lambda: session.run(None, {"a": a})
 
 
@@ -71,11 +83,15 @@ def product_model(operator: str, a: np.ndarray, b: np.ndarray) -> bytes:
         return field(1, name) + field(2, field(1, field(1, kinds[dtype]) + field(2, shape)))
 
     node = field(1, "a") + field(1, "b") + field(2, "product") + field(4, operator)
-    constant = 2 * field(1, size) + field(2, kinds[b.dtype.name]) + field(8, "b") + field(9, b.tobytes())
+    constant = (
+        2 * field(1, size) + field(2, kinds[b.dtype.name]) + field(8, "b") + field(9, b.tobytes())
+    )
     result = value("product", "float32" if operator == "MatMul" else "int32")
     graph = field(1, node) + field(2, "product") + field(5, constant)
     graph += field(11, value("a", a.dtype.name)) + field(12, result)
-    return field(1, 9) + field(7, graph) + field(8, field(2, 17))  # format version 9, operator set 17
+    return (
+        field(1, 9) + field(7, graph) + field(8, field(2, 17))
+    )  # format version 9, operator set 17
 
 
 if __name__ == "__main__":

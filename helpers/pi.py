@@ -18,18 +18,35 @@ from helpers.paths import ROOT, build, folder, show
 from helpers.ssh import Pi, PiError
 from helpers.tunnel import Tunnel
 
-ON_THE_PI = ("00_start_here", "03_measure_latency", "08_benchmark_on_the_pi")  # what runs without torch
-LISTS = ("requirements-pi.txt", "requirements.txt", "pyproject.toml")  # what the environment on the Pi depends on
+ON_THE_PI = (
+    "00_start_here",
+    "03_measure_latency",
+    "08_benchmark_on_the_pi",
+)  # what runs without torch
+LISTS = (
+    "requirements-pi.txt",
+    "requirements.txt",
+    "pyproject.toml",
+)  # what the environment on the Pi depends on
 RETRY_S = 5
 _merging = threading.Lock()  # two Pis may write to one file: a cloned card has the same machine_id
 
 
 def bundle() -> dict[str, Path]:
     """What a Pi gets, {path there: file here}: helpers, its notebooks, requirements, model files, images. No torch."""
-    code = [path for path in (ROOT / "helpers").rglob("*") if path.is_file() and "__pycache__" not in path.parts]
-    notebooks = [path for name in ON_THE_PI if (path := ROOT / "notebooks" / f"{name}.ipynb").exists()]
+    code = [
+        path
+        for path in (ROOT / "helpers").rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    ]
+    notebooks = [
+        path for name in ON_THE_PI if (path := ROOT / "notebooks" / f"{name}.ipynb").exists()
+    ]
     lists = [ROOT / name for name in LISTS]
-    files = {path.relative_to(ROOT).as_posix(): path for path in [*code, *notebooks, ROOT / "notebooks/book.py", *lists]}
+    files = {
+        path.relative_to(ROOT).as_posix(): path
+        for path in [*code, *notebooks, ROOT / "notebooks/book.py", *lists]
+    }
     files |= {f"build/models/{path.name}": path for path in model_files.for_the_pi()}
     return files | data.files_here()
 
@@ -42,7 +59,9 @@ def prepare(pi: Pi, say: Callable[[str], None] = print) -> None:
         return say(f"{facts['running']} is being run there: nothing is copied now")
     files = bundle()
     if not any(path.startswith("build/models/") for path in files):
-        say("there are no model files here to copy, and most notebooks need some: `make pi` makes them first")
+        say(
+            "there are no model files here to copy, and most notebooks need some: `make pi` makes them first"
+        )
     pi_transfer.update(pi, files, _requirements(), say)
     job = pi.ask("set_up", requirements=_requirements())["job"]
     if job:
@@ -72,8 +91,10 @@ def start(host: str, say: Callable[[str], None] = print) -> None:
         server = pi.ask("jupyter")
     with Tunnel(host) as tunnel:
         tunnel.open(server["port"])
-        say(f"\nOpen  {_address(tunnel, server)}\n\nCtrl-C closes this door; "
-            f"`python -m helpers pi stop {host}` ends JupyterLab on the Pi.")
+        say(
+            f"\nOpen  {_address(tunnel, server)}\n\nCtrl-C closes this door; "
+            f"`python -m helpers pi stop {host}` ends JupyterLab on the Pi."
+        )
         try:
             while True:
                 if not tunnel.is_open:
@@ -105,7 +126,12 @@ def _open_again(tunnel: Tunnel, before: dict, say: Callable[[str], None]) -> dic
         return server
 
 
-def run(hosts: Sequence[str], notebook: str, parameters: dict | None = None, say: Callable[[str], None] = print) -> dict[str, Exception]:
+def run(
+    hosts: Sequence[str],
+    notebook: str,
+    parameters: dict | None = None,
+    say: Callable[[str], None] = print,
+) -> dict[str, Exception]:
     """Run `notebook` on all `hosts` at once and bring the results back; the hosts that failed, with the reason.
 
     A run that was broken off is followed if it still goes on, fetched if it has ended, and started again otherwise;
@@ -120,8 +146,13 @@ def run(hosts: Sequence[str], notebook: str, parameters: dict | None = None, say
 def _run(pi: Pi, name: str, parameters: dict, say: Callable[[str], None]) -> None:
     prepare(pi, say)
     state = pi.ask("run", notebook=name, parameters=parameters)["state"]
-    say({"started": f"running {name}", "running": f"{name} is still running: following it",
-         "finished": f"{name} has ended meanwhile"}[state])
+    say(
+        {
+            "started": f"running {name}",
+            "running": f"{name} is still running: following it",
+            "finished": f"{name} has ended meanwhile",
+        }[state]
+    )
     try:
         _follow(pi, "run", say)
     except PiError:
@@ -134,6 +165,7 @@ def _run(pi: Pi, name: str, parameters: dict, say: Callable[[str], None]) -> Non
 
 def fetch(hosts: Sequence[str], say: Callable[[str], None] = print) -> dict[str, Exception]:
     """Bring the records and the notebooks back from all `hosts`; the hosts that failed, with the reason."""
+
     def one(pi: Pi, told: Callable[[str], None]) -> None:
         pi.folder = pi.ask("check")["folder"]
         _fetch(pi, told)
@@ -151,7 +183,9 @@ def _fetch(pi: Pi, say: Callable[[str], None]) -> None:
         _store(here / Path(path).name, "".join(lines).encode())  # which records came from which Pi
     for path in found["notebooks"]:
         _store(here / Path(path).name, pi.get(path))
-    say(f"{new} new records in {show(folder('results'))}, {len(found['notebooks'])} notebooks in {show(here)}")
+    say(
+        f"{new} new records in {show(folder('results'))}, {len(found['notebooks'])} notebooks in {show(here)}"
+    )
 
 
 def merge(content: bytes, store: Path) -> int:
@@ -173,7 +207,9 @@ def _records(content: bytes) -> list[dict]:
             entry = json.loads(line)
         except ValueError:  # the last line of a measurement that is going on, or of one that broke
             continue
-        known = isinstance(entry, dict) and entry.get("schema_version") in range(1, results.SCHEMA_VERSION + 1)
+        known = isinstance(entry, dict) and entry.get("schema_version") in range(
+            1, results.SCHEMA_VERSION + 1
+        )
         if known and isinstance(entry.get("run_id"), str):
             found.append(entry)
     return found
@@ -198,9 +234,12 @@ def stop(hosts: Sequence[str], say: Callable[[str], None] = print) -> dict[str, 
 
 def status(hosts: Sequence[str], say: Callable[[str], None] = print) -> dict[str, Exception]:
     """Print what is running on `hosts`, and what it said last; the hosts that failed, with the reason."""
+
     def one(pi: Pi, told: Callable[[str], None]) -> None:
         state = pi.ask("status")
-        told(f"{', '.join(state['jobs']) or 'nothing of ours'} running, {state['free_mb']:,} MB free")
+        told(
+            f"{', '.join(state['jobs']) or 'nothing of ours'} running, {state['free_mb']:,} MB free"
+        )
         for job, line in state["last"].items():
             told(f"{job}: {line}")
 
@@ -209,9 +248,10 @@ def status(hosts: Sequence[str], say: Callable[[str], None] = print) -> dict[str
 
 def doctor(hosts: Sequence[str], say: Callable[[str], None] = print) -> dict[str, Exception]:
     """Check `hosts` with the doctor that is installed there; the hosts where something is wrong, with the reason."""
+
     def one(pi: Pi, told: Callable[[str], None]) -> None:
         pi.ask("check")
-        if (problems := pi.ask("doctor", told)["failed"]):
+        if problems := pi.ask("doctor", told)["failed"]:
             raise PiError(f"{pi.host}: {problems}")
 
     return on_all(hosts, one, say)
@@ -231,11 +271,17 @@ def on_all(hosts: Sequence[str], do: Callable, say: Callable[[str], None]) -> di
                 do(pi, say if len(hosts) == 1 else lambda text: say(f"{host}: {text}"))
         except Exception as error:  # whatever it was, the other Pis go on
             failed[host] = error
-            text = str(error) if isinstance(error, PiError) else f"{host}: {type(error).__name__}: {error}"
+            text = (
+                str(error)
+                if isinstance(error, PiError)
+                else f"{host}: {type(error).__name__}: {error}"
+            )
             if not is_interrupted.is_set():
                 say(text)
 
-    threads = [threading.Thread(target=one, args=(host,), daemon=True) for host in dict.fromkeys(hosts)]
+    threads = [
+        threading.Thread(target=one, args=(host,), daemon=True) for host in dict.fromkeys(hosts)
+    ]
     for thread in threads:
         thread.start()
     try:

@@ -24,18 +24,23 @@ RESULT = "\x1e"  # starts every answer, and is no part of any text
 def check(request):
     """Whether the workbook can run here: {"folder", "system", "running": that notebook or None}."""
     if sys.maxsize < 2**32:
-        raise Problem("it has a 32-bit system, for which there are no runtimes: install the 64-bit "
-                      "Raspberry Pi OS (Raspberry Pi Imager offers it)")
+        raise Problem(
+            "it has a 32-bit system, for which there are no runtimes: install the 64-bit "
+            "Raspberry Pi OS (Raspberry Pi Imager offers it)"
+        )
     version = ".".join(map(str, sys.version_info[:2]))
     if not (3, 11) <= sys.version_info[:2] < (3, 14):
-        raise Problem(f"its Python is {version} and the workbook needs 3.11 to 3.13: install "
-                      "Raspberry Pi OS bookworm or trixie")
+        raise Problem(
+            f"its Python is {version} and the workbook needs 3.11 to 3.13: install "
+            "Raspberry Pi OS bookworm or trixie"
+        )
     try:
         import ensurepip  # noqa: F401  Debian keeps it apart from Python
         import venv  # noqa: F401
     except ImportError:
-        raise Problem("its Python cannot make environments: run `sudo apt install python3-venv` "
-                      "there") from None
+        raise Problem(
+            "its Python cannot make environments: run `sudo apt install python3-venv` there"
+        ) from None
     running = read_state("run.json").get("notebook") if pi_host.is_running("run") else None
     system = f"Python {version}, {os.uname().machine}"
     return {"folder": str(FOLDER), "system": system, "running": running}
@@ -57,8 +62,10 @@ def run(request):
     is_same = all(job.get(part) == request[part] for part in ("notebook", "parameters"))
     if pi_host.is_running("run"):
         if not is_same:
-            raise Problem(f"it is running {job['notebook']} {job['parameters'] or ''}: wait, or "
-                          "end it with `python -m helpers pi stop`")
+            raise Problem(
+                f"it is running {job['notebook']} {job['parameters'] or ''}: wait, or "
+                "end it with `python -m helpers pi stop`"
+            )
         return {"state": "running"}
     if is_same and read_state("run.result").get("ok"):  # it finished while no one was connected
         return {"state": "finished"}
@@ -90,8 +97,9 @@ def follow(request):
     if not result["ok"] and read_state("stopped"):
         result["why"] = "it was ended by `python -m helpers pi stop`"
     elif not result["ok"] and free < 2_000_000:
-        result["why"] = (f"its disk is full ({free // 1000:,} kB are free): make room there and "
-                         "run this again")
+        result["why"] = (
+            f"its disk is full ({free // 1000:,} kB are free): make room there and run this again"
+        )
     return result
 
 
@@ -118,21 +126,33 @@ def _launch_jupyter():
         (STATE / name).mkdir(exist_ok=True)
     # it asks no one elsewhere for news
     news = {"fetchNews": "false", "checkForUpdates": False}
-    write_state("labconfig/default_setting_overrides.json",
-                {"@jupyterlab/apputils-extension:notification": news})
+    write_state(
+        "labconfig/default_setting_overrides.json",
+        {"@jupyterlab/apputils-extension:notification": news},
+    )
     # In a file, since everyone on the machine can read a command line. It has the highest priority,
     # and the owner's own folder of settings is not read.
     server = {
-        "ip": "127.0.0.1", "base_url": "/", "certfile": "", "keyfile": "", "client_ca": "",
-        "root_dir": str(FOLDER / "notebooks"), "open_browser": False,
+        "ip": "127.0.0.1",
+        "base_url": "/",
+        "certfile": "",
+        "keyfile": "",
+        "client_ca": "",
+        "root_dir": str(FOLDER / "notebooks"),
+        "open_browser": False,
         "allow_root": os.geteuid() == 0,
         "identity_provider_class": "jupyter_server.auth.identity.PasswordIdentityProvider",
     }
     identity = {"token": secrets.token_hex(24), "hashed_password": ""}
-    write_state("jupyter_server_config.json",
-                {"ServerApp": server, "PasswordIdentityProvider": identity})
-    pi_host.launch("jupyter", [str(PYTHON), "-m", "jupyterlab"], JUPYTER_CONFIG_PATH=str(STATE),
-                   JUPYTER_CONFIG_DIR=str(STATE / "config"))
+    write_state(
+        "jupyter_server_config.json", {"ServerApp": server, "PasswordIdentityProvider": identity}
+    )
+    pi_host.launch(
+        "jupyter",
+        [str(PYTHON), "-m", "jupyterlab"],
+        JUPYTER_CONFIG_PATH=str(STATE),
+        JUPYTER_CONFIG_DIR=str(STATE / "config"),
+    )
 
 
 def done(request):
@@ -152,8 +172,12 @@ def doctor(request):
     """Print what `python -m helpers doctor` reports here: {"failed": sentence or ""}."""
     if not PYTHON.exists():
         raise Problem("the workbook is not set up there yet: `python -m helpers pi start` does it")
-    ended = subprocess.run([str(PYTHON), "-m", "helpers", "doctor"], cwd=FOLDER,
-                           stdin=subprocess.DEVNULL, stderr=subprocess.STDOUT)
+    ended = subprocess.run(
+        [str(PYTHON), "-m", "helpers", "doctor"],
+        cwd=FOLDER,
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.STDOUT,
+    )
     return {"failed": "see the list above" if ended.returncode else ""}
 
 
@@ -177,14 +201,29 @@ def stop(request):
     return {"stopped": len(before)}
 
 
-COMMANDS = {command.__name__: command for command in (
-    check, pi_files.plan, pi_files.receive, pi_files.send, pi_files.found, set_up, run, follow,
-    done, jupyter, status, doctor, stop)}
+COMMANDS = {
+    command.__name__: command
+    for command in (
+        check,
+        pi_files.plan,
+        pi_files.receive,
+        pi_files.send,
+        pi_files.found,
+        set_up,
+        run,
+        follow,
+        done,
+        jupyter,
+        status,
+        doctor,
+        stop,
+    )
+}
 DISK_PROBLEMS = {
     errno.ENOSPC: "its disk is full: make room there and run this again",
     errno.EDQUOT: "its disk is full (a quota): make room there and run this again",
     errno.EROFS: "its card can only be read, as a failing card often can: restart the Pi, and "
-                 "replace the card if that does not help",
+    "replace the card if that does not help",
 }
 
 

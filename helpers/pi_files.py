@@ -47,8 +47,10 @@ def _require_room(request, send):
         room += ENVIRONMENT_BYTES
     free = pi_host.free_bytes()
     if send and free < room:
-        raise Problem(f"its disk is too full: {free // 10**6:,} MB are free and "
-                      f"{room // 10**6 + 1:,} MB are needed; make room there")
+        raise Problem(
+            f"its disk is too full: {free // 10**6:,} MB are free and "
+            f"{room // 10**6 + 1:,} MB are needed; make room there"
+        )
 
 
 def receive(request):
@@ -88,8 +90,10 @@ def found(request):
     for path in (FOLDER / "notebooks").glob("*.ipynb"):
         if pi_host.digest(path) not in sent.get(f"notebooks/{path.name}", []):
             notebooks.append(path)
-    return {"records": _relative((FOLDER / "build/results").glob("*.jsonl")),
-            "notebooks": _relative(notebooks)}
+    return {
+        "records": _relative((FOLDER / "build/results").glob("*.jsonl")),
+        "notebooks": _relative(notebooks),
+    }
 
 
 def _relative(paths):

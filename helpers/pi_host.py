@@ -88,19 +88,26 @@ def launch(job, command, **variables):
     # the owner's own Jupyter variables could set another token, port or configuration
     own = {name: value for name, value in os.environ.items() if not name.startswith("JUPYTER")}
     own.update(variables)
-    own.update({
-        MARK: read_state("mark"),
-        JOB: job,
-        "OMP_NUM_THREADS": "1",
-        "JUPYTER_RUNTIME_DIR": str(STATE / "runtime"),
-        "PYTHONUNBUFFERED": "1",
-    })
+    own.update(
+        {
+            MARK: read_state("mark"),
+            JOB: job,
+            "OMP_NUM_THREADS": "1",
+            "JUPYTER_RUNTIME_DIR": str(STATE / "runtime"),
+            "PYTHONUNBUFFERED": "1",
+        }
+    )
     if (FOLDER / "build/idx").exists():
         own["WORKBOOK_DATA"] = str(FOLDER / "build/idx")
     with open(STATE / f"{job}.log", "w") as log:
         process = subprocess.Popen(
-            command, cwd=FOLDER, env=own, stdin=subprocess.DEVNULL, stdout=log,
-            stderr=subprocess.STDOUT, start_new_session=True,
+            command,
+            cwd=FOLDER,
+            env=own,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
         )
     # for a moment after its start, a process seems to have no environment
     while process.poll() is None and _job_of(process.pid) != job:
@@ -185,8 +192,14 @@ def _set_up(request):
 
 def _call(what, *command):
     print(what, flush=True)
-    ended = subprocess.run(command, cwd=FOLDER, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                           text=True, errors="replace")
+    ended = subprocess.run(
+        command,
+        cwd=FOLDER,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+    )
     if ended.returncode:
         print(ended.stdout, flush=True)
         lines = ended.stdout.splitlines()

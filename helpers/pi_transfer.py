@@ -21,8 +21,10 @@ REPORT_S = 5  # how often a copy reports its progress
 
 def update(pi: Pi, files: dict[str, Path], requirements: str, say: Callable[[str], None]) -> None:
     """Copy those of `files` {path there: file here} that differ; report the notebooks kept."""
-    facts = {path: (hashlib.sha256(file.read_bytes()).hexdigest(), file.stat().st_size)
-             for path, file in files.items()}
+    facts = {
+        path: (hashlib.sha256(file.read_bytes()).hexdigest(), file.stat().st_size)
+        for path, file in files.items()
+    }
     plan = pi.ask("plan", files=facts, requirements=requirements)
     for name in plan["kept"]:
         say(f"{name} was changed on the Pi and is kept; rename it there to get the one from here")
@@ -47,9 +49,21 @@ def _rsync(pi: Pi, files: dict[str, Path], report: Callable[[float], None]) -> N
             link.parent.mkdir(parents=True, exist_ok=True)
             link.symlink_to(file.resolve())
         command = [
-            "rsync", "--rsh", shell, "--recursive", "--copy-links", "--ignore-times", "-s",
-            "--temp-dir", f"{pi.folder}/.pi/incoming", "--partial-dir", f"{pi.folder}/.pi/partial",
-            "--no-inc-recursive", "--info=progress2", "--", f"{tree}/",
+            "rsync",
+            "--rsh",
+            shell,
+            "--recursive",
+            "--copy-links",
+            "--ignore-times",
+            "-s",
+            "--temp-dir",
+            f"{pi.folder}/.pi/incoming",
+            "--partial-dir",
+            f"{pi.folder}/.pi/partial",
+            "--no-inc-recursive",
+            "--info=progress2",
+            "--",
+            f"{tree}/",
             f"{user}{at}[{address}]:{pi.folder}/" if ":" in address else f"{name}:{pi.folder}/",
         ]
         process = Program(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)

@@ -17,11 +17,23 @@ RUNTIME_STYLE = {
 
 def use_style() -> None:
     """One look: small figures, no box, labels that can be read when printed."""
-    plt.rcParams.update({
-        "figure.figsize": (4.2, 2.8), "figure.dpi": 110, "savefig.bbox": "tight", "figure.constrained_layout.use": True,
-        "axes.spines.top": False, "axes.spines.right": False, "axes.titlesize": 10, "axes.titlelocation": "left",
-        "axes.labelsize": 9, "xtick.labelsize": 8, "ytick.labelsize": 8, "legend.fontsize": 8, "legend.frameon": False,
-    })
+    plt.rcParams.update(
+        {
+            "figure.figsize": (4.2, 2.8),
+            "figure.dpi": 110,
+            "savefig.bbox": "tight",
+            "figure.constrained_layout.use": True,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.titlesize": 10,
+            "axes.titlelocation": "left",
+            "axes.labelsize": 9,
+            "xtick.labelsize": 8,
+            "ytick.labelsize": 8,
+            "legend.fontsize": 8,
+            "legend.frameon": False,
+        }
+    )
 
 
 def pareto_front(costs: np.ndarray) -> np.ndarray:
@@ -42,8 +54,16 @@ def pareto(axes: Axes, frame, x: str, y: str, names: str = "runtime") -> list[st
     axes.step(line[x], line[y], where="post", color="0.6", linewidth=1, zorder=1)
     for (_, row), on_front in zip(frame.iterrows(), front):
         colour, marker = RUNTIME_STYLE.get(row[names], ("0.3", "o"))
-        axes.plot(row[x], row[y], marker, color=colour, markerfacecolor=colour if on_front else "none", markersize=8,
-                  linestyle="none", label=row[names])
+        axes.plot(
+            row[x],
+            row[y],
+            marker,
+            color=colour,
+            markerfacecolor=colour if on_front else "none",
+            markersize=8,
+            linestyle="none",
+            label=row[names],
+        )
     axes.set_xlabel(x)
     axes.set_ylabel(y)
     if len(frame):
@@ -69,7 +89,11 @@ def sustained(trace, title: str) -> None:
     """
     panels = ["p50 (ms)", *(name for name in ("°C", "GHz") if trace[name].notna().any())]
     figure, axes = plt.subplots(
-        len(panels), 1, figsize=(4.4, 1.4 + 0.9 * len(panels)), sharex=True, squeeze=False,
+        len(panels),
+        1,
+        figsize=(4.4, 1.4 + 0.9 * len(panels)),
+        sharex=True,
+        squeeze=False,
         height_ratios=[2, 1, 1][: len(panels)],
     )
     hot = trace[trace["throttled"] != ""]

@@ -19,8 +19,11 @@ from helpers.runtimes.ncnn_file import float32_net
 from helpers.runtimes.onnx_file import open_session
 
 # what an operator of an int8 .onnx file spends its time on, by how its name begins
-KINDS = {"integer": ("QLinear", "QGemm", "NhwcMaxPool", "MatMulInteger", "ConvInteger"),
-         "to and from int8": ("QuantizeLinear", "DequantizeLinear"), "moving": ("Transpose", "Reorder", "Reshape")}
+KINDS = {
+    "integer": ("QLinear", "QGemm", "NhwcMaxPool", "MatMulInteger", "ConvInteger"),
+    "to and from int8": ("QuantizeLinear", "DequantizeLinear"),
+    "moving": ("Transpose", "Reorder", "Reshape"),
+}
 
 
 def in_onnxruntime(path: Path | str, calls: int):
@@ -44,11 +47,26 @@ def in_onnxruntime(path: Path | str, calls: int):
     rows = []
     for event, time_us in zip(ran, np.median(taken, axis=0)):
         about = event["args"]
-        inputs, outputs = ([list(shape.values())[0] for shape in about[f"{side}_type_shape"]] for side in ("input", "output"))
+        inputs, outputs = (
+            [list(shape.values())[0] for shape in about[f"{side}_type_shape"]]
+            for side in ("input", "output")
+        )
         layer, macs, moved = work_of(inputs, outputs)
-        spent = next((kind for kind, starts in KINDS.items() if about["op_name"].startswith(starts)), "float32")
-        rows.append({"operator": about["op_name"], "spent on": spent, "layer": layer, "time (µs)": time_us,
-                     "output": " x ".join(map(str, outputs[0])), "MACs": macs, "bytes": moved})
+        spent = next(
+            (kind for kind, starts in KINDS.items() if about["op_name"].startswith(starts)),
+            "float32",
+        )
+        rows.append(
+            {
+                "operator": about["op_name"],
+                "spent on": spent,
+                "layer": layer,
+                "time (µs)": time_us,
+                "output": " x ".join(map(str, outputs[0])),
+                "MACs": macs,
+                "bytes": moved,
+            }
+        )
     return pandas.DataFrame(rows)
 
 
@@ -56,7 +74,9 @@ def _fixed(shape: list, path: Path | str) -> tuple[int, ...]:
     """`shape` if all of it is known; a free batch becomes one image."""
     batch, *rest = sizes(shape)
     if None in rest:
-        raise ValueError(f"{Path(path).name} has free sizes ({shape}): export it with the size to profile")
+        raise ValueError(
+            f"{Path(path).name} has free sizes ({shape}): export it with the size to profile"
+        )
     return (batch or 1, *rest)
 
 
@@ -66,11 +86,17 @@ def work_of(inputs: list[list[int]], outputs: list[list[int]]) -> tuple[str, flo
     ("-", nan, nan) where it does not multiply.
     """
     source, result = int(np.prod(inputs[0])), int(np.prod(outputs[0]))
-    if len(inputs) > 1 and len(inputs[1]) == 4:  # a convolution's weights: outputs x (inputs / groups) x height x width
-        layer = "depthwise" if inputs[1][1] == 1 < inputs[0][1] else f"{inputs[1][2]} x {inputs[1][3]}"
+    if (
+        len(inputs) > 1 and len(inputs[1]) == 4
+    ):  # a convolution's weights: outputs x (inputs / groups) x height x width
+        layer = (
+            "depthwise" if inputs[1][1] == 1 < inputs[0][1] else f"{inputs[1][2]} x {inputs[1][3]}"
+        )
         weights = int(np.prod(inputs[1]))
         return layer, result * weights // inputs[1][0], 4 * (source + weights + result)
-    if len(inputs[0]) == len(outputs[0]) == 2:  # a linear layer's weights were packed away and have no shape here
+    if (
+        len(inputs[0]) == len(outputs[0]) == 2
+    ):  # a linear layer's weights were packed away and have no shape here
         return "linear", source * result, 4 * (source + source * result + result)
     return "-", float("nan"), float("nan")
 
@@ -99,7 +125,9 @@ def in_mnn(path: Path | str, calls: int):
     for _ in range(calls):
         interpreter.runSessionWithCallBackInfo(session, before, after)
     per_call = np.array(taken).reshape(calls, -1)
-    return pandas.DataFrame({"operator": names[: per_call.shape[1]], "time (µs)": np.median(per_call, axis=0) / 1e3})
+    return pandas.DataFrame(
+        {"operator": names[: per_call.shape[1]], "time (µs)": np.median(per_call, axis=0) / 1e3}
+    )
 
 
 def in_ncnn(path: Path | str, calls: int):
@@ -121,8 +149,12 @@ def in_ncnn(path: Path | str, calls: int):
                 extractor.extract(blobs[layer.tops[0]].name)
                 taken.append(time.perf_counter_ns() - start)
     per_call = np.array(taken).reshape(calls, -1)
-    return pandas.DataFrame({"operator": [f"{layer.name} ({layer.type})" for layer in layers],
-                             "time (µs)": np.median(per_call, axis=0) / 1e3})
+    return pandas.DataFrame(
+        {
+            "operator": [f"{layer.name} ({layer.type})" for layer in layers],
+            "time (µs)": np.median(per_call, axis=0) / 1e3,
+        }
+    )
 
 
 def pieces_in_litert(path: Path | str) -> int:

@@ -51,10 +51,10 @@ def _fields(message: bytes):
             content, at = _read_varint(view, at)
         elif kind == LENGTH:
             length, at = _read_varint(view, at)
-            content, at = view[at:at + length], at + length
+            content, at = view[at : at + length], at + length
         elif kind in (FIXED32, FIXED64):
             size = 4 if kind == FIXED32 else 8
-            content, at = int.from_bytes(view[at:at + size], "little"), at + size
+            content, at = int.from_bytes(view[at : at + size], "little"), at + size
         else:
             raise ValueError(f"a field of type {kind} is no protobuf")
         yield tag >> 3, content

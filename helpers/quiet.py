@@ -21,7 +21,11 @@ def quiet():
     swallowed as well.
     An exception goes through unchanged but for a note with the last lines that were swallowed.
     """
-    with _one_thread, tempfile.TemporaryFile("w+", errors="replace") as log, warnings.catch_warnings():
+    with (
+        _one_thread,
+        tempfile.TemporaryFile("w+", errors="replace") as log,
+        warnings.catch_warnings(),
+    ):
         warnings.simplefilter("ignore")
         sys.stdout.flush()
         sys.stderr.flush()

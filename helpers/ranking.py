@@ -13,7 +13,9 @@ def each_run_once(frame):
 
 def contention_reasons(contention: float | None) -> list[str]:
     """Why a measurement with this contention does not count, in words; see Latency.contention."""
-    if contention is None or not contention > timing.CONTENDED:  # None: several threads, where nobody can tell
+    if (
+        contention is None or not contention > timing.CONTENDED
+    ):  # None: several threads, where nobody can tell
         return []
     return [f"other programs used the processor: the thread waited {contention:.0%} of the time"]
 
@@ -26,13 +28,21 @@ def rank(frame, by: str = "latency_ns.p50"):
     """
     frame = each_run_once(frame)
     if by not in frame.columns:
-        raise ValueError(f"there is no column {by!r} to rank by; there are {', '.join(map(str, frame.columns))}")
+        raise ValueError(
+            f"there is no column {by!r} to rank by; there are {', '.join(map(str, frame.columns))}"
+        )
     reasons = [_row_reasons(row, by) for row in frame.to_dict("records")]
-    void = [{"run_id": run, "reasons": found} for run, found in zip(frame["run_id"], reasons) if found]
+    void = [
+        {"run_id": run, "reasons": found} for run, found in zip(frame["run_id"], reasons) if found
+    ]
     if len(void) == len(frame):
         counted = sorted({reason for row in void for reason in row["reasons"]})
-        raise ValueError(f"none of {len(frame)} measurements counts: {'; '.join(counted) or 'there are none'}")
-    ranked = frame[[not found for found in reasons]].sort_values(by, kind="stable", ignore_index=True)
+        raise ValueError(
+            f"none of {len(frame)} measurements counts: {'; '.join(counted) or 'there are none'}"
+        )
+    ranked = frame[[not found for found in reasons]].sort_values(
+        by, kind="stable", ignore_index=True
+    )
     ranked.attrs["void"] = void
     return ranked
 
@@ -79,19 +89,56 @@ def summary(frame):
     import pandas
 
     frame = each_run_once(frame)
-    same = ["host.machine_id", "host.board", "host.cpu", "model.name", "model.sha256", "runtime.name", "runtime.version",
-            "runtime.threads", "batch", "scenario"]
-    frame = frame.reindex(columns=[*same, "model.precision", "model.bytes", "latency_ns.p50", "latency_ns.p90",
-                                   "quality.value", "valid", "void_reasons"])
+    same = [
+        "host.machine_id",
+        "host.board",
+        "host.cpu",
+        "model.name",
+        "model.sha256",
+        "runtime.name",
+        "runtime.version",
+        "runtime.threads",
+        "batch",
+        "scenario",
+    ]
+    frame = frame.reindex(
+        columns=[
+            *same,
+            "model.precision",
+            "model.bytes",
+            "latency_ns.p50",
+            "latency_ns.p90",
+            "quality.value",
+            "valid",
+            "void_reasons",
+        ]
+    )
     frame["valid"] = frame["valid"].eq(True)
     latest = frame.sort_values("valid", kind="stable").drop_duplicates(same, keep="last")
     p50 = latest["latency_ns.p50"].astype(float) / 1e3
-    table = pandas.DataFrame({
-        "machine": latest["host.board"].fillna(latest["host.cpu"]), "model": latest["model.name"],
-        "runtime": latest["runtime.name"].astype(str) + " " + latest["runtime.version"].astype(str), "precision": latest["model.precision"],
-        "threads": latest["runtime.threads"], "batch": latest["batch"], "scenario": latest["scenario"], "p50 (µs)": p50.round(1),
-        "p90 (µs)": (latest["latency_ns.p90"].astype(float) / 1e3).round(1),
-        "file (MB)": (latest["model.bytes"].astype(float) / 1e6).round(2), "accuracy": latest["quality.value"],
-        "counts": ["yes" if valid else "; ".join(why) if isinstance(why, list) else "no"
-                   for valid, why in zip(latest["valid"], latest["void_reasons"])]})
-    return table.assign(void=~latest["valid"]).sort_values(["machine", "void", "p50 (µs)"]).drop(columns="void")
+    table = pandas.DataFrame(
+        {
+            "machine": latest["host.board"].fillna(latest["host.cpu"]),
+            "model": latest["model.name"],
+            "runtime": latest["runtime.name"].astype(str)
+            + " "
+            + latest["runtime.version"].astype(str),
+            "precision": latest["model.precision"],
+            "threads": latest["runtime.threads"],
+            "batch": latest["batch"],
+            "scenario": latest["scenario"],
+            "p50 (µs)": p50.round(1),
+            "p90 (µs)": (latest["latency_ns.p90"].astype(float) / 1e3).round(1),
+            "file (MB)": (latest["model.bytes"].astype(float) / 1e6).round(2),
+            "accuracy": latest["quality.value"],
+            "counts": [
+                "yes" if valid else "; ".join(why) if isinstance(why, list) else "no"
+                for valid, why in zip(latest["valid"], latest["void_reasons"])
+            ],
+        }
+    )
+    return (
+        table.assign(void=~latest["valid"])
+        .sort_values(["machine", "void", "p50 (µs)"])
+        .drop(columns="void")
+    )

@@ -23,8 +23,16 @@ from helpers import device, timing
 from helpers.paths import show
 from helpers.ranking import contention_reasons, each_run_once, keep_throttled, rank, summary
 
-__all__ = ["SCHEMA_VERSION", "append_result", "keep_throttled", "model_facts", "rank",
-           "read_results", "record", "summary"]
+__all__ = [
+    "SCHEMA_VERSION",
+    "append_result",
+    "keep_throttled",
+    "model_facts",
+    "rank",
+    "read_results",
+    "record",
+    "summary",
+]
 
 try:
     import fcntl
@@ -34,7 +42,9 @@ except ImportError:  # Windows: there O_APPEND alone keeps two writers apart
 # 2: conditions have monotonic_ns, so that a clock that was set shows
 # 3: throttled_by names what slowed a Pi down; conditions have clock_khz, the clock that ran
 SCHEMA_VERSION = 3
-SESSION_ID = uuid.uuid4().hex[:12]  # one per process: what was measured in one session drifts together
+SESSION_ID = uuid.uuid4().hex[
+    :12
+]  # one per process: what was measured in one session drifts together
 FIELDS = {  # the parts of a record that the caller fills in
     "model": ("name", "sha256", "bytes", "parameters", "macs", "input_shape", "precision"),
     "runtime": ("name", "version", "threads", "options"),
@@ -47,14 +57,31 @@ FIELDS = {  # the parts of a record that the caller fills in
 def model_facts(*files: Path | str) -> dict:
     """name, sha256 and bytes of a model file, or of the several files (ncnn's .param and .bin) that make one model."""
     contents = [Path(file).read_bytes() for file in files]
-    return {"name": Path(files[0]).name, "sha256": hashlib.sha256(b"".join(contents)).hexdigest(),
-            "bytes": sum(map(len, contents))}
+    return {
+        "name": Path(files[0]).name,
+        "sha256": hashlib.sha256(b"".join(contents)).hexdigest(),
+        "bytes": sum(map(len, contents)),
+    }
 
 
-def record(latency, *, model: dict, runtime: dict, before: dict, after: dict, scenario: str = "SingleStream",
-           batch: int = 1, stages: Sequence[str] = ("inference",), method: dict | None = None, between=None,
-           peak_rss: dict[str, int] | None = None, quality: dict | None = None, energy: dict | None = None,
-           host: dict | None = None, session_id: str = SESSION_ID) -> dict:
+def record(
+    latency,
+    *,
+    model: dict,
+    runtime: dict,
+    before: dict,
+    after: dict,
+    scenario: str = "SingleStream",
+    batch: int = 1,
+    stages: Sequence[str] = ("inference",),
+    method: dict | None = None,
+    between=None,
+    peak_rss: dict[str, int] | None = None,
+    quality: dict | None = None,
+    energy: dict | None = None,
+    host: dict | None = None,
+    session_id: str = SESSION_ID,
+) -> dict:
     """The record of one candidate in one session, ready for append_result.
 
     latency: a timing.Latency. before, after: device.conditions() on both sides of the measurement.
@@ -69,37 +96,71 @@ def record(latency, *, model: dict, runtime: dict, before: dict, after: dict, sc
     during the measurement: [] if none, None if unknown. `warnings` names a clock that was set
     between before and after. ValueError for a name that FIELDS lacks.
     """
-    given = {"model": model, "runtime": {"threads": latency.threads, **runtime}, "method": method or {},
-             "quality": quality or {}, "energy": energy or {}}
+    given = {
+        "model": model,
+        "runtime": {"threads": latency.threads, **runtime},
+        "method": method or {},
+        "quality": quality or {},
+        "energy": energy or {},
+    }
     parts = {part: _only_known(part, values) for part, values in given.items()}
     interval = latency.interval(50)
     reasons = device.void_reasons(before, after) + contention_reasons(latency.contention)
-    samples, percentiles = np.asarray(latency.samples_ns), {f"p{q}": latency.percentile(q) for q in (50, 90, 99)}
-    return _plain({
-        "schema_version": SCHEMA_VERSION, "run_id": uuid.uuid4().hex, "session_id": session_id,
-        "started_at": before["at"], "host": device.describe() if host is None else host,
-        "conditions": {"before": before, "after": after}, "model": parts["model"], "runtime": parts["runtime"],
-        "scenario": scenario, "batch": batch, "stages": list(stages),
-        "method": {"helpers_version": _helpers_version(), "warmup_calls": latency.warm_up.calls,
-                   "first_call_ns": latency.warm_up.first_call_ns, "rounds": samples.shape[0],
-                   "calls_per_round": samples.shape[1], **parts["method"]},
-        "latency_ns": {"n": samples.size, "min": samples.min(), **percentiles, "mean": samples.mean(),
-                       "p50_ci": [interval.low, interval.high] if interval else None,
-                       "ci_kind": "within session" if interval else None,
-                       "p50_between": vars(between) if between else dict.fromkeys(("value", "low", "high"))},
-        "cpu_ns": {"p50": timing.percentile(latency.cpu_ns, 50)},
-        "contention": latency.contention, "samples_ns": samples,
-        "peak_rss_kb": {mark: peak // 1024 for mark, peak in (peak_rss or {}).items()},
-        "quality": parts["quality"], "energy": parts["energy"],
-        "valid": not reasons, "void_reasons": reasons,
-        "throttled_by": device.throttled_by(before, after),
-        "warnings": [*latency.warnings, *device.clock_warnings(before, after)],
-    })
+    samples, percentiles = (
+        np.asarray(latency.samples_ns),
+        {f"p{q}": latency.percentile(q) for q in (50, 90, 99)},
+    )
+    return _plain(
+        {
+            "schema_version": SCHEMA_VERSION,
+            "run_id": uuid.uuid4().hex,
+            "session_id": session_id,
+            "started_at": before["at"],
+            "host": device.describe() if host is None else host,
+            "conditions": {"before": before, "after": after},
+            "model": parts["model"],
+            "runtime": parts["runtime"],
+            "scenario": scenario,
+            "batch": batch,
+            "stages": list(stages),
+            "method": {
+                "helpers_version": _helpers_version(),
+                "warmup_calls": latency.warm_up.calls,
+                "first_call_ns": latency.warm_up.first_call_ns,
+                "rounds": samples.shape[0],
+                "calls_per_round": samples.shape[1],
+                **parts["method"],
+            },
+            "latency_ns": {
+                "n": samples.size,
+                "min": samples.min(),
+                **percentiles,
+                "mean": samples.mean(),
+                "p50_ci": [interval.low, interval.high] if interval else None,
+                "ci_kind": "within session" if interval else None,
+                "p50_between": vars(between)
+                if between
+                else dict.fromkeys(("value", "low", "high")),
+            },
+            "cpu_ns": {"p50": timing.percentile(latency.cpu_ns, 50)},
+            "contention": latency.contention,
+            "samples_ns": samples,
+            "peak_rss_kb": {mark: peak // 1024 for mark, peak in (peak_rss or {}).items()},
+            "quality": parts["quality"],
+            "energy": parts["energy"],
+            "valid": not reasons,
+            "void_reasons": reasons,
+            "throttled_by": device.throttled_by(before, after),
+            "warnings": [*latency.warnings, *device.clock_warnings(before, after)],
+        }
+    )
 
 
 def _only_known(part: str, values: dict) -> dict:
     if unknown := set(values) - set(FIELDS[part]):
-        raise ValueError(f"{part} has no {', '.join(sorted(unknown))}; it has {', '.join(FIELDS[part])}")
+        raise ValueError(
+            f"{part} has no {', '.join(sorted(unknown))}; it has {', '.join(FIELDS[part])}"
+        )
     return {name: values.get(name) for name in FIELDS[part]}
 
 
@@ -119,13 +180,17 @@ def append_result(path: Path | str, record: dict) -> None:
     line = json.dumps(_plain(record), allow_nan=False, separators=(",", ":")).encode() + b"\n"
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0), 0o644)
+    descriptor = os.open(
+        path, os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0), 0o644
+    )
     try:
         _lock(descriptor)
         if (size := os.fstat(descriptor).st_size) > 0:
             os.lseek(descriptor, size - 1, os.SEEK_SET)
             if os.read(descriptor, 1) != b"\n":
-                line = b"\n" + line  # the last writer did not finish: its piece must not spoil this record
+                line = (
+                    b"\n" + line
+                )  # the last writer did not finish: its piece must not spoil this record
         if (written := os.write(descriptor, line)) < len(line):
             raise OSError(errno.ENOSPC, f"only {written} of {len(line)} bytes were taken")
         _wait_for_disk(descriptor)
@@ -148,7 +213,11 @@ def _wait_for_disk(descriptor: int) -> None:
     try:
         os.fsync(descriptor)
     except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):  # it cannot be asked to: not a failure
+        if error.errno not in (
+            errno.EINVAL,
+            errno.ENOSYS,
+            errno.EOPNOTSUPP,
+        ):  # it cannot be asked to: not a failure
             raise
 
 
@@ -157,11 +226,16 @@ def _plain(value, name: str = ""):
     if isinstance(value, (np.ndarray, np.generic)):
         value = value.tolist()
     if isinstance(value, dict):
-        return {str(key): _plain(entry, f"{name}.{key}" if name else str(key)) for key, entry in value.items()}
+        return {
+            str(key): _plain(entry, f"{name}.{key}" if name else str(key))
+            for key, entry in value.items()
+        }
     if isinstance(value, (list, tuple)):
         return [_plain(entry, f"{name}[{i}]") for i, entry in enumerate(value)]
     if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError(f"{name} is {value}; a record holds finite numbers, and None where something is not known")
+        raise ValueError(
+            f"{name} is {value}; a record holds finite numbers, and None where something is not known"
+        )
     if value is not None and not isinstance(value, (str, int, float)):
         raise TypeError(f"{name} is a {type(value).__name__}, which a record cannot hold")
     return value
@@ -180,7 +254,9 @@ def read_results(path: Path | str):
     path = Path(path)
     files = _files(path)
     if not files:
-        raise FileNotFoundError(f"there are no results in {show(path)}; the notebooks that measure write them")
+        raise FileNotFoundError(
+            f"there are no results in {show(path)}; the notebooks that measure write them"
+        )
     rows, skipped = [], []
     for file in files:
         for number, line in enumerate(file.read_bytes().split(b"\n"), 1):
@@ -194,7 +270,9 @@ def read_results(path: Path | str):
             _check_version(entry, f"{show(file)} line {number}")
             rows.append(_flat(entry))
     if skipped:
-        warnings.warn(f"left out {len(skipped)} unfinished line(s): {', '.join(skipped[:3])}", stacklevel=2)
+        warnings.warn(
+            f"left out {len(skipped)} unfinished line(s): {', '.join(skipped[:3])}", stacklevel=2
+        )
     frame = each_run_once(pandas.DataFrame(rows))
     frame.attrs |= {"skipped_lines": len(skipped), "repeated_records": len(rows) - len(frame)}
     return frame
@@ -216,8 +294,10 @@ def _check_version(entry, where: str) -> None:
     if not isinstance(version, int):
         raise ValueError(f"{where} is no record of a measurement: it has no schema_version")
     if version > SCHEMA_VERSION:
-        raise ValueError(f"{where} was written by a newer workbook (version {version} of the records, this one knows "
-                         f"{SCHEMA_VERSION}); update the workbook")
+        raise ValueError(
+            f"{where} was written by a newer workbook (version {version} of the records, this one knows "
+            f"{SCHEMA_VERSION}); update the workbook"
+        )
 
 
 def _flat(entry: dict, prefix: str = "") -> dict:

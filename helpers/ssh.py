@@ -23,24 +23,38 @@ from helpers.pi_answers import RESULT
 
 START_S = 90  # until the Pi's python3 answers: the connection, its login shell, Python on a busy Pi
 OPTIONS = (
-    "-T", "-x", "-a",
-    "-o", "BatchMode=yes",
-    "-o", "ConnectTimeout=15",
-    "-o", "ServerAliveInterval=15",  # a Pi that was unplugged does not say so
-    "-o", "ServerAliveCountMax=3",
-    "-o", "ControlMaster=no",  # a connection that the user keeps open is used; none is left behind
-    "-o", "PermitLocalCommand=no",
+    "-T",
+    "-x",
+    "-a",
+    "-o",
+    "BatchMode=yes",
+    "-o",
+    "ConnectTimeout=15",
+    "-o",
+    "ServerAliveInterval=15",  # a Pi that was unplugged does not say so
+    "-o",
+    "ServerAliveCountMax=3",
+    "-o",
+    "ControlMaster=no",  # a connection that the user keeps open is used; none is left behind
+    "-o",
+    "PermitLocalCommand=no",
 )
 QUIET = ("-o", "LogLevel=ERROR", "-o", "ClearAllForwardings=yes")
 # Settings with which a command could not run. Passed only if `ssh -G` lists another value, since an
 # older ssh does not know all of them.
-NEEDED = {"remotecommand": "none", "sessiontype": "default", "stdinnull": "no",
-          "forkafterauthentication": "no"}
+NEEDED = {
+    "remotecommand": "none",
+    "sessiontype": "default",
+    "stdinnull": "no",
+    "forkafterauthentication": "no",
+}
 # quotes that every login shell reads in the same way, be it bash, fish or csh
 PYTHON = "python3 -c 'exec(input())'"
 NEVER_ASK = {"SSH_ASKPASS": "false", "SSH_ASKPASS_REQUIRE": "force"}  # for a ProxyJump, too
-LOST = ("the connection is lost. What runs there goes on: give the same command again, and it goes "
-        "on from where it was")
+LOST = (
+    "the connection is lost. What runs there goes on: give the same command again, and it goes "
+    "on from where it was"
+)
 
 
 class PiError(RuntimeError):
@@ -75,8 +89,11 @@ def settings(host: str) -> list[tuple[str, str]]:
 
 def options(host: str) -> list[str]:
     """The options with which ssh runs a command on `host`, whatever its configuration says."""
-    needed = [f"{name}={NEEDED[name]}" for name, value in settings(host)
-              if name in NEEDED and value != NEEDED[name]]
+    needed = [
+        f"{name}={NEEDED[name]}"
+        for name, value in settings(host)
+        if name in NEEDED and value != NEEDED[name]
+    ]
     return [*OPTIONS, *(word for option in needed for word in ("-o", option))]
 
 
@@ -93,8 +110,14 @@ class Program(subprocess.Popen):
 
     def __init__(self, command: list[str], stdin: int, stdout: int) -> None:
         self.error_file = tempfile.TemporaryFile()
-        super().__init__(command, stdin=stdin, stdout=stdout, stderr=self.error_file,
-                         start_new_session=True, env=os.environ | NEVER_ASK)
+        super().__init__(
+            command,
+            stdin=stdin,
+            stdout=stdout,
+            stderr=self.error_file,
+            start_new_session=True,
+            env=os.environ | NEVER_ASK,
+        )
         _programs.add(self)
 
     def complaint(self) -> str:
@@ -159,15 +182,21 @@ class Pi:
         """False once the connection is known to be broken."""
         return self._ssh.poll() is None
 
-    def ask(self, command: str, say: Callable[[str], None] | None = None, body: bytes = b"",
-            progress: Callable[[int], None] | None = None, **request: object) -> dict:
+    def ask(
+        self,
+        command: str,
+        say: Callable[[str], None] | None = None,
+        body: bytes = b"",
+        progress: Callable[[int], None] | None = None,
+        **request: object,
+    ) -> dict:
         """The answer of the Pi's `command`; lines that it prints before are passed to `say`.
 
         `body` follows the request; `progress` gets the number of its bytes that are on their way.
         """
         self._write(json.dumps({"command": command, **request}).encode() + b"\n")
         for start in range(0, len(body), 2**20):
-            self._write(body[start:start + 2**20])
+            self._write(body[start : start + 2**20])
             if progress:
                 progress(start)
         line = self._read(say)
@@ -206,8 +235,10 @@ class Pi:
     def _why_not_started(self, printed: list[str]) -> str:
         code, complaint = self._ssh.returncode, self._ssh.complaint()
         if code < 0:
-            return (f"its login shell did not start python3 within {START_S} s: does ~/.bashrc or "
-                    "another login script there wait for something, or start another shell?")
+            return (
+                f"its login shell did not start python3 within {START_S} s: does ~/.bashrc or "
+                "another login script there wait for something, or start another shell?"
+            )
         if code == 255:
             return why_not_connected(self.host, complaint)
         return ssh_problems.no_python(code, complaint.splitlines() or printed)

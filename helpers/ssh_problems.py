@@ -22,23 +22,31 @@ def sentence(complaint: str, shell_form: str, settings: Callable[[], Settings] =
     if "REMOTE HOST IDENTIFICATION HAS CHANGED" in complaint:
         return _changed_key(complaint)
     if "Host key verification failed" in complaint:
-        return (f"this machine is not known here yet; run `ssh {shell_form}` once, compare the "
-                "fingerprint, and answer yes")
+        return (
+            f"this machine is not known here yet; run `ssh {shell_form}` once, compare the "
+            "fingerprint, and answer yes"
+        )
     if found := re.search(r'Load key "(.+)": bad permissions', complaint):
         return f"others can read your key, so ssh ignores it; run `chmod 600 {found[1]}`"
     if "Too many authentication failures" in complaint:
-        return ("your agent offers too many keys before the right one; name the right one in "
-                "~/.ssh/config with IdentityFile, and add IdentitiesOnly yes")
+        return (
+            "your agent offers too many keys before the right one; name the right one in "
+            "~/.ssh/config with IdentityFile, and add IdentitiesOnly yes"
+        )
     if "Permission denied" in complaint:
         return _refused(shell_form, settings())
     if found := re.search(r"Could not resolve hostname (\S+):", complaint):
         name = "this name" if found[1].lower() in shell_form.lower() else f"the name {found[1]}"
-        return (f"no machine of {name} is found; is the Pi on, and in this network? `hostname -I` "
-                "on the Pi prints its address, which does as well as the name")
+        return (
+            f"no machine of {name} is found; is the Pi on, and in this network? `hostname -I` "
+            "on the Pi prints its address, which does as well as the name"
+        )
     if "administratively prohibited" in complaint:
         return f"the host on the way to it (ProxyJump) forbids forwarding ({last})"
-    return (f"it does not answer ({last}); is it on, and is SSH switched on there "
-            "(`sudo raspi-config`, Interface Options)?")
+    return (
+        f"it does not answer ({last}); is it on, and is SSH switched on there "
+        "(`sudo raspi-config`, Interface Options)?"
+    )
 
 
 def wrong_settings(complaint: str) -> str:
@@ -69,18 +77,24 @@ def _changed_key(complaint: str) -> str:
     forget = f"ssh-keygen -R '{name[1]}'" if name else "ssh-keygen -R HOST"
     if file and Path(file[1]) != Path.home() / ".ssh/known_hosts":
         forget += f" -f '{file[1]}'"
-    return ("its host key is not the one it had before. If its card was written again, forget the "
-            f"old key with `{forget}` and connect once with `ssh`; otherwise this may be an attack")
+    return (
+        "its host key is not the one it had before. If its card was written again, forget the "
+        f"old key with `{forget}` and connect once with `ssh`; otherwise this may be an attack"
+    )
 
 
 def _refused(shell_form: str, settings: Settings) -> str:
     files = [os.path.expanduser(value) for name, value in settings if name == "identityfile"]
     if locked := [file for file in files if _needs_passphrase(file)]:
-        return ("your key needs its passphrase, which is not asked for here; run "
-                f"`ssh-add {locked[0]}` first, and `ssh-copy-id {shell_form}` if the key was never "
-                "copied there")
-    return ("it refuses your SSH key, and passwords are not used here; copy the key once with "
-            f"`ssh-copy-id {shell_form}` (make one with `ssh-keygen -t ed25519` if you have none)")
+        return (
+            "your key needs its passphrase, which is not asked for here; run "
+            f"`ssh-add {locked[0]}` first, and `ssh-copy-id {shell_form}` if the key was never "
+            "copied there"
+        )
+    return (
+        "it refuses your SSH key, and passwords are not used here; copy the key once with "
+        f"`ssh-copy-id {shell_form}` (make one with `ssh-keygen -t ed25519` if you have none)"
+    )
 
 
 def _needs_passphrase(file: str) -> bool:

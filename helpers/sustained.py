@@ -30,11 +30,16 @@ def over_time(records: pd.DataFrame) -> pd.DataFrame:
         column = f"conditions.after.{name}"  # older records have no clock_khz
         return trace[column].astype(float) if column in trace else pd.Series(np.nan, trace.index)
 
-    return trace.assign(**{
-        "begun": begun[trace.index], "minute": minute[trace.index], "minutes": minute.max(),
-        "p50 (ms)": trace["latency_ns.p50"] / 1e6,
-        "°C": known("temp_c"), "GHz": known("clock_khz") / 1e6,
-    })
+    return trace.assign(
+        **{
+            "begun": begun[trace.index],
+            "minute": minute[trace.index],
+            "minutes": minute.max(),
+            "p50 (ms)": trace["latency_ns.p50"] / 1e6,
+            "°C": known("temp_c"),
+            "GHz": known("clock_khz") / 1e6,
+        }
+    )
 
 
 def tenth(trace: pd.DataFrame, last: bool) -> pd.DataFrame:

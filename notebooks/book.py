@@ -1,8 +1,8 @@
 """Run the book: every notebook from a fresh kernel, first to last, and pages to read.
 
-    python notebooks/book.py workbook    execute copies, write build/html/index.html
-    python notebooks/book.py in-place    execute the notebooks themselves, as they are committed
-    python notebooks/book.py figures     run those with a long run to its end: they store it under notebooks/figures/
+python notebooks/book.py workbook    execute copies, write build/html/index.html
+python notebooks/book.py in-place    execute the notebooks themselves, as they are committed
+python notebooks/book.py figures     run those with a long run to its end: they store it under notebooks/figures/
 """
 
 import argparse
@@ -26,8 +26,10 @@ from nbconvert.preprocessors import TagRemovePreprocessor
 from helpers.paths import ROOT, build, folder, show
 
 HERE = ROOT / "notebooks"
-METADATA = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
-            "language_info": {"name": "python"}}
+METADATA = {
+    "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+    "language_info": {"name": "python"},
+}
 
 
 class NotebookFailed(RuntimeError):
@@ -41,11 +43,20 @@ def names() -> list[str]:
 
 def with_a_long_run() -> list[str]:
     """The notebooks whose figures come from a longer run of themselves: those with the parameter `train_everything`."""
-    return [name for name in names() if "train_everything" in parameters(nbformat.read(HERE / f"{name}.ipynb", 4))]
+    return [
+        name
+        for name in names()
+        if "train_everything" in parameters(nbformat.read(HERE / f"{name}.ipynb", 4))
+    ]
 
 
-def execute(name: str, overrides: dict | None = None, progress: Callable[[int, int], None] | None = None,
-            kernel: str = "python3", cell_minutes: int = 20) -> nbformat.NotebookNode:
+def execute(
+    name: str,
+    overrides: dict | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    kernel: str = "python3",
+    cell_minutes: int = 20,
+) -> nbformat.NotebookNode:
     """Run notebooks/NAME.ipynb from a fresh kernel and return it executed; `overrides` replaces named parameters.
 
     `progress` is told the number of each code cell that starts, from 1, and how many there are. `kernel` names an
@@ -63,17 +74,31 @@ def execute(name: str, overrides: dict | None = None, progress: Callable[[int, i
         if progress and cell_index in code:
             progress(code.index(cell_index) + 1, len(code))
 
-    client = NotebookClient(notebook, timeout=60 * cell_minutes, kernel_name=kernel, record_timing=False,
-                            resources={"metadata": {"path": str(HERE)}},
-                            on_cell_start=on_cell_start)
+    client = NotebookClient(
+        notebook,
+        timeout=60 * cell_minutes,
+        kernel_name=kernel,
+        record_timing=False,
+        resources={"metadata": {"path": str(HERE)}},
+        on_cell_start=on_cell_start,
+    )
     try:
         client.execute()
     except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
         failed = [i for i in started if i in code][-1]
-        what = f"{error.ename}: {error.evalue}" if isinstance(error, CellExecutionError) else (
-            f"it ran for more than {cell_minutes} minutes" if isinstance(error, CellTimeoutError) else "the kernel died: was memory short?")
-        raise NotebookFailed(f"{name}.ipynb, code cell {code.index(failed) + 1} of {len(code)}:\n"
-                             f"{notebook.cells[failed].source}\n\n{what}") from error
+        what = (
+            f"{error.ename}: {error.evalue}"
+            if isinstance(error, CellExecutionError)
+            else (
+                f"it ran for more than {cell_minutes} minutes"
+                if isinstance(error, CellTimeoutError)
+                else "the kernel died: was memory short?"
+            )
+        )
+        raise NotebookFailed(
+            f"{name}.ipynb, code cell {code.index(failed) + 1} of {len(code)}:\n"
+            f"{notebook.cells[failed].source}\n\n{what}"
+        ) from error
     return notebook
 
 
@@ -81,18 +106,28 @@ def override(notebook: nbformat.NotebookNode, name: str, overrides: dict) -> Non
     """Set parameters at the end of the cell tagged `parameters`; KeyError where the cell no longer sets such a name."""
     cells = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
     if len(cells) != 1:
-        raise KeyError(f"{name}.ipynb has {len(cells)} cells tagged 'parameters', it should have one")
+        raise KeyError(
+            f"{name}.ipynb has {len(cells)} cells tagged 'parameters', it should have one"
+        )
     known = parameters(notebook)
     if gone := set(overrides) - known:
-        raise KeyError(f"{name}.ipynb has no parameter {', '.join(sorted(gone))}; it has {', '.join(sorted(known))}")
+        raise KeyError(
+            f"{name}.ipynb has no parameter {', '.join(sorted(gone))}; it has {', '.join(sorted(known))}"
+        )
     cells[0].source += "".join(f"\n{key} = {value!r}" for key, value in overrides.items())
 
 
 def parameters(notebook: nbformat.NotebookNode) -> set[str]:
     """The names that cells tagged `parameters` set."""
-    sources = [cell.source for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
-    return {node.id for source in sources for node in ast.walk(ast.parse(source))
-            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+    sources = [
+        cell.source for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])
+    ]
+    return {
+        node.id
+        for source in sources
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+    }
 
 
 def with_small_pictures(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
@@ -110,7 +145,9 @@ def with_small_pictures(notebook: nbformat.NotebookNode) -> nbformat.NotebookNod
     return notebook
 
 
-def without_formulas(notebook: nbformat.NotebookNode) -> tuple[nbformat.NotebookNode, dict[str, str]]:
+def without_formulas(
+    notebook: nbformat.NotebookNode,
+) -> tuple[nbformat.NotebookNode, dict[str, str]]:
     """A copy with a placeholder for each formula, and {placeholder: MathML}, which browsers draw with no script.
 
     Placeholders, because the Markdown renderer would take MathML apart.
@@ -121,25 +158,39 @@ def without_formulas(notebook: nbformat.NotebookNode) -> tuple[nbformat.Notebook
 
     def replace(match: re.Match) -> str:
         placeholder = f"formula{len(formulas):04}x"
-        formulas[placeholder] = convert(match[1] or match[2], display="block" if match[1] else "inline")
+        formulas[placeholder] = convert(
+            match[1] or match[2], display="block" if match[1] else "inline"
+        )
         return placeholder
 
     notebook = nbformat.from_dict(notebook)
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
-            parts = re.split(r"(```.*?```|`[^`\n]*`)", cell.source, flags=re.S)  # what stands in code is no formula
-            cell.source = "".join(part if part.startswith("`") else re.sub(
-                r"\$\$(.+?)\$\$|(?<![\\\w])\$([^$\n]+?)\$", replace, part, flags=re.S) for part in parts)
+            parts = re.split(
+                r"(```.*?```|`[^`\n]*`)", cell.source, flags=re.S
+            )  # what stands in code is no formula
+            cell.source = "".join(
+                part
+                if part.startswith("`")
+                else re.sub(r"\$\$(.+?)\$\$|(?<![\\\w])\$([^$\n]+?)\$", replace, part, flags=re.S)
+                for part in parts
+            )
     return notebook, formulas
 
 
 def page(notebook: nbformat.NotebookNode, name: str) -> Path:
     """The notebook as a page under build/html; it loads nothing from elsewhere. Cells tagged hide-input show their output only."""
-    exporter = HTMLExporter(mathjax_url="", require_js_url="", jquery_url="", mermaid_js_url="", embed_images=True)
-    exporter.register_preprocessor(TagRemovePreprocessor(enabled=True, remove_input_tags={"hide-input"}), enabled=True)
+    exporter = HTMLExporter(
+        mathjax_url="", require_js_url="", jquery_url="", mermaid_js_url="", embed_images=True
+    )
+    exporter.register_preprocessor(
+        TagRemovePreprocessor(enabled=True, remove_input_tags={"hide-input"}), enabled=True
+    )
     prepared, formulas = without_formulas(notebook)
     body, _ = exporter.from_notebook_node(prepared, {"metadata": {"name": title(notebook)}})
-    body = body.replace("</head>", "<style>.highlight pre { white-space: pre-wrap; }</style></head>", 1)
+    body = body.replace(
+        "</head>", "<style>.highlight pre { white-space: pre-wrap; }</style></head>", 1
+    )
     body = re.sub("formula[0-9]{4}x", lambda match: formulas[match[0]], body)
     path = build("html", f"{name}.html")
     path.write_text(body, encoding="utf-8")
@@ -153,17 +204,26 @@ def title(notebook: nbformat.NotebookNode) -> str:
 
 def index(rows: list[tuple[str, str, float]]) -> Path:
     """build/html/index.html: the pages (name, title, seconds), the results table and its plots."""
-    items = "".join(f'<tr><td><a href="{name}.html">{name[:2]}</a></td><td><a href="{name}.html">{html.escape(text)}</a></td>'
-                    f"<td>{seconds:.0f} s</td></tr>" for name, text, seconds in rows)
-    plots = "".join(f'<img src="{path.name}" alt="{path.stem}">' for path in sorted(folder("html").glob("*.png")))
+    items = "".join(
+        f'<tr><td><a href="{name}.html">{name[:2]}</a></td><td><a href="{name}.html">{html.escape(text)}</a></td>'
+        f"<td>{seconds:.0f} s</td></tr>"
+        for name, text, seconds in rows
+    )
+    plots = "".join(
+        f'<img src="{path.name}" alt="{path.stem}">'
+        for path in sorted(folder("html").glob("*.png"))
+    )
     path = build("html", "index.html")
-    path.write_text(f"""<!doctype html><meta charset="utf-8"><title>Neural networks on a Raspberry Pi</title>
+    path.write_text(
+        f"""<!doctype html><meta charset="utf-8"><title>Neural networks on a Raspberry Pi</title>
 <style>body{{font:16px/1.5 system-ui,sans-serif;max-width:75rem;margin:2rem auto;padding:0 1rem}}
 table{{border-collapse:collapse;margin:1rem 0;font-size:.9rem}}td,th{{padding:.2rem .8rem;text-align:left;border-bottom:1px solid #ddd}}
 td.number{{text-align:right}}img{{max-width:100%}}</style>
 <h1>Neural networks on a Raspberry Pi</h1>
 <table><tr><th></th><th>Notebook</th><th>ran in</th></tr>{items}</table>
-<h2>Results</h2>{results_table()}{plots}""", encoding="utf-8")
+<h2>Results</h2>{results_table()}{plots}""",
+        encoding="utf-8",
+    )
     return path
 
 

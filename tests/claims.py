@@ -37,7 +37,13 @@ class Claim:
     def margin(self, value: float) -> float:
         """How far `value` is on the right side of the limit, in standard deviations."""
         distance = value - self.limit if self.most is None else self.limit - value
-        return distance / self.spread if self.spread else float("inf") if distance >= 0 else -float("inf")
+        return (
+            distance / self.spread
+            if self.spread
+            else float("inf")
+            if distance >= 0
+            else -float("inf")
+        )
 
 
 CLAIMS: dict[str, Claim] = {
@@ -64,8 +70,12 @@ CLAIMS: dict[str, Claim] = {
     "06: share of the loss recovered, equalized": Claim(1, 0.00038, least=0.95),
     # the next four: four networks, seeds 0 to 3, trained with AVX2 kernels
     "06: dB of fc1, equalized": Claim(39.3, 1.25, least=30),
-    "06: dB of fc1, conv2 in float: the grid of activations is still bad": Claim(10.7, 1.85, most=20),
-    "06: dB of fc1, grids per channel: the grid of activations is still bad": Claim(11.1, 1.8, most=20),
+    "06: dB of fc1, conv2 in float: the grid of activations is still bad": Claim(
+        10.7, 1.85, most=20
+    ),
+    "06: dB of fc1, grids per channel: the grid of activations is still bad": Claim(
+        11.1, 1.8, most=20
+    ),
     "06: accuracy that one calibration image costs": Claim(-0.0003, 0.0005, most=0.02),
     "07: accuracy of 2 bits after training": Claim(0.977, 0.0039, least=0.9),
     "07: share of the errors of 2 bits left after training": Claim(0.265, 0.087, most=0.9),

@@ -3,13 +3,23 @@
 import os
 import shutil
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # two threads on a busy machine only wait for each other
-os.environ.setdefault("WORKBOOK_OFFLINE", "1")  # the images of the environment: the same on every machine
+os.environ.setdefault(
+    "OMP_NUM_THREADS", "1"
+)  # two threads on a busy machine only wait for each other
+os.environ.setdefault(
+    "WORKBOOK_OFFLINE", "1"
+)  # the images of the environment: the same on every machine
 
 import pytest
 from filelock import FileLock
 
-LONGEST = ["test_notebooks.py", "test_labs.py", "test_emulated_pi.py", "test_pi.py", "test_grading.py"]
+LONGEST = [
+    "test_notebooks.py",
+    "test_labs.py",
+    "test_emulated_pi.py",
+    "test_pi.py",
+    "test_grading.py",
+]
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -71,6 +81,13 @@ def pytest_collection_modifyitems(items):
 def pytest_runtest_makereport(item, call):
     """With WORKBOOK_REQUIRE_ALL=1, a test that would be skipped fails: nothing may be missing there."""
     report = yield
-    if report.skipped and os.environ.get("WORKBOOK_REQUIRE_ALL") == "1" and not hasattr(report, "wasxfail"):
-        report.outcome, report.longrepr = "failed", f"skipped, but WORKBOOK_REQUIRE_ALL=1: {report.longrepr}"
+    if (
+        report.skipped
+        and os.environ.get("WORKBOOK_REQUIRE_ALL") == "1"
+        and not hasattr(report, "wasxfail")
+    ):
+        report.outcome, report.longrepr = (
+            "failed",
+            f"skipped, but WORKBOOK_REQUIRE_ALL=1: {report.longrepr}",
+        )
     return report

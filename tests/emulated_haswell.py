@@ -24,10 +24,28 @@ def emulator() -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent, prefix="unfinished-") as unfinished:
             archive = Path(unfinished, "root.tar")
-            emulated_pi.call("getting qemu", "mmdebstrap", "--quiet", "--variant=extract", "--architectures=amd64",
-                             "--include=qemu-user", f"--keyring={emulated_pi.KEYRING}", "trixie", archive)
-            emulated_pi.call("unpacking qemu", "tar", "--extract", "--file", archive, "--directory", unfinished,
-                             "--no-same-owner", "./usr/bin/qemu-x86_64")
+            emulated_pi.call(
+                "getting qemu",
+                "mmdebstrap",
+                "--quiet",
+                "--variant=extract",
+                "--architectures=amd64",
+                "--include=qemu-user",
+                f"--keyring={emulated_pi.KEYRING}",
+                "trixie",
+                archive,
+            )
+            emulated_pi.call(
+                "unpacking qemu",
+                "tar",
+                "--extract",
+                "--file",
+                archive,
+                "--directory",
+                unfinished,
+                "--no-same-owner",
+                "./usr/bin/qemu-x86_64",
+            )
             Path(unfinished, "usr/bin/qemu-x86_64").rename(path)
     return path
 
@@ -35,5 +53,11 @@ def emulator() -> Path:
 def run(*arguments: str | Path, timeout: float = 1200) -> subprocess.CompletedProcess:
     """Run this environment's Python with `arguments`, from the workbook's root, on a Haswell."""
     settings = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-    return subprocess.run([emulator(), "-cpu", "Haswell", sys.executable, *arguments], cwd=ROOT,
-                          env=os.environ | settings, capture_output=True, text=True, timeout=timeout)
+    return subprocess.run(
+        [emulator(), "-cpu", "Haswell", sys.executable, *arguments],
+        cwd=ROOT,
+        env=os.environ | settings,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+    )

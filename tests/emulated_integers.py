@@ -56,9 +56,16 @@ def files(book, quick_networks, tmp_path_factory):
     folder = tmp_path_factory.mktemp("files")
     calibration = normalize(mnist("train").images[:300])
     made = book.quantized_files("lenet", calibration)
-    signed = convert.to_onnx_int8(made["TFLite"].with_name("lenet.onnx"), folder / "signed.onnx", calibration,
-                                  qdq=False, unsigned_activations=False)
-    real = dict(zip(ONNX, (made["ONNX, per channel"], made["ONNX, per tensor"], signed), strict=True))
+    signed = convert.to_onnx_int8(
+        made["TFLite"].with_name("lenet.onnx"),
+        folder / "signed.onnx",
+        calibration,
+        qdq=False,
+        unsigned_activations=False,
+    )
+    real = dict(
+        zip(ONNX, (made["ONNX, per channel"], made["ONNX, per tensor"], signed), strict=True)
+    )
     real["TFLite"] = made["TFLite"]
     found = {}
     for form, path in real.items():
@@ -85,15 +92,30 @@ def observed(request, book, files, images, tmp_path_factory):
         else:
             (folder / f"{number}.onnx").write_bytes(book.exposed_onnx(path))
             # ONNX Runtime has no exact kernels for S8 x S8 on x86, and needs none
-            ways = {f"{form}, default": "0"} | ({} if form.startswith("S8") else {f"{form}, exact": "1"})
+            ways = {f"{form}, default": "0"} | (
+                {} if form.startswith("S8") else {f"{form}, exact": "1"}
+            )
         for way, how in ways.items():
             networks[kind, way] = network, q
-            jobs.append({"file": f"{number}{path.suffix}", "integers": f"{number}.npy", "how": how,
-                         "result": f"result{len(jobs)}.npz"})
+            jobs.append(
+                {
+                    "file": f"{number}{path.suffix}",
+                    "integers": f"{number}.npy",
+                    "how": how,
+                    "result": f"result{len(jobs)}.npz",
+                }
+            )
     (folder / "jobs.json").write_text(json.dumps(jobs))
-    done = emulated_haswell.run("-c", RUN, folder) if cpu == "haswell" else emulated_pi.run(cpu, "-c", RUN, folder)
+    done = (
+        emulated_haswell.run("-c", RUN, folder)
+        if cpu == "haswell"
+        else emulated_pi.run(cpu, "-c", RUN, folder)
+    )
     assert done.returncode == 0, done.stderr
-    return cpu, {key: (*networks[key], loaded(folder / job["result"])) for key, job in zip(networks, jobs, strict=True)}
+    return cpu, {
+        key: (*networks[key], loaded(folder / job["result"]))
+        for key, job in zip(networks, jobs, strict=True)
+    }
 
 
 def loaded(path: Path) -> list[np.ndarray]:
@@ -103,8 +125,11 @@ def loaded(path: Path) -> list[np.ndarray]:
 
 def of(observed: dict, kind: str) -> dict:
     """What was observed of the real files, or of those with ties, without the sums that may saturate."""
-    return {way: what for (which, way), what in observed.items()
-            if which == kind and not (way.startswith("U8") and way.endswith("default"))}
+    return {
+        way: what
+        for (which, way), what in observed.items()
+        if which == kind and not (way.startswith("U8") and way.endswith("default"))
+    }
 
 
 def fitting(book, observed: dict):
@@ -118,11 +143,17 @@ def test_each_runtime_follows_one_rule(book, observed):
     cpu, found = observed
     rules = fitting(book, found)
     print(f"\n{cpu}\n{rules.unstack(sort=False).to_string()}")
-    expected = {"depthwise": "twice, half away", "dense": "twice, half up",
-                "convolution": "twice, half up" if cpu == "haswell" else "once, half up"}
+    expected = {
+        "depthwise": "twice, half away",
+        "dense": "twice, half up",
+        "convolution": "twice, half up" if cpu == "haswell" else "once, half up",
+    }
     assert rules["LiteRT, optimized"].to_dict() == expected
     assert rules["LiteRT, reference"].to_dict() == {
-        "depthwise": "twice, half away", "convolution": "twice, half away", "dense": "once, half away"}
+        "depthwise": "twice, half away",
+        "convolution": "twice, half away",
+        "dense": "once, half away",
+    }
     assert set(rules.drop(["LiteRT, optimized", "LiteRT, reference"])) == {"float32, half even"}
 
 

@@ -24,8 +24,12 @@ def model_files(quick_networks):
 @pytest.mark.parametrize("cpu", emulated_pi.CPUS)
 @pytest.mark.parametrize("name", ON_A_PI)
 def test_it_runs_on_a_pi(name, cpu, model_files, tmp_path, monkeypatch):
-    specification = {"argv": [str(emulated_pi.python()), "-m", "ipykernel_launcher", "-f", "{connection_file}"],
-                     "display_name": cpu, "language": "python", "env": emulated_pi.settings(cpu)}
+    specification = {
+        "argv": [str(emulated_pi.python()), "-m", "ipykernel_launcher", "-f", "{connection_file}"],
+        "display_name": cpu,
+        "language": "python",
+        "env": emulated_pi.settings(cpu),
+    }
     folder = tmp_path / "kernels" / cpu
     folder.mkdir(parents=True)
     (folder / "kernel.json").write_text(json.dumps(specification))
@@ -35,6 +39,9 @@ def test_it_runs_on_a_pi(name, cpu, model_files, tmp_path, monkeypatch):
     assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
     for cell in cells:
         for output in cell.outputs:
-            assert output.output_type != "error" and output.get("name") != "stderr", (cell.source, output)
+            assert output.output_type != "error" and output.get("name") != "stderr", (
+                cell.source,
+                output,
+            )
     said = "\n".join(map(printed, cells))
     assert "aarch64" in said or cpu.title() in said, "it ran on the laptop instead"

@@ -16,7 +16,10 @@ from pathlib import Path
 
 from helpers.paths import ROOT
 
-CPUS = {"cortex-a72": "a Pi 4: no int8 dot product", "cortex-a76": "a Pi 5: int8 dot products and half precision"}
+CPUS = {
+    "cortex-a72": "a Pi 4: no int8 dot product",
+    "cortex-a76": "a Pi 5: int8 dot products and half precision",
+}
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 # qemu comes from trixie as well: version 10 at least is needed (7.2 crashes in ONNX Runtime), and trixie's needs no library
 PACKAGES = "python3,libgomp1,libatomic1,libstdc++6,qemu-user:amd64"
@@ -66,12 +69,23 @@ def settings(cpu: str) -> dict[str, str]:
 
 def run(cpu: str, *arguments: str | Path, timeout: float = 1200) -> subprocess.CompletedProcess:
     """Run the emulated Pi's Python with `arguments`, from the workbook's root, on `cpu`."""
-    return subprocess.run([python(), *arguments], cwd=ROOT, env=os.environ | settings(cpu), capture_output=True, text=True, timeout=timeout)
+    return subprocess.run(
+        [python(), *arguments],
+        cwd=ROOT,
+        env=os.environ | settings(cpu),
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+    )
 
 
 def unpacked_bytes() -> int:
     """The size of everything that requirements-pi.txt brings to a Pi, without what Python compiles later."""
-    return sum(path.lstat().st_size for path in _files(python().parent.parent) if "__pycache__" not in path.parts)
+    return sum(
+        path.lstat().st_size
+        for path in _files(python().parent.parent)
+        if "__pycache__" not in path.parts
+    )
 
 
 def call(what: str, *command: str | Path) -> None:
@@ -93,21 +107,60 @@ def _make(folder: Path, home: Path) -> None:
     # unpacked only: no maintainer script runs, so nothing needs emulation; as an archive, since a normal user's
     # mmdebstrap leaves a folder that belongs to somebody else
     archive = folder / "root.tar"
-    call("getting Debian for Arm", "mmdebstrap", "--quiet", "--variant=extract", "--architectures=arm64,amd64",
-         f"--include={PACKAGES}", f"--keyring={KEYRING}", "trixie", archive)
+    call(
+        "getting Debian for Arm",
+        "mmdebstrap",
+        "--quiet",
+        "--variant=extract",
+        "--architectures=arm64,amd64",
+        f"--include={PACKAGES}",
+        f"--keyring={KEYRING}",
+        "trixie",
+        archive,
+    )
     root.mkdir()
-    call("unpacking Debian for Arm", "tar", "--extract", "--file", archive, "--directory", root, "--no-same-owner",
-         "--exclude=./dev", "--exclude=./usr/bin/qemu-[!a]*", "--exclude=./usr/bin/qemu-a[!a]*")  # 450 MB of other processors
+    call(
+        "unpacking Debian for Arm",
+        "tar",
+        "--extract",
+        "--file",
+        archive,
+        "--directory",
+        root,
+        "--no-same-owner",
+        "--exclude=./dev",
+        "--exclude=./usr/bin/qemu-[!a]*",
+        "--exclude=./usr/bin/qemu-a[!a]*",
+    )  # 450 MB of other processors
     archive.unlink()
     for name in ("bin", "lib", "sbin"):
         if not (root / name).exists():
             (root / name).symlink_to(f"usr/{name}")
     packages = folder / "lib" / "python3.13" / "site-packages"
-    call("installing requirements-pi.txt for Arm", sys.executable, "-m", "uv", "pip", "install", "--quiet", "--no-config",
-         "--python-platform", "aarch64-manylinux_2_28", "--python-version", "3.13", "--only-binary", ":all:",
-         "--target", packages, "-r", ROOT / "requirements-pi.txt")
+    call(
+        "installing requirements-pi.txt for Arm",
+        sys.executable,
+        "-m",
+        "uv",
+        "pip",
+        "install",
+        "--quiet",
+        "--no-config",
+        "--python-platform",
+        "aarch64-manylinux_2_28",
+        "--python-version",
+        "3.13",
+        "--only-binary",
+        ":all:",
+        "--target",
+        packages,
+        "-r",
+        ROOT / "requirements-pi.txt",
+    )
     (packages / "workbook.pth").write_text(f"{ROOT}\n")
-    (folder / "pyvenv.cfg").write_text(f"home = {home}/root/usr/bin\ninclude-system-site-packages = false\n")
+    (folder / "pyvenv.cfg").write_text(
+        f"home = {home}/root/usr/bin\ninclude-system-site-packages = false\n"
+    )
     (folder / "bin").mkdir()
     (folder / "bin" / "python").write_text(WRAPPER.format(home=home))
     (folder / "bin" / "python").chmod(0o755)

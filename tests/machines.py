@@ -69,7 +69,9 @@ def table(notes: Path) -> str:
     for line in notes.read_text(encoding="utf-8").splitlines() if notes.exists() else []:
         entry = json.loads(line)
         values.setdefault(entry["claim"], []).append(entry["value"])
-    lines = [f"{'claim':74} {'limit':>9} {'runs':>4} {'mean':>9} {'spread':>8} {'worst':>9} {'margin':>7}"]
+    lines = [
+        f"{'claim':74} {'limit':>9} {'runs':>4} {'mean':>9} {'spread':>8} {'worst':>9} {'margin':>7}"
+    ]
     for name, found in sorted(values.items()):
         claim = CLAIMS.get(name)
         spread = statistics.stdev(found) if len(found) > 1 else 0.0
@@ -97,13 +99,21 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=_seeds, default=_seeds("0-11"), metavar="FIRST-LAST")
     parser.add_argument("--settings", nargs="+", choices=SETTINGS, default=settings_here())
-    parser.add_argument("--books", action="store_true", help="the notebooks' quick runs instead of the tests")
-    parser.add_argument("--notes", type=Path, help="keep the figures in this file (JSON lines, appended)")
+    parser.add_argument(
+        "--books", action="store_true", help="the notebooks' quick runs instead of the tests"
+    )
+    parser.add_argument(
+        "--notes", type=Path, help="keep the figures in this file (JSON lines, appended)"
+    )
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         notes = (options.notes or Path(scratch, "claims.jsonl")).resolve()
         arguments = BOOKS if options.books else TESTS
-        passed = [run(seed, setting, arguments, notes) for setting in options.settings for seed in options.seeds]
+        passed = [
+            run(seed, setting, arguments, notes)
+            for setting in options.settings
+            for seed in options.seeds
+        ]
         print(table(notes))
     print(f"{len(passed) - sum(passed)} of {len(passed)} runs failed")
     return 0 if all(passed) else 1

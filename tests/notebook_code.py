@@ -12,7 +12,11 @@ NOTEBOOKS = ROOT / "notebooks"
 
 def code_cells(name: str) -> list:
     """The code cells of notebooks/NAME.ipynb."""
-    return [cell for cell in nbformat.read(NOTEBOOKS / f"{name}.ipynb", 4).cells if cell.cell_type == "code"]
+    return [
+        cell
+        for cell in nbformat.read(NOTEBOOKS / f"{name}.ipynb", 4).cells
+        if cell.cell_type == "code"
+    ]
 
 
 def definitions(name: str, only: set[str] | None = None) -> types.SimpleNamespace:
@@ -21,7 +25,9 @@ def definitions(name: str, only: set[str] | None = None) -> types.SimpleNamespac
     `only` names definitions: they and what they use are executed, and no other import. So a
     machine without the notebook's packages can use a part of it.
     """
-    nodes = [node for cell in code_cells(name) for node in ast.parse(cell.source).body if _defines(node)]
+    nodes = [
+        node for cell in code_cells(name) for node in ast.parse(cell.source).body if _defines(node)
+    ]
     if only is not None:
         nodes = _needed(nodes, only)
     namespace: dict = {"__name__": f"notebook_{name}"}
@@ -51,7 +57,10 @@ def _one_name_each(node: ast.stmt) -> list[ast.stmt]:
     if isinstance(node, ast.Import):
         return [ast.copy_location(ast.Import([alias]), node) for alias in node.names]
     if isinstance(node, ast.ImportFrom):
-        return [ast.copy_location(ast.ImportFrom(node.module, [alias], node.level), node) for alias in node.names]
+        return [
+            ast.copy_location(ast.ImportFrom(node.module, [alias], node.level), node)
+            for alias in node.names
+        ]
     return [node]
 
 

@@ -77,9 +77,15 @@ class Laptop:
             "WORKBOOK_BUILD": str(self.tree / "build"),
         }
 
-    def serve(self, name: str, home: Path | None = None, python: str | None = None,
-              path: str = "/usr/bin:/bin", extra: str = "",
-              variables: dict[str, str] | None = None) -> Server:
+    def serve(
+        self,
+        name: str,
+        home: Path | None = None,
+        python: str | None = None,
+        path: str = "/usr/bin:/bin",
+        extra: str = "",
+        variables: dict[str, str] | None = None,
+    ) -> Server:
         """Start a server, known to this laptop under `name`.
 
         `python` is a shell script that stands for its python3, `path` is where it finds other
@@ -100,14 +106,14 @@ class Laptop:
         # no Subsystem: nothing may need SFTP
         (folder / "sshd_config").write_text(f"""
             ListenAddress 127.0.0.1:{port}
-            HostKey {folder / 'host_key'}
-            AuthorizedKeysFile {self.ssh / 'id_ed25519.pub'}
+            HostKey {folder / "host_key"}
+            AuthorizedKeysFile {self.ssh / "id_ed25519.pub"}
             AuthenticationMethods publickey
             StrictModes no
             UsePAM no
             PidFile none
             {extra}
-            SetEnv {' '.join(f'"{key}={value}"' for key, value in variables.items())}
+            SetEnv {" ".join(f'"{key}={value}"' for key, value in variables.items())}
             """)
         if os.geteuid() == 0:  # where it locks its unprivileged half in
             Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
@@ -124,9 +130,11 @@ class Laptop:
 
     def write_config(self, extra: str = "") -> None:
         """Write the configuration of ssh, with the settings `extra` for every host."""
-        text = "".join(f"Host {name}\n HostName 127.0.0.1\n Port {server.port}\n"
-                       f" User {getpass.getuser()}\n IdentityFile {self.ssh / 'id_ed25519'}\n"
-                       for name, server in self.servers.items())
+        text = "".join(
+            f"Host {name}\n HostName 127.0.0.1\n Port {server.port}\n"
+            f" User {getpass.getuser()}\n IdentityFile {self.ssh / 'id_ed25519'}\n"
+            for name, server in self.servers.items()
+        )
         text += f"Host *\n UserKnownHostsFile {self.ssh / 'known_hosts'}\n{extra}"
         (self.ssh / "config").write_text(text)
 
@@ -140,9 +148,15 @@ class Laptop:
         """`python -m helpers pi ...`, started in this laptop's copy of the workbook."""
         command = [sys.executable, "-m", "helpers", "pi", *arguments]
         # Ctrl-C must work there even if these tests themselves run in the background
-        return subprocess.Popen(command, cwd=self.tree, env=self.environment, text=True,
-                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
+        return subprocess.Popen(
+            command,
+            cwd=self.tree,
+            env=self.environment,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )
 
     def pi(self, *arguments: str) -> tuple[int, str]:
         """The exit status and the output of such a command."""
@@ -235,6 +249,13 @@ def listening(pids: list[int]) -> set[tuple[str, int]]:
             _, local, _, state, *rest = line.split()
             if state == "0A" and rest[5] in inodes:
                 address, port = local.split(":")
-                words = [bytes.fromhex(address[i:i + 8])[::-1] for i in range(0, len(address), 8)]
-                found.add((socket.inet_ntop(socket.AF_INET6 if table == "tcp6" else socket.AF_INET, b"".join(words)), int(port, 16)))
+                words = [bytes.fromhex(address[i : i + 8])[::-1] for i in range(0, len(address), 8)]
+                found.add(
+                    (
+                        socket.inet_ntop(
+                            socket.AF_INET6 if table == "tcp6" else socket.AF_INET, b"".join(words)
+                        ),
+                        int(port, 16),
+                    )
+                )
     return found

@@ -6,26 +6,34 @@ import re
 import shutil
 import sys
 import types
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from notebook_code import code_cells, definitions
 
 from helpers import device, metrics, model_files, results, sustained, timing
 from helpers.data import mnist, normalize
 from helpers.paths import ROOT, build, folder
 from helpers.runtimes import open_model
 from helpers.timing import Latency, WarmUp
-from notebook_code import code_cells, definitions
 
 sys.path.insert(0, str(ROOT / "notebooks"))
-import book  # noqa: E402
+import book
 
 NAME = "08_benchmark_on_the_pi"
-SMALL = {"networks": ["mnist_cnn"], "thread_counts": [1], "rounds": 6, "round_s": 0.002, "image_count": 50,
-         "peak_seconds": 0.02, "sustained_s": 1, "profiled_calls": 2}
+SMALL = {
+    "networks": ["mnist_cnn"],
+    "thread_counts": [1],
+    "rounds": 6,
+    "round_s": 0.002,
+    "image_count": 50,
+    "peak_seconds": 0.02,
+    "sustained_s": 1,
+    "profiled_calls": 2,
+}
 
 
 @pytest.fixture(scope="module")
@@ -43,13 +51,26 @@ def made(quick_networks):
 
 
 def test_the_files_that_are_made(made):
-    assert {path.name for path in made} == {"mnist_cnn" + ending for ending in model_files.FORMS} | {
-        "mnist_cnn_batch1.onnx", "mnist_cnn_int8_s8_qoperator.onnx",
-        *(f"six_convs_{name}{form}" for name in ("relu", "gelu") for form in (".onnx", "_int8_u8.onnx"))}
+    assert {path.name for path in made} == {
+        "mnist_cnn" + ending for ending in model_files.FORMS
+    } | {
+        "mnist_cnn_batch1.onnx",
+        "mnist_cnn_int8_s8_qoperator.onnx",
+        *(
+            f"six_convs_{name}{form}"
+            for name in ("relu", "gelu")
+            for form in (".onnx", "_int8_u8.onnx")
+        ),
+    }
     assert all(file.exists for file in model_files.files(["mnist_cnn"]))
     assert not any(file.exists for file in model_files.files(["resnet18"]))
     counted = model_files.facts()["mnist_cnn"]
-    assert counted == {"parameters": 1_199_882, "macs": 11_992_448, "input_shape": [1, 1, 28, 28], "weights": "trained"}
+    assert counted == {
+        "parameters": 1_199_882,
+        "macs": 11_992_448,
+        "input_shape": [1, 1, 28, 28],
+        "weights": "trained",
+    }
     assert model_files.facts()["six_convs_relu"]["weights"] == "random"
 
 
@@ -59,19 +80,27 @@ def test_what_is_there_is_not_made_again_unless_the_network_was_trained_anew(mad
     os.utime(old, (checkpoint.stat().st_mtime - 10,) * 2)
     assert model_files.make_missing(["mnist_cnn"], batches=[1]) == [old]
     os.remove(build("models", "mnist_cnn.ncnn.bin"))  # half a model
-    assert model_files.make_missing(["mnist_cnn"], batches=[1]) == [build("models", "mnist_cnn.ncnn.param")]
+    assert model_files.make_missing(["mnist_cnn"], batches=[1]) == [
+        build("models", "mnist_cnn.ncnn.param")
+    ]
 
 
 def test_every_file_reads_the_digits(made):
     test_set = mnist("test")
     x, labels = normalize(test_set.images[:200]), test_set.labels[:200]
-    answers = {file: open_model(file.path).predict(x).argmax(1) for file in model_files.files(["mnist_cnn"])}
+    answers = {
+        file: open_model(file.path).predict(x).argmax(1)
+        for file in model_files.files(["mnist_cnn"])
+    }
     reference = next(answer for file, answer in answers.items() if file.precision == "float32")
     assert metrics.accuracy(labels, reference).value > 0.8
     for file, answer in answers.items():
         assert (answer != reference).sum() <= (0 if file.precision == "float32" else 6), file
         model = open_model(file.path)
-        assert (model.runtime, model.precision) == (file.runtime, file.precision.split(",")[0].split(" ")[0])
+        assert (model.runtime, model.precision) == (
+            file.runtime,
+            file.precision.split(",")[0].split(" ")[0],
+        )
 
 
 def test_signed_and_unsigned_activations_are_what_they_are_called(made):
@@ -80,8 +109,14 @@ def test_signed_and_unsigned_activations_are_what_they_are_called(made):
     kinds = {}
     for sign in ("u8", "s8"):
         graph = onnx.load(build("models", f"mnist_cnn_int8_{sign}.onnx")).graph
-        points = {weight.name: weight.data_type for weight in graph.initializer if weight.name.endswith("zero_point")}
-        kinds[sign] = next(points[node.input[2]] for node in graph.node if node.op_type == "QuantizeLinear")
+        points = {
+            weight.name: weight.data_type
+            for weight in graph.initializer
+            if weight.name.endswith("zero_point")
+        }
+        kinds[sign] = next(
+            points[node.input[2]] for node in graph.node if node.op_type == "QuantizeLinear"
+        )
     assert kinds == {"u8": onnx.TensorProto.UINT8, "s8": onnx.TensorProto.INT8}
 
 
@@ -101,17 +136,27 @@ def test_the_slow_file_has_integer_operators_and_signed_activations(made):
 
 def test_what_goes_to_the_pi(made):
     names = {path.name for path in model_files.for_the_pi()}
-    assert {"mnist_cnn.ncnn.param", "mnist_cnn.ncnn.bin", "networks.json", "mnist_cnn_batch1.onnx",
-            "mnist_cnn_int8_s8_qoperator.onnx"} <= names
+    assert {
+        "mnist_cnn.ncnn.param",
+        "mnist_cnn.ncnn.bin",
+        "networks.json",
+        "mnist_cnn_batch1.onnx",
+        "mnist_cnn_int8_s8_qoperator.onnx",
+    } <= names
     assert not [name for name in names if name.endswith((".pt", ".pt2", ".pte", ".torchscript"))]
     assert all(path.exists() for path in model_files.for_the_pi())
 
 
 def test_an_unknown_network_and_a_machine_without_pytorch(monkeypatch):
-    with pytest.raises(ValueError, match="no network is called vgg; there are mnist_cnn, mobilenet_v2, resnet18"):
+    with pytest.raises(
+        ValueError, match="no network is called vgg; there are mnist_cnn, mobilenet_v2, resnet18"
+    ):
         model_files.files(["vgg"])
     monkeypatch.setitem(sys.modules, "torch", None)
-    with pytest.raises(ImportError, match="made on the laptop, where torch is installed: `python -m helpers pi` copies"):
+    with pytest.raises(
+        ImportError,
+        match="made on the laptop, where torch is installed: `python -m helpers pi` copies",
+    ):
         model_files.make_missing(["mnist_cnn"])
 
 
@@ -121,10 +166,15 @@ def test_a_converter_that_is_not_installed_is_named_and_the_rest_is_made(made, m
     with monkeypatch.context() as without:
         for module in ("litert_torch", "ai_edge_quantizer"):
             without.setitem(sys.modules, module, None)
-        assert model_files.make_missing(["mnist_cnn"], batches=[1]) == [build("models", "mnist_cnn.mnn")]
+        assert model_files.make_missing(["mnist_cnn"], batches=[1]) == [
+            build("models", "mnist_cnn.mnn")
+        ]
     said = capsys.readouterr().out
     assert re.search(r"mnist_cnn.tflite is left out: .*litert_torch", said)
-    assert "mnist_cnn_int8.tflite is left out: it is made from mnist_cnn.tflite, which is missing" in said
+    assert (
+        "mnist_cnn_int8.tflite is left out: it is made from mnist_cnn.tflite, which is missing"
+        in said
+    )
     assert len(model_files.make_missing(["mnist_cnn"], batches=[1])) == 2
 
 
@@ -134,7 +184,9 @@ def test_a_converter_that_is_not_installed_is_named_and_the_rest_is_made(made, m
 def latency(p50_us=140, threads=1, contention=0.0):
     wall = np.random.default_rng(0).integers(990, 1010, (6, 10)) * p50_us
     cpu = (wall * (1 - contention)).astype(np.int64)
-    return Latency(wall, cpu, np.stack([wall.sum(1), cpu.sum(1)], 1), WarmUp(50, 9_000_000, True), threads)
+    return Latency(
+        wall, cpu, np.stack([wall.sum(1), cpu.sum(1)], 1), WarmUp(50, 9_000_000, True), threads
+    )
 
 
 @pytest.fixture
@@ -144,6 +196,7 @@ def pi(tmp_path, monkeypatch):
     vcgencmd prints the flags that `pi.says` was last given. The measured clock is 1.5 GHz while a
     flag of now is up, else 2.4 GHz.
     """
+
     class Pi:
         root = tmp_path / "root"
 
@@ -159,8 +212,10 @@ def pi(tmp_path, monkeypatch):
 
     command = tmp_path / "bin" / "vcgencmd"
     command.parent.mkdir()
-    command.write_text(f'#!/bin/sh\n[ "$1" = get_throttled ] && exec cat "{tmp_path}/bits"\n'
-                       f'[ "$*" = "measure_clock arm" ] && exec cat "{tmp_path}/clock"\n')
+    command.write_text(
+        f'#!/bin/sh\n[ "$1" = get_throttled ] && exec cat "{tmp_path}/bits"\n'
+        f'[ "$*" = "measure_clock arm" ] && exec cat "{tmp_path}/clock"\n'
+    )
     command.chmod(0o755)
     monkeypatch.setenv("PATH", f"{command.parent}{os.pathsep}{os.environ['PATH']}")
     made_up = Pi()
@@ -175,8 +230,14 @@ def ranked(path, before: dict, after: dict) -> tuple[list, list]:
     host = {"board": "made up for a test", "machine_id": "01234567"}
     quiet = {"at": "2026-01-02T03:04:05.000+00:00", "throttled": "0x0"}
     for name, state in (("it", (before, after)), ("slower", (quiet, quiet))):
-        line = results.record(latency(200 if name == "slower" else 100), before=state[0], after=state[1], host=host,
-                              model={"name": name}, runtime={"name": "ncnn"})
+        line = results.record(
+            latency(200 if name == "slower" else 100),
+            before=state[0],
+            after=state[1],
+            host=host,
+            model={"name": name},
+            runtime={"name": "ncnn"},
+        )
         results.append_result(path, line)
     frame = results.rank(results.read_results(path))
     return frame["model.name"].tolist(), [row["reasons"] for row in frame.attrs["void"]]
@@ -200,14 +261,26 @@ def test_every_throttling_bit_from_the_firmware_to_the_ranking(pi, tmp_path, bit
 def test_several_bits_give_several_reasons(pi, tmp_path):
     names, void = ranked(tmp_path / "pi.jsonl", pi.says(0x50000), pi.says(0xF0005))
     assert names == ["slower"]
-    assert void == [["the Pi reported: under-voltage",
-                     "the Pi reported: frequency capped at some time during the measurement", "the Pi reported: throttled",
-                     "the Pi reported: soft temperature limit at some time during the measurement"]]
+    assert void == [
+        [
+            "the Pi reported: under-voltage",
+            "the Pi reported: frequency capped at some time during the measurement",
+            "the Pi reported: throttled",
+            "the Pi reported: soft temperature limit at some time during the measurement",
+        ]
+    ]
 
 
-@pytest.mark.parametrize("missing, field", [("sys/devices/system/cpu/cpu0/cpufreq", "governor"),
-                                            ("sys/class/thermal/thermal_zone0", "temp_c")])
-def test_a_missing_governor_or_thermal_zone_is_unknown_and_counts(pi, tmp_path, notebook, missing, field):
+@pytest.mark.parametrize(
+    "missing, field",
+    [
+        ("sys/devices/system/cpu/cpu0/cpufreq", "governor"),
+        ("sys/class/thermal/thermal_zone0", "temp_c"),
+    ],
+)
+def test_a_missing_governor_or_thermal_zone_is_unknown_and_counts(
+    pi, tmp_path, notebook, missing, field
+):
     shutil.rmtree(pi.root / missing)
     state = pi.says(0)
     assert state[field] is None and state["throttled"] == "0x0"
@@ -217,7 +290,9 @@ def test_a_missing_governor_or_thermal_zone_is_unknown_and_counts(pi, tmp_path, 
     assert json.loads(path.read_text().splitlines()[0])["conditions"]["before"][field] is None
     table = notebook.fitness(state, 0).set_index("what")["now"]
     assert table["governor" if field == "governor" else "temperature"] == "not reported"
-    assert table["temperature" if field == "governor" else "governor"] == ("53 °C" if field == "governor" else "ondemand")
+    assert table["temperature" if field == "governor" else "governor"] == (
+        "53 °C" if field == "governor" else "ondemand"
+    )
     _, void = ranked(tmp_path / "hot.jsonl", state, pi.says(0x4))
     assert void == [["the Pi reported: throttled"]], "what else is unknown does not hide it"
 
@@ -240,20 +315,27 @@ def test_a_fit_and_an_unfit_machine_in_words(pi, notebook):
     assert table.loc["clock, requested", "now"] == "2.40 GHz"
     assert "2.40 GHz" in table.loc["clock, measured", "should be"]
     assert "80 °C" in table.loc["temperature", "should be"]
-    assert table.loc["throttling", "now"] == "under-voltage, throttled, under-voltage since boot, throttled since boot"
+    assert (
+        table.loc["throttling", "now"]
+        == "under-voltage, throttled, under-voltage since boot, throttled since boot"
+    )
     assert notebook.fitness(pi.says(0), 0).set_index("what").loc["throttling", "now"] == "none"
 
 
 # ---- the notebook's own functions
 
 
-@pytest.mark.parametrize("others_s, threads, found", [
-    (0.0, 2, False), (0.9, 2, False), (1.5, 2, True), (1.5, 1, False), (9.0, 2, True)])
+@pytest.mark.parametrize(
+    "others_s, threads, found",
+    [(0.0, 2, False), (0.9, 2, False), (1.5, 2, True), (1.5, 1, False), (9.0, 2, True)],
+)
 def test_other_programs_beside_several_threads(notebook, others_s, threads, found):
     """Of 10 seconds on two cores: more than a tenth of a core beside two threads is in the way."""
     notebook.others_in_the_way.__globals__["cores"] = 2
     got = notebook.others_in_the_way((100.0, 20.0), (115.0 + others_s, 35.0), 10.0, threads)
-    assert got == ([f"other programs used {others_s / 10:.1f} of 2 cores beside 2 threads"] if found else [])
+    assert got == (
+        [f"other programs used {others_s / 10:.1f} of 2 cores beside 2 threads"] if found else []
+    )
     notebook.others_in_the_way.__globals__["cores"] = 4
     assert notebook.others_in_the_way((100.0, 20.0), (115.0 + others_s, 35.0), 10.0, 2) == []
 
@@ -269,9 +351,17 @@ def test_the_processor_time_of_ours_is_part_of_all(notebook):
 
 
 def test_layers_are_matched_in_order_or_not_at_all(notebook):
-    whole = pd.DataFrame({"operator": ["Conv", "MaxPool", "Gemm"], "MACs": [100.0, np.nan, 50.0],
-                          "layer": ["3 x 3", "-", "linear"], "time (µs)": [40, 9, 8]})
-    small = pd.DataFrame({"operator": ["QuantizeLinear", "QLinearConv", "QGemm"], "time (µs)": [5, 10, 16]})
+    whole = pd.DataFrame(
+        {
+            "operator": ["Conv", "MaxPool", "Gemm"],
+            "MACs": [100.0, np.nan, 50.0],
+            "layer": ["3 x 3", "-", "linear"],
+            "time (µs)": [40, 9, 8],
+        }
+    )
+    small = pd.DataFrame(
+        {"operator": ["QuantizeLinear", "QLinearConv", "QGemm"], "time (µs)": [5, 10, 16]}
+    )
     gains = notebook.layer_gains(whole, small)
     assert gains["gain"].tolist() == [4.0, 0.5]
     assert gains["kind"].tolist() == ["reads the image", "linear"]
@@ -282,26 +372,43 @@ def stored(path, **files) -> pd.DataFrame:
     """Records with one thread; a file is given as (precision, p50 in µs, session)."""
     state = {"at": "2026-01-02T03:04:05.000+00:00", "throttled": "0x0"}
     for name, (precision, p50_us, session) in files.items():
-        results.append_result(path, results.record(
-            latency(p50_us), before=state, after=state, host={"board": "made up for a test"}, session_id=session,
-            model={"name": name.replace("__", "."), "precision": precision}, runtime={"name": "LiteRT"}))
+        results.append_result(
+            path,
+            results.record(
+                latency(p50_us),
+                before=state,
+                after=state,
+                host={"board": "made up for a test"},
+                session_id=session,
+                model={"name": name.replace("__", "."), "precision": precision},
+                runtime={"name": "LiteRT"},
+            ),
+        )
     return results.read_results(path)
 
 
 def test_gains_pair_int8_with_float_of_the_same_race(tmp_path, notebook):
-    frame = stored(tmp_path / "a.jsonl", net__tflite=("float32", 300, "s"), net_int8__tflite=("int8", 100, "s"),
-                   other_int8__tflite=("int8", 100, "s"))
+    frame = stored(
+        tmp_path / "a.jsonl",
+        net__tflite=("float32", 300, "s"),
+        net_int8__tflite=("int8", 100, "s"),
+        other_int8__tflite=("int8", 100, "s"),
+    )
     gains = notebook.gains_of(frame)
-    assert gains[["network", "runtime", "form", "counts"]].values.tolist() == [["net", "LiteRT", "int8", True]]
+    assert gains[["network", "runtime", "form", "counts"]].values.tolist() == [
+        ["net", "LiteRT", "int8", True]
+    ]
     assert gains["gain"][0].value == pytest.approx(3, rel=0.01) and gains["gain"][0].low <= 3.05
-    apart = stored(tmp_path / "b.jsonl", net__tflite=("float32", 300, "s"), net_int8__tflite=("int8", 100, "t"))
+    apart = stored(
+        tmp_path / "b.jsonl", net__tflite=("float32", 300, "s"), net_int8__tflite=("int8", 100, "t")
+    )
     assert notebook.gains_of(apart).empty, "two sessions are no comparison"
 
 
 # ---- a sustained run
 
 
-START = datetime(2026, 1, 2, 3, tzinfo=timezone.utc)
+START = datetime(2026, 1, 2, 3, tzinfo=UTC)
 
 
 def slices(path, state, seconds: int, times, spoiled=()) -> pd.DataFrame:
@@ -314,9 +421,14 @@ def slices(path, state, seconds: int, times, spoiled=()) -> pd.DataFrame:
         before, after = state(second), state(second + 10)
         for name, p50_us in zip(("first.onnx", "second.ncnn.param"), times(second)):
             line = results.record(
-                latency(p50_us, threads=4), before=before, after=after, scenario="Sustained",
-                host={"board": "made up for a test"}, model={"name": name, "precision": "float32"},
-                runtime={"name": "ONNX Runtime" if name == "first.onnx" else "ncnn"})
+                latency(p50_us, threads=4),
+                before=before,
+                after=after,
+                scenario="Sustained",
+                host={"board": "made up for a test"},
+                model={"name": name, "precision": "float32"},
+                runtime={"name": "ONNX Runtime" if name == "first.onnx" else "ncnn"},
+            )
             if second in spoiled:
                 line |= {"valid": False, "void_reasons": ["other programs used 2.0 of 4 cores"]}
             results.append_result(path, line)
@@ -324,39 +436,65 @@ def slices(path, state, seconds: int, times, spoiled=()) -> pd.DataFrame:
 
 
 def at(second: int, throttled="0x0") -> dict:
-    return {"at": (START + timedelta(seconds=second)).isoformat(timespec="milliseconds"),
-            "throttled": throttled, "temp_c": 50 + second / 20}
+    return {
+        "at": (START + timedelta(seconds=second)).isoformat(timespec="milliseconds"),
+        "throttled": throttled,
+        "temp_c": 50 + second / 20,
+    }
 
 
 def heating(pi):
     """The state of a simulated Pi that throttles from minute five on."""
+
     def state(second: int) -> dict:
         pi.write("sys/class/thermal/thermal_zone0/temp", f"{min(85_000, 50_000 + 100 * second)}\n")
         return pi.says(0x60006 if second > 300 else 0) | {"at": at(second)["at"]}
+
     return state
 
 
-def test_a_pi_that_throttles_from_minute_five_gets_record_figure_and_sentence(pi, tmp_path, notebook):
+def test_a_pi_that_throttles_from_minute_five_gets_record_figure_and_sentence(
+    pi, tmp_path, notebook
+):
     """The notebook's own cells, on a Pi whose clock falls to 1.5 GHz after five minutes."""
     path, state, clock = tmp_path / "pi.jsonl", heating(pi), [0]
 
     def measure(workers: dict, scenario: str, **how) -> list[str]:
         slower = 1.6 if clock[0] >= 300 else 1
-        one = slices(tmp_path / f"{clock[0]}.jsonl", lambda second: state(clock[0] + second), 10,
-                     lambda second: (int(100 * slower), int(120 * slower)))
+        one = slices(
+            tmp_path / f"{clock[0]}.jsonl",
+            lambda second: state(clock[0] + second),
+            10,
+            lambda second: (int(100 * slower), int(120 * slower)),
+        )
         with path.open("ab") as store:
             store.write((tmp_path / f"{clock[0]}.jsonl").read_bytes())
         clock[0] += 10
         return one["run_id"].tolist()
 
     names = dict(vars(notebook)) | {
-        "measure": measure, "workers_of": lambda group, *rest: dict.fromkeys(group), "store": path,
-        "time": types.SimpleNamespace(monotonic=lambda: clock[0]), "round_calls": 3,
-        "contestants": ["first", "second"], "longest": 4, "network": "made up", "recorded": None,
-        "name_of_machine": "a made-up Pi", "on_a_pi": True, "sustained_s": 600, "shown": []}
+        "measure": measure,
+        "workers_of": lambda group, *rest: dict.fromkeys(group),
+        "store": path,
+        "time": types.SimpleNamespace(monotonic=lambda: clock[0]),
+        "round_calls": 3,
+        "contestants": ["first", "second"],
+        "longest": 4,
+        "network": "made up",
+        "recorded": None,
+        "name_of_machine": "a made-up Pi",
+        "on_a_pi": True,
+        "sustained_s": 600,
+        "shown": [],
+    }
     names |= {"display": names["shown"].append, "Markdown": names["shown"].append}
-    for part in ("def sustain(", "slices = sustain(", "plots.sustained(", "sustained.ends(",
-                 "sustained_said ="):
+    for part in (
+        "def sustain(",
+        "slices = sustain(",
+        "plots.sustained(",
+        "sustained.ends(",
+        "sustained_said =",
+    ):
         exec(next(cell.source for cell in code_cells(NAME) if part in cell.source), names)
 
     frame = results.read_results(path)
@@ -376,7 +514,8 @@ def test_a_pi_that_throttles_from_minute_five_gets_record_figure_and_sentence(pi
         "After 10.0 minutes under load, p50 is 1.60 to 1.60 times that of the beginning. "
         "From minute 5.0 on the Pi reported: frequency capped, throttled. These slices are kept "
         "and marked, because the slower clock is the result; like all throttled rows, they are "
-        "not ranked.")
+        "not ranked."
+    )
 
     axes = plt.gcf().axes
     assert [ax.get_ylabel() for ax in axes] == ["p50 (ms)", "°C", "GHz"]
@@ -412,13 +551,18 @@ def test_files_change_places_only_if_both_ends_are_certain(tmp_path):
 
     swapped = report("swapped", lambda second: (100 + second, 120))
     changed = "Files that changed places: "
-    assert swapped.endswith(f"The Pi reported no throttling. {changed}first.onnx and second.ncnn.param.")
+    assert swapped.endswith(
+        f"The Pi reported no throttling. {changed}first.onnx and second.ncnn.param."
+    )
     slower = report("slower", lambda second: (100 + second, 120 + second))
     assert f"{changed}none that can be measured." in slower
     tied = report("tied", lambda second: (100, 100) if second < 60 else (100, 120))
     assert "none that can be measured" in tied, "at the beginning nobody was first"
-    hot = report("hot", lambda second: (100 + second, 120),
-                 lambda second: at(second, "0x4" if second > 60 else "0x0"))
+    hot = report(
+        "hot",
+        lambda second: (100 + second, 120),
+        lambda second: at(second, "0x4" if second > 60 else "0x0"),
+    )
     assert "changed places" not in hot and "From minute 1.0 on the Pi reported: throttled." in hot
     silent = report("silent", lambda second: (100, 120), lambda second: at(second, None))
     assert "This machine does not report throttling." in silent
@@ -426,8 +570,12 @@ def test_files_change_places_only_if_both_ends_are_certain(tmp_path):
 
 def test_flags_that_come_and_go_are_counted(tmp_path):
     flags = {second: "0x8" if second in (60, 300) else "0x0" for second in range(0, 610, 10)}
-    frame = slices(tmp_path / "a.jsonl", lambda second: at(second, flags[second]), 600,
-                   lambda second: (100, 120))
+    frame = slices(
+        tmp_path / "a.jsonl",
+        lambda second: at(second, flags[second]),
+        600,
+        lambda second: (100, 120),
+    )
     # a flag is seen at the end of one slice and at the beginning of the next
     said = sustained.report(frame)
     assert "In 7% of the slices, the first at minute 0.8, the Pi reported: soft temperature" in said
@@ -470,17 +618,25 @@ def test_only_files_of_one_race_can_be_tied(tmp_path, notebook):
         assert notebook.ties(apart.iloc[0], apart) == [], column
 
 
-@pytest.mark.parametrize("ratio, words", [
-    ((0.95, 0.93, 1.21), "not measurably faster or slower than Python (0.95 [0.93, 1.21])"),
-    ((1.09, 1.04, 1.14), "1.09 [1.04, 1.14] times as fast as Python"),
-    ((0.1, 0.08, 0.125), "10.00 [8.00, 12.50] times slower than Python")])
+@pytest.mark.parametrize(
+    "ratio, words",
+    [
+        ((0.95, 0.93, 1.21), "not measurably faster or slower than Python (0.95 [0.93, 1.21])"),
+        ((1.09, 1.04, 1.14), "1.09 [1.04, 1.14] times as fast as Python"),
+        ((0.1, 0.08, 0.125), "10.00 [8.00, 12.50] times slower than Python"),
+    ],
+)
 def test_a_ratio_in_words(notebook, ratio, words):
     assert notebook.in_words(timing.Ratio(*ratio), "Python") == words
 
 
 def test_what_gelu_costs_apart_from_its_conversions(notebook):
-    layers = pd.DataFrame({"spent on": ["integer", "to and from int8", "float32", "to and from int8"],
-                           "time (µs)": [50, 5, 30, 15]})
+    layers = pd.DataFrame(
+        {
+            "spent on": ["integer", "to and from int8", "float32", "to and from int8"],
+            "time (µs)": [50, 5, 30, 15],
+        }
+    )
     said = notebook.gelu_report(layers, timing.Ratio(1.8, 1.7, 1.9), timing.Ratio(2.5, 2.4, 2.6))
     assert "the conversions take 20% of the time" in said
     assert "about 2.25 instead of 1.80; with ReLU it is 2.50" in said
@@ -497,6 +653,7 @@ def test_the_energy_of_an_inference_is_above_idle(notebook):
 @pytest.mark.parametrize("shift, equal", [(0.0, True), (0.009, True), (0.02, False)])
 def test_python_and_cpp_are_compared_by_their_logits(tmp_path, notebook, shift, equal):
     """All shifts leave the same class first."""
+
     class Program:
         runtime = "ncnn"
 
@@ -512,10 +669,20 @@ def test_python_and_cpp_are_compared_by_their_logits(tmp_path, notebook, shift, 
     (tmp_path / "it").write_text("")
     find = types.SimpleNamespace(path=lambda runtime: tmp_path / "it")
     times = types.SimpleNamespace(
-        benchmark=lambda pair, **_: {name: latency() for name in pair}, speedup=timing.speedup)
-    names = {"np": np, "in_cpp": {"ncnn": "it"}, "build": lambda *_: tmp_path / "it",
-             "programs": find, "Worker": Program, "images": None, "timing": times,
-             "rounds": 6, "round_s": 0, "round_calls": 1}
+        benchmark=lambda pair, **_: {name: latency() for name in pair}, speedup=timing.speedup
+    )
+    names = {
+        "np": np,
+        "in_cpp": {"ncnn": "it"},
+        "build": lambda *_: tmp_path / "it",
+        "programs": find,
+        "Worker": Program,
+        "images": None,
+        "timing": times,
+        "rounds": 6,
+        "round_s": 0,
+        "round_calls": 1,
+    }
     cell = next(cell.source for cell in code_cells(NAME) if "python_cost, settings" in cell.source)
     if equal:
         exec(cell, names)
@@ -539,7 +706,14 @@ def shown(executed) -> str:
     for cell in executed.cells:
         for output in cell.get("outputs", []):
             assert output.get("name") != "stderr", output["text"]
-            texts += [output.get("text", ""), *(text for kind, text in output.get("data", {}).items() if kind.startswith("text/"))]
+            texts += [
+                output.get("text", ""),
+                *(
+                    text
+                    for kind, text in output.get("data", {}).items()
+                    if kind.startswith("text/")
+                ),
+            ]
     return "\n".join(texts)
 
 
@@ -554,7 +728,8 @@ def test_on_a_throttled_pi_without_pytorch_and_again_after_a_break(made, pi, tmp
     (tmp_path / "sitecustomize.py").write_text(
         "import sys, importlib.util as util\nfind = util.find_spec\n"
         f"util.find_spec = lambda name, *rest: None if name in {absent} else find(name, *rest)\n"
-        f"sys.modules.update(dict.fromkeys({absent}))\n")
+        f"sys.modules.update(dict.fromkeys({absent}))\n"
+    )
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     pi.says(0x4)
     text = shown(book.execute(NAME, SMALL))
@@ -565,7 +740,9 @@ def test_on_a_throttled_pi_without_pytorch_and_again_after_a_break(made, pi, tmp
     assert "none of 8 measurements counts" in text and "the table stays empty" in text
     assert "None is, so nothing is ranked" in text and "Fastest:" not in text
     kept = "From minute 0.0 on the Pi reported: throttled. These slices are kept and marked"
-    assert kept in text or "Other programs used the processor" in text, "the second on a busy machine"
+    assert kept in text or "Other programs used the processor" in text, (
+        "the second on a busy machine"
+    )
     assert frame["throttled_by"].tolist() == [["throttled"]] * len(frame)
     assert set(frame["conditions.after.clock_khz"]) == {1_500_000} and "No load was run" in text
     assert "(`make cpp`)" in text or "C++: times as fast" in text
@@ -578,12 +755,29 @@ def test_on_a_throttled_pi_without_pytorch_and_again_after_a_break(made, pi, tmp
         for line in lines:
             line["host"]["board"] = "Raspberry Pi 5 (made up for a test)"
         recording.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    text = shown(book.execute(NAME, {**SMALL, "sustained_s": 0, "reuse_hours": 1, "replay": str(recording),
-                                     "watts_loaded": 5.0, "watts_idle": 3.0, "meter_s": 0.1}))
+    text = shown(
+        book.execute(
+            NAME,
+            {
+                **SMALL,
+                "sustained_s": 0,
+                "reuse_hours": 1,
+                "replay": str(recording),
+                "watts_loaded": 5.0,
+                "watts_idle": 3.0,
+                "meter_s": 0.1,
+            },
+        )
+    )
     assert "mnist_cnn, 1 thread(s): measured before, kept" in text
-    assert "replaying recorded.jsonl: Raspberry Pi 5 (made up for a test)" in text and "No Pi here" not in text
+    assert (
+        "replaying recorded.jsonl: Raspberry Pi 5 (made up for a test)" in text
+        and "No Pi here" not in text
+    )
     again = results.read_results(folder("results"))
-    assert again.query("scenario == 'SingleStream'")["run_id"].tolist() == race["run_id"].tolist(), "nothing is measured twice"
+    assert (
+        again.query("scenario == 'SingleStream'")["run_id"].tolist() == race["run_id"].tolist()
+    ), "nothing is measured twice"
     metered = again.query("scenario == 'Metered'").iloc[0]
     above_idle = (5.0 - 3.0) * metered["latency_ns.mean"] / 1e9
     assert metered["energy.joules_per_inference"] == pytest.approx(above_idle)
@@ -604,7 +798,10 @@ def test_a_network_that_the_memory_cannot_hold_is_left_out_and_named(made, capsy
 
     assert left(needed) == ["mnist_cnn", "six_convs_relu"] and capsys.readouterr().out == ""
     assert left(needed - 1) == ["six_convs_relu"]
-    assert capsys.readouterr().out == "mnist_cnn is left out: it needs about 0.7 GB of memory, 0.7 GB are free\n"
+    assert (
+        capsys.readouterr().out
+        == "mnist_cnn is left out: it needs about 0.7 GB of memory, 0.7 GB are free\n"
+    )
     with pytest.raises(AssertionError, match="close other programs"):
         left(1e6)
 
@@ -613,4 +810,7 @@ def test_without_the_files_it_says_what_to_do(tmp_path, monkeypatch):
     monkeypatch.setenv("WORKBOOK_BUILD", str(tmp_path))
     cell = next(cell for cell in code_cells(NAME) if "make_missing" in cell.source)
     with pytest.raises(AssertionError, match="`python -m helpers pi` on the laptop copies them"):
-        exec(cell.source, {"find_spec": lambda name: None, "model_files": model_files, "networks": ["mnist_cnn"]})
+        exec(
+            cell.source,
+            {"find_spec": lambda name: None, "model_files": model_files, "networks": ["mnist_cnn"]},
+        )

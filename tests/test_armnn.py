@@ -67,7 +67,9 @@ void tflite_plugin_destroy_delegate(Delegate* delegate) { free(delegate); }
 def tflite_file(tmp_path_factory):
     from helpers.models import LeNet
 
-    return convert.to_tflite(LeNet(), torch.zeros(1, 1, 28, 28), tmp_path_factory.mktemp("armnn") / "net.tflite")
+    return convert.to_tflite(
+        LeNet(), torch.zeros(1, 1, 28, 28), tmp_path_factory.mktemp("armnn") / "net.tflite"
+    )
 
 
 @pytest.fixture(scope="module")
@@ -93,15 +95,25 @@ def test_the_delegate_is_loaded_with_its_options_and_offered_the_layers(tflite_f
     x = np.random.default_rng(0).standard_normal((3, 1, 28, 28), np.float32)
     model = open_model(tflite_file, threads=2, delegate="armnn")
     noted = dict(line.split("=") for line in log.read_text().splitlines())
-    assert int(noted.pop("layers")) > 5, "the network's own layers, before LiteRT hands them to XNNPACK as one"
-    assert noted == {"backends": "CpuAcc,CpuRef", "number-of-threads": "2", "logging-severity": "fatal"}
+    assert int(noted.pop("layers")) > 5, (
+        "the network's own layers, before LiteRT hands them to XNNPACK as one"
+    )
+    assert noted == {
+        "backends": "CpuAcc,CpuRef",
+        "number-of-threads": "2",
+        "logging-severity": "fatal",
+    }
     assert model.runtime == "LiteRT + Arm NN" and model.input_shape == (1, 1, 28, 28)
-    assert (model.predict(x) == open_model(tflite_file).predict(x)).all(), "it took no layer: LiteRT computes them all"
+    assert (model.predict(x) == open_model(tflite_file).predict(x)).all(), (
+        "it took no layer: LiteRT computes them all"
+    )
 
 
 def test_a_worker_takes_it_along(tflite_file, log):
     with Worker(tflite_file, delegate="armnn") as worker:
-        assert worker.runtime == "LiteRT + Arm NN" and worker.time_calls(3, discard=0)[0].shape == (3,)
+        assert worker.runtime == "LiteRT + Arm NN" and worker.time_calls(3, discard=0)[0].shape == (
+            3,
+        )
     assert "layers=" in log.read_text()
     with pytest.raises(ValueError, match="takes no delegate"):
         Worker(tflite_file, program="bench_ncnn", delegate="armnn")
@@ -113,7 +125,10 @@ def test_without_it_nothing_is_loaded(tflite_file, log):
 
 def test_a_delegate_that_fails_or_refuses(tflite_file, log, monkeypatch):
     monkeypatch.setenv("DELEGATE_FAILS", "1")
-    with pytest.raises(ImportError, match=r"libarmnnDelegate\.so does not load.*no backend of the list is registered"):
+    with pytest.raises(
+        ImportError,
+        match=r"libarmnnDelegate\.so does not load.*no backend of the list is registered",
+    ):
         open_model(tflite_file, delegate="armnn")
     monkeypatch.delenv("DELEGATE_FAILS")
     monkeypatch.setenv("DELEGATE_REFUSES", "1")
@@ -131,13 +146,17 @@ def test_a_library_that_is_missing_or_another_one(tflite_file, tmp_path, monkeyp
         open_model(tflite_file, delegate="armnn")
     (tmp_path / "text.so").write_text("words")
     monkeypatch.setenv("ARMNN_DELEGATE", str(tmp_path / "text.so"))
-    with pytest.raises(ImportError, match=r"text\.so does not load: is it built for this processor"):
+    with pytest.raises(
+        ImportError, match=r"text\.so does not load: is it built for this processor"
+    ):
         open_model(tflite_file, delegate="armnn")
 
 
 def test_a_library_that_is_no_delegate(tflite_file, library, tmp_path, monkeypatch):
     (tmp_path / "other.c").write_text("int something(void) { return 1; }")
-    subprocess.run(["gcc", "-shared", "-fPIC", "-o", tmp_path / "other.so", tmp_path / "other.c"], check=True)
+    subprocess.run(
+        ["gcc", "-shared", "-fPIC", "-o", tmp_path / "other.so", tmp_path / "other.c"], check=True
+    )
     monkeypatch.setenv("ARMNN_DELEGATE", str(tmp_path / "other.so"))
     with pytest.raises(ImportError, match="does not load.*tflite_plugin_create_delegate"):
         open_model(tflite_file, delegate="armnn")
@@ -160,6 +179,14 @@ def test_the_messages_are_one_sentence_and_nothing_follows_them(tflite_file, tmp
             print(error)
     """
     (tmp_path / "text.so").write_text("words")
-    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True,
-                          env=os.environ | {"ARMNN_DELEGATE": str(tmp_path / "text.so")})
-    assert done.stderr == "" and done.stdout.count("\n") == 1 and done.stdout.startswith("Arm NN's delegate text.so")
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"ARMNN_DELEGATE": str(tmp_path / "text.so")},
+    )
+    assert (
+        done.stderr == ""
+        and done.stdout.count("\n") == 1
+        and done.stdout.startswith("Arm NN's delegate text.so")
+    )

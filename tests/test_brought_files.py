@@ -74,7 +74,11 @@ def onnx_file(path, nodes, inputs=None, outputs=None, weights=(), **model):
 
 
 def linear_nodes(*more):
-    return [helper.make_node("Flatten", ["input"], ["flat"]), helper.make_node("MatMul", ["flat", "w"], ["logits"]), *more]
+    return [
+        helper.make_node("Flatten", ["input"], ["flat"]),
+        helper.make_node("MatMul", ["flat", "w"], ["logits"]),
+        *more,
+    ]
 
 
 def linear_onnx(path, *more, **change):
@@ -85,7 +89,10 @@ def values(name, kind, shape):
     return helper.make_tensor_value_info(name, kind, shape)
 
 
-TWO_OUTPUTS = [values("logits", TensorProto.FLOAT, [1, 10]), values("a_second", TensorProto.FLOAT, [1, 4])]
+TWO_OUTPUTS = [
+    values("logits", TensorProto.FLOAT, [1, 10]),
+    values("a_second", TensorProto.FLOAT, [1, 4]),
+]
 SECOND = [helper.make_node("Slice", ["logits", "start", "end", "axis"], ["a_second"])]
 SLICE = {"start": np.array([0]), "end": np.array([4]), "axis": np.array([1])}
 NUMBERS = [values("classes", TensorProto.INT64, [1])]
@@ -96,14 +103,20 @@ ARGMAX = [helper.make_node("ArgMax", ["logits"], ["classes"], axis=1, keepdims=0
 def brought(tmp_path_factory):
     """{(what it answers, runtime): path}."""
     folder = tmp_path_factory.mktemp("brought")
-    files = {("two", "onnx"): linear_onnx(folder / "two.onnx", *SECOND, outputs=TWO_OUTPUTS, weights={"w": WEIGHTS, **SLICE}),
-             ("classes", "onnx"): linear_onnx(folder / "classes.onnx", *ARGMAX, outputs=NUMBERS)}
+    files = {
+        ("two", "onnx"): linear_onnx(
+            folder / "two.onnx", *SECOND, outputs=TWO_OUTPUTS, weights={"w": WEIGHTS, **SLICE}
+        ),
+        ("classes", "onnx"): linear_onnx(folder / "classes.onnx", *ARGMAX, outputs=NUMBERS),
+    }
     for name, answer in (("two", two_of), ("classes", classes_of)):
         files[name, "mnn"] = convert.to_mnn(files[name, "onnx"], folder / f"{name}.mnn")
         for kind in ("pt2", "torchscript", "tflite", "pte"):
             files[name, kind] = export(Net(answer), kind, folder / f"{name}.{kind}")
     layers = ["Split split 1 2 flat a b", LINEAR.format("a", "out1"), LINEAR.format("b", "out0")]
-    files["two", "ncnn"] = ncnn_file(folder / "two.ncnn.param", layers, [WEIGHTS.T[::-1], WEIGHTS.T])
+    files["two", "ncnn"] = ncnn_file(
+        folder / "two.ncnn.param", layers, [WEIGHTS.T[::-1], WEIGHTS.T]
+    )
     return files
 
 
@@ -114,7 +127,9 @@ def ncnn_file(path, layers, weights, first="Flatten flatten 1 1 in0 flat"):
     lines = ["Input in0 0 1 in0 0=8 1=8 2=3", first, *layers]
     blobs = {word for line in lines for word in line.split()[4:] if "=" not in word}
     path.write_text("\n".join(["7767517", f"{len(lines)} {len(blobs)}", *lines]) + "\n")
-    raw = b"".join(bytes(4) + np.ascontiguousarray(array, np.float32).tobytes() for array in weights)
+    raw = b"".join(
+        bytes(4) + np.ascontiguousarray(array, np.float32).tobytes() for array in weights
+    )
     path.with_name(path.name.replace(".param", ".bin")).write_bytes(raw)
     return path
 
@@ -141,8 +156,13 @@ def test_a_worker_follows_the_same_rule(brought):
             worker.predict(IMAGES.tolist())
 
 
-OTHER_TYPES = {"float64": (TensorProto.DOUBLE, np.float32), "float16": (TensorProto.FLOAT16, np.float32),
-               "bool": (TensorProto.BOOL, np.int64), "uint8": (TensorProto.UINT8, np.int64), "int32": (TensorProto.INT32, np.int64)}
+OTHER_TYPES = {
+    "float64": (TensorProto.DOUBLE, np.float32),
+    "float16": (TensorProto.FLOAT16, np.float32),
+    "bool": (TensorProto.BOOL, np.int64),
+    "uint8": (TensorProto.UINT8, np.int64),
+    "int32": (TensorProto.INT32, np.int64),
+}
 
 
 @pytest.mark.parametrize("name", OTHER_TYPES)
@@ -156,23 +176,42 @@ def test_every_type_of_answer_becomes_float32_or_int64(tmp_path, name):
 
 def test_answers_that_are_not_one_for_each_image(tmp_path):
     squeeze = helper.make_node("Squeeze", ["logits"], ["answer"])
-    path = linear_onnx(tmp_path / "net.onnx", squeeze, outputs=[values("answer", TensorProto.FLOAT, [10])])
+    path = linear_onnx(
+        tmp_path / "net.onnx", squeeze, outputs=[values("answer", TensorProto.FLOAT, [10])]
+    )
     for images in (IMAGES, IMAGES[:1]):
-        with pytest.raises(ValueError, match=r"answers 1 image\(s\) with an array of shape \(10,\); the first axis must be the batch"):
+        with pytest.raises(
+            ValueError,
+            match=r"answers 1 image\(s\) with an array of shape \(10,\); the first axis must be the batch",
+        ):
             open_model(path).predict(images)
     text = helper.make_node("Cast", ["logits"], ["answer"], to=TensorProto.STRING)
-    path = linear_onnx(tmp_path / "text.onnx", text, outputs=[values("answer", TensorProto.STRING, [1, 10])])
+    path = linear_onnx(
+        tmp_path / "text.onnx", text, outputs=[values("answer", TensorProto.STRING, [1, 10])]
+    )
     with pytest.raises(ValueError, match="float and integer answers"):
         open_model(path).predict(IMAGES)
 
 
-@pytest.mark.parametrize("inputs, message", [
-    ([values("input", TensorProto.FLOAT16, [1, 3, 8, 8])], r"takes tensor\(float16\); only float32"),
-    ([values("input", TensorProto.UINT8, [1, 3, 8, 8])], r"takes tensor\(uint8\)"),
-    ([values("input", TensorProto.FLOAT, [1, 3, 8, 8]), values("b", TensorProto.FLOAT, [1])], r"has 2 inputs \(input, b\)")])
+@pytest.mark.parametrize(
+    "inputs, message",
+    [
+        (
+            [values("input", TensorProto.FLOAT16, [1, 3, 8, 8])],
+            r"takes tensor\(float16\); only float32",
+        ),
+        ([values("input", TensorProto.UINT8, [1, 3, 8, 8])], r"takes tensor\(uint8\)"),
+        (
+            [values("input", TensorProto.FLOAT, [1, 3, 8, 8]), values("b", TensorProto.FLOAT, [1])],
+            r"has 2 inputs \(input, b\)",
+        ),
+    ],
+)
 def test_inputs_that_cannot_be_fed(tmp_path, inputs, message):
     nodes = [helper.make_node("Cast", ["input"], ["logits"], to=TensorProto.FLOAT)]
-    path = onnx_file(tmp_path / "net.onnx", nodes, inputs, [values("logits", TensorProto.FLOAT, None)])
+    path = onnx_file(
+        tmp_path / "net.onnx", nodes, inputs, [values("logits", TensorProto.FLOAT, None)]
+    )
     with pytest.raises(ValueError, match=f"net.onnx {message}"):
         open_model(path)
 
@@ -180,13 +219,21 @@ def test_inputs_that_cannot_be_fed(tmp_path, inputs, message):
 def test_weights_among_the_inputs_are_no_inputs(tmp_path):
     """As files from before 2019 list them."""
     weight = values("w", TensorProto.FLOAT, [192, 10])
-    path = linear_onnx(tmp_path / "old.onnx", inputs=[weight, values("input", TensorProto.FLOAT, [1, 3, 8, 8])])
+    path = linear_onnx(
+        tmp_path / "old.onnx", inputs=[weight, values("input", TensorProto.FLOAT, [1, 3, 8, 8])]
+    )
     assert np.abs(open_model(path).predict(IMAGES) - LOGITS).max() < 1e-4
 
 
-@pytest.mark.parametrize("shape, wanted", [
-    ([None, 3, 8, 8], (None, 3, 8, 8)), (["n", 3, "h", "w"], (None, 3, None, None)),
-    ([-1, 3, -1, 8], (None, 3, None, 8)), ([1, 3, 8, 8], (1, 3, 8, 8))])
+@pytest.mark.parametrize(
+    "shape, wanted",
+    [
+        ([None, 3, 8, 8], (None, 3, 8, 8)),
+        (["n", 3, "h", "w"], (None, 3, None, None)),
+        ([-1, 3, -1, 8], (None, 3, None, 8)),
+        ([1, 3, 8, 8], (1, 3, 8, 8)),
+    ],
+)
 def test_free_sizes_of_onnx_files_are_none(tmp_path, shape, wanted):
     path = linear_onnx(tmp_path / "net.onnx", inputs=[values("input", TensorProto.FLOAT, shape)])
     model = open_model(path)
@@ -198,7 +245,9 @@ def test_free_sizes_of_onnx_files_are_none(tmp_path, shape, wanted):
 
 
 def test_a_free_size_that_the_layers_do_not_take_is_said(tmp_path):
-    path = linear_onnx(tmp_path / "net.onnx", inputs=[values("input", TensorProto.FLOAT, ["n", 3, "h", "w"])])
+    path = linear_onnx(
+        tmp_path / "net.onnx", inputs=[values("input", TensorProto.FLOAT, ["n", 3, "h", "w"])]
+    )
     with pytest.raises(ValueError, match=r"net.onnx cannot compute an input of \(1, 3, 9, 9\): "):
         open_model(path).predict(np.zeros((1, 3, 9, 9), np.float32))
 
@@ -206,12 +255,19 @@ def test_a_free_size_that_the_layers_do_not_take_is_said(tmp_path):
 def test_free_sizes_of_other_files(tmp_path):
     network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 2, 1)).eval()
     batch = torch.export.Dim("n", min=1, max=64)
-    program = torch.export.export(network, (EXAMPLE.repeat(4, 1, 1, 1),), dynamic_shapes=({0: batch},))
+    program = torch.export.export(
+        network, (EXAMPLE.repeat(4, 1, 1, 1),), dynamic_shapes=({0: batch},)
+    )
     torch.export.save(program, tmp_path / "free.pt2")
     conv = helper.make_node("Conv", ["input", "w"], ["logits"])
     weight = network[0].weight.detach().numpy()
-    onnx_file(tmp_path / "free.onnx", [conv], [values("input", TensorProto.FLOAT, [1, 3, "h", "w"])],
-              [values("logits", TensorProto.FLOAT, [1, 4, "h2", "w2"])], {"w": weight})
+    onnx_file(
+        tmp_path / "free.onnx",
+        [conv],
+        [values("input", TensorProto.FLOAT, [1, 3, "h", "w"])],
+        [values("logits", TensorProto.FLOAT, [1, 4, "h2", "w2"])],
+        {"w": weight},
+    )
     convert.to_mnn(tmp_path / "free.onnx", tmp_path / "free.mnn")
     pt2, mnn = open_model(tmp_path / "free.pt2"), open_model(tmp_path / "free.mnn")
     assert pt2.input_shape == (None, 3, 8, 8) and mnn.input_shape == (1, 3, None, None)
@@ -250,10 +306,18 @@ def test_a_network_that_writes_on_its_input_leaves_the_images_alone(tmp_path, ki
     assert np.abs(answer - np.maximum(IMAGES - 0.5, 0).reshape(6, -1) @ WEIGHTS).max() < 1e-3
 
 
-@pytest.mark.parametrize("first", ["ReLU first 1 1 in0 a", "BinaryOp first 1 1 in0 a 0=1 1=1 2=0.5", "Dropout first 1 1 in0 a"])
+@pytest.mark.parametrize(
+    "first",
+    ["ReLU first 1 1 in0 a", "BinaryOp first 1 1 in0 a 0=1 1=1 2=0.5", "Dropout first 1 1 in0 a"],
+)
 def test_an_ncnn_network_whose_first_layer_works_in_place(tmp_path, first):
     """It would write on the caller's images, or end the process."""
-    path = ncnn_file(tmp_path / "net.ncnn.param", ["Flatten flatten 1 1 a b", LINEAR.format("b", "out0")], [WEIGHTS.T], first)
+    path = ncnn_file(
+        tmp_path / "net.ncnn.param",
+        ["Flatten flatten 1 1 a b", LINEAR.format("b", "out0")],
+        [WEIGHTS.T],
+        first,
+    )
     changed = {"R": np.maximum(IMAGES, 0), "B": IMAGES - np.float32(0.5), "D": IMAGES}[first[0]]
     model, x = open_model(path), IMAGES.copy()
     for _ in range(3):
@@ -268,9 +332,15 @@ def test_an_answer_is_not_the_callers_memory(tmp_path):
     assert (x == IMAGES[:1]).all()
 
 
-@pytest.mark.parametrize("change, message", [
-    (lambda raw: raw + bytes(4), r"need 7,684 of the 7,688 bytes there"), (lambda raw: raw[:-4], "need more than the 7,680 bytes"),
-    (lambda raw: b"", "need more than the 0 bytes"), (lambda raw: raw * 2, "another network")])
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (lambda raw: raw + bytes(4), r"need 7,684 of the 7,688 bytes there"),
+        (lambda raw: raw[:-4], "need more than the 7,680 bytes"),
+        (lambda raw: b"", "need more than the 0 bytes"),
+        (lambda raw: raw * 2, "another network"),
+    ],
+)
 def test_ncnn_weights_of_another_network(tmp_path, change, message):
     path = ncnn_file(tmp_path / "net.ncnn.param", [LINEAR.format("flat", "out0")], [WEIGHTS.T])
     assert np.abs(open_model(path).predict(IMAGES) - LOGITS).max() < 1e-3
@@ -280,7 +350,9 @@ def test_ncnn_weights_of_another_network(tmp_path, change, message):
         open_model(path)
 
 
-@pytest.mark.parametrize("tag, dtype, precision", [(0x01306B47, np.float16, "float16"), (0, np.float32, "float32")])
+@pytest.mark.parametrize(
+    "tag, dtype, precision", [(0x01306B47, np.float16, "float16"), (0, np.float32, "float32")]
+)
 def test_the_precision_of_ncnn_files_is_that_of_the_weights(tmp_path, tag, dtype, precision):
     path = ncnn_file(tmp_path / "net_int8.ncnn.param", [LINEAR.format("flat", "out0")], [WEIGHTS.T])
     raw = tag.to_bytes(4, "little") + WEIGHTS.T.astype(dtype).tobytes()
@@ -291,10 +363,20 @@ def test_the_precision_of_ncnn_files_is_that_of_the_weights(tmp_path, tag, dtype
 def own_operator():
     """A file with a function of the network's own, called as ONNX Runtime calls an operator of its own."""
     body = [helper.make_node("MatMul", ["x", "y"], ["z"])]
-    function = helper.make_function("mine", "QLinearMatMul", ["x", "y"], ["z"], body, [helper.make_opsetid("", 17)])
-    nodes = [helper.make_node("Flatten", ["input"], ["flat"]),
-             helper.make_node("QLinearMatMul", ["flat", "w"], ["logits"], name="QuantizeLinear_1", domain="mine")]
-    return {"nodes": nodes, "functions": [function], "opset_imports": [helper.make_opsetid("", 17), helper.make_opsetid("mine", 1)]}
+    function = helper.make_function(
+        "mine", "QLinearMatMul", ["x", "y"], ["z"], body, [helper.make_opsetid("", 17)]
+    )
+    nodes = [
+        helper.make_node("Flatten", ["input"], ["flat"]),
+        helper.make_node(
+            "QLinearMatMul", ["flat", "w"], ["logits"], name="QuantizeLinear_1", domain="mine"
+        ),
+    ]
+    return {
+        "nodes": nodes,
+        "functions": [function],
+        "opset_imports": [helper.make_opsetid("", 17), helper.make_opsetid("mine", 1)],
+    }
 
 
 def quantized_weights():
@@ -307,9 +389,15 @@ def half_weights():
     return {"nodes": nodes, "weights": {"w16": WEIGHTS.astype(np.float16)}}
 
 
-@pytest.mark.parametrize("name, made, precision", [
-    ("net_int8.onnx", lambda: {"nodes": linear_nodes()}, "float32"), ("QLinear.onnx", own_operator, "float32"),
-    ("net.onnx", quantized_weights, "int8"), ("net.onnx", half_weights, "float16")])
+@pytest.mark.parametrize(
+    "name, made, precision",
+    [
+        ("net_int8.onnx", lambda: {"nodes": linear_nodes()}, "float32"),
+        ("QLinear.onnx", own_operator, "float32"),
+        ("net.onnx", quantized_weights, "int8"),
+        ("net.onnx", half_weights, "float16"),
+    ],
+)
 def test_the_precision_of_onnx_files_is_that_of_the_operators(tmp_path, name, made, precision):
     path = onnx_file(tmp_path / name, **{"weights": {"w": WEIGHTS}, **made()})
     model = open_model(path)
@@ -317,8 +405,15 @@ def test_the_precision_of_onnx_files_is_that_of_the_operators(tmp_path, name, ma
 
 
 def test_quantized_operators_in_a_branch_are_found():
-    branch = helper.make_graph([helper.make_node("DynamicQuantizeLinear", ["a"], ["b", "c", "d"])], "then", [], [])
-    graph = helper.make_graph([helper.make_node("If", ["x"], ["y"], then_branch=branch, else_branch=branch)], "net", [], [])
+    branch = helper.make_graph(
+        [helper.make_node("DynamicQuantizeLinear", ["a"], ["b", "c", "d"])], "then", [], []
+    )
+    graph = helper.make_graph(
+        [helper.make_node("If", ["x"], ["y"], then_branch=branch, else_branch=branch)],
+        "net",
+        [],
+        [],
+    )
     assert precision_of(helper.make_model(graph).SerializeToString()) == "int8"
     assert precision_of(b"") == "float32"
 
@@ -327,11 +422,28 @@ def test_the_precision_of_other_files(tmp_path, brought):
     assert open_model(brought["two", "mnn"]).precision == "float32"
     small = convert.to_mnn(brought["two", "onnx"], tmp_path / "small.mnn", weight_bits=8)
     assert open_model(small).precision == "int8", "also under a name without _int8"
-    torch.export.save(torch.export.export(Net(two_of).half().float().eval(), (EXAMPLE,)), tmp_path / "net_int8.pt2")
+    torch.export.save(
+        torch.export.export(Net(two_of).half().float().eval(), (EXAMPLE,)),
+        tmp_path / "net_int8.pt2",
+    )
     assert open_model(tmp_path / "net_int8.pt2").precision == "float32"
 
 
-THREADS = [0, -1, 257, 10**9, True, False, 1.0, 2.5, "2", None, float("nan"), np.float32(1), np.bool_(True)]
+THREADS = [
+    0,
+    -1,
+    257,
+    10**9,
+    True,
+    False,
+    1.0,
+    2.5,
+    "2",
+    None,
+    float("nan"),
+    np.float32(1),
+    np.bool_(True),
+]
 
 
 @pytest.mark.parametrize("threads", THREADS, ids=repr)
@@ -340,7 +452,14 @@ def test_numbers_of_threads_that_are_none(tmp_path, threads):
     for use in (open_model, Worker):
         with pytest.raises(ValueError, match="^threads must be a whole number from 1 to 256, not"):
             use(path, threads)
-    for suffix in (".pt2", ".torchscript", ".tflite", ".ncnn.param", ".mnn", ".pte"):  # asked before the file is read
+    for suffix in (
+        ".pt2",
+        ".torchscript",
+        ".tflite",
+        ".ncnn.param",
+        ".mnn",
+        ".pte",
+    ):  # asked before the file is read
         with pytest.raises(ValueError, match="^threads must be"):
             open_model(tmp_path / f"none{suffix}", threads)
 
@@ -356,23 +475,41 @@ def spoiled(image, value):
     return images
 
 
-NOT_IMAGES = {"a list": [[1.0]], "a tensor": EXAMPLE, "float64": IMAGES.astype(float), "another byte order": IMAGES.astype(">f4"),
-              "float16": IMAGES.astype(np.float16), "none": IMAGES[:0], "no width": IMAGES[..., :0], "one axis less": IMAGES[0],
-              "one more": IMAGES[None], "NaN": spoiled(2, np.nan), "infinity": spoiled(1, -np.inf),
-              "channels last": IMAGES.transpose(0, 2, 3, 1)}
+NOT_IMAGES = {
+    "a list": [[1.0]],
+    "a tensor": EXAMPLE,
+    "float64": IMAGES.astype(float),
+    "another byte order": IMAGES.astype(">f4"),
+    "float16": IMAGES.astype(np.float16),
+    "none": IMAGES[:0],
+    "no width": IMAGES[..., :0],
+    "one axis less": IMAGES[0],
+    "one more": IMAGES[None],
+    "NaN": spoiled(2, np.nan),
+    "infinity": spoiled(1, -np.inf),
+    "channels last": IMAGES.transpose(0, 2, 3, 1),
+}
 
 
 @pytest.mark.parametrize("name", NOT_IMAGES)
 def test_what_is_not_an_array_of_images(tmp_path, name):
     model = open_model(linear_onnx(tmp_path / "net.onnx"))
-    message = {"NaN": "image 2 for net.onnx holds NaN", "infinity": "image 1 for net.onnx holds NaN"}.get(name, "net.onnx takes")
+    message = {
+        "NaN": "image 2 for net.onnx holds NaN",
+        "infinity": "image 1 for net.onnx holds NaN",
+    }.get(name, "net.onnx takes")
     with pytest.raises(ValueError, match=message):
         model.predict(NOT_IMAGES[name])
 
 
 def test_a_network_for_vectors(tmp_path):
     node = helper.make_node("MatMul", ["input", "w"], ["logits"])
-    path = onnx_file(tmp_path / "net.onnx", [node], [values("input", TensorProto.FLOAT, [1, 192])], weights={"w": WEIGHTS})
+    path = onnx_file(
+        tmp_path / "net.onnx",
+        [node],
+        [values("input", TensorProto.FLOAT, [1, 192])],
+        weights={"w": WEIGHTS},
+    )
     assert np.abs(open_model(path).predict(IMAGES.reshape(6, -1)) - LOGITS).max() < 1e-4
     with pytest.raises(ValueError, match="takes arrays of 2 axes"):
         open_model(path).predict(IMAGES.reshape(6, 192, 1, 1))
@@ -386,8 +523,13 @@ NAMES = ["net[1].onnx", "net 100%s.onnx", "сеть µ.onnx", "NET.ONNX", "net{0
 def test_names_of_files(tmp_path, name):
     folder = tmp_path / "models [new] µ"
     folder.mkdir()
-    for path in (linear_onnx(folder / name), convert.to_mnn(linear_onnx(folder / "a.onnx"), folder / "a.mnn").rename(folder / f"{name[:-5]}.MNN"),
-                 ncnn_file(folder / f"{name[:-5]}.ncnn.param", [LINEAR.format("flat", "out0")], [WEIGHTS.T])):
+    for path in (
+        linear_onnx(folder / name),
+        convert.to_mnn(linear_onnx(folder / "a.onnx"), folder / "a.mnn").rename(
+            folder / f"{name[:-5]}.MNN"
+        ),
+        ncnn_file(folder / f"{name[:-5]}.ncnn.param", [LINEAR.format("flat", "out0")], [WEIGHTS.T]),
+    ):
         assert np.abs(open_model(path).predict(IMAGES) - LOGITS).max() < 1e-3
     with Worker(folder / name) as worker:
         assert np.abs(worker.predict(IMAGES) - LOGITS).max() < 1e-3
@@ -418,8 +560,10 @@ def test_one_model_in_two_threads(brought, kind):
 
 def test_models_that_are_loaded_in_two_threads_leave_standard_output_alone(brought, capfd):
     loaded = []
-    threads = [threading.Thread(target=lambda path=path: loaded.append(open_model(path)))
-               for path in 3 * [brought["two", "mnn"], brought["two", "tflite"], brought["two", "onnx"]]]
+    threads = [
+        threading.Thread(target=lambda path=path: loaded.append(open_model(path)))
+        for path in 3 * [brought["two", "mnn"], brought["two", "tflite"], brought["two", "onnx"]]
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:

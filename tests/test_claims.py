@@ -48,7 +48,11 @@ def test_what_is_measured_is_noted(monkeypatch, tmp_path):
     with pytest.raises(AssertionError):
         check("loss", 1)
     notes = [json.loads(line) for line in (tmp_path / "notes.jsonl").read_text().splitlines()]
-    assert notes == [{"claim": "accuracy", "value": 0.95}, {"claim": "new", "value": 3}, {"claim": "loss", "value": 1}]
+    assert notes == [
+        {"claim": "accuracy", "value": 0.95},
+        {"claim": "new", "value": 3},
+        {"claim": "loss", "value": 1},
+    ]
 
 
 def test_margins():
@@ -62,7 +66,9 @@ def test_stored_weights_are_those_that_were_described(monkeypatch, tmp_path):
     network, _ = shared_networks.get("lenet")
     about = json.loads(shared_networks.ABOUT.read_text(encoding="utf-8"))["lenet"]
     accuracy = training.evaluate(network, mnist("test")).value
-    assert accuracy == pytest.approx(about["accuracy"], abs=0.003), "the images or the weights are other ones"
+    assert accuracy == pytest.approx(about["accuracy"], abs=0.003), (
+        "the images or the weights are other ones"
+    )
     for file in shared_networks.FOLDER.iterdir():
         shutil.copy(file, tmp_path)
     with (tmp_path / "lenet.npz").open("ab") as weights:

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from fuzz import networks
 from fuzz.networks import FLOAT
 from torch import nn
 
@@ -80,14 +79,21 @@ def answers(network, x):
 
 # float files
 
-@pytest.mark.parametrize("network", [
-    nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 10)),
-    nn.Sequential(nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU6(True)), nn.Sequential(nn.Flatten())),
-    DepthwiseNet(),
-    nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.ReLU(), nn.Linear(16, 10)),
-    nn.Sequential(nn.Sigmoid(), nn.Conv2d(1, 4, 3)),
-    nn.Sequential(nn.Dropout(), nn.BatchNorm2d(1), nn.Flatten(), nn.Linear(64, 10)),
-], ids=["bare", "nested", "DepthwiseNet", "flatten first", "in place first", "norm first"])
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 10)),
+        nn.Sequential(
+            nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU6(True)), nn.Sequential(nn.Flatten())
+        ),
+        DepthwiseNet(),
+        nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.ReLU(), nn.Linear(16, 10)),
+        nn.Sequential(nn.Sigmoid(), nn.Conv2d(1, 4, 3)),
+        nn.Sequential(nn.Dropout(), nn.BatchNorm2d(1), nn.Flatten(), nn.Linear(64, 10)),
+    ],
+    ids=["bare", "nested", "DepthwiseNet", "flatten first", "in place first", "norm first"],
+)
 def test_ncnn_takes_sequentials_and_any_first_layer(network, tmp_path):
     x = images()
     kept = x.copy()
@@ -120,18 +126,33 @@ def test_an_fx_graph_in_training_mode_does_not_drop_out(form, tmp_path):
     assert graph.training and graph.get_submodule("1").training
 
 
-@pytest.mark.parametrize("form, network, words", [
-    ("ncnn.param", Calls(lambda y: torch.where(y > 0, y, -y)), "ncnn has no such layer: .*where"),
-    ("ncnn.param", Calls(nn.functional.softsign), "softsign"),
-    ("ncnn.param", Branches(), "computes something else: an answer is off by"),
-    ("torchscript", Branches(), r"TorchScript \(a.torchscript\): the file computes something else"),
-    ("tflite", Resizes(), r"TFLite \(a.tflite\): the file computes something else"),
-    ("torchscript", Calls(nn.functional.dropout), "different answers to the same image"),
-    ("torchscript", nn.Sequential(nn.Conv2d(3, 4, 3)), "cannot run the example: .*channels"),
-    ("torchscript", Calls(lambda y: y / 0), "answers the example with NaN or infinity"),
-    ("torchscript", nn.Sequential(nn.Conv2d(1, 4, 3), nn.Flatten(0)), "first axis must be the b"),
-    ("torchscript", "a network", "torch.nn.Module, not str"),
-])
+@pytest.mark.parametrize(
+    "form, network, words",
+    [
+        (
+            "ncnn.param",
+            Calls(lambda y: torch.where(y > 0, y, -y)),
+            "ncnn has no such layer: .*where",
+        ),
+        ("ncnn.param", Calls(nn.functional.softsign), "softsign"),
+        ("ncnn.param", Branches(), "computes something else: an answer is off by"),
+        (
+            "torchscript",
+            Branches(),
+            r"TorchScript \(a.torchscript\): the file computes something else",
+        ),
+        ("tflite", Resizes(), r"TFLite \(a.tflite\): the file computes something else"),
+        ("torchscript", Calls(nn.functional.dropout), "different answers to the same image"),
+        ("torchscript", nn.Sequential(nn.Conv2d(3, 4, 3)), "cannot run the example: .*channels"),
+        ("torchscript", Calls(lambda y: y / 0), "answers the example with NaN or infinity"),
+        (
+            "torchscript",
+            nn.Sequential(nn.Conv2d(1, 4, 3), nn.Flatten(0)),
+            "first axis must be the b",
+        ),
+        ("torchscript", "a network", "torch.nn.Module, not str"),
+    ],
+)
 def test_what_cannot_be_right_is_said_in_one_sentence(form, network, words, tmp_path):
     with pytest.raises(ConversionError, match=words) as raised:
         FLOAT[form](network, EXAMPLE, tmp_path / f"a.{form}")
@@ -140,13 +161,16 @@ def test_what_cannot_be_right_is_said_in_one_sentence(form, network, words, tmp_
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("example, words", [
-    (torch.zeros(1, 1, 8, 8, dtype=torch.float64), "float64"),
-    (torch.zeros(1, 8, 8), r"\(1, 8, 8\)"),
-    (torch.zeros(0, 1, 8, 8), r"\(0, 1, 8, 8\)"),
-    (torch.full((1, 1, 8, 8), torch.nan), "NaN"),
-    (np.zeros((1, 1, 8, 8), np.float32), "tensor, not ndarray"),
-])
+@pytest.mark.parametrize(
+    "example, words",
+    [
+        (torch.zeros(1, 1, 8, 8, dtype=torch.float64), "float64"),
+        (torch.zeros(1, 8, 8), r"\(1, 8, 8\)"),
+        (torch.zeros(0, 1, 8, 8), r"\(0, 1, 8, 8\)"),
+        (torch.full((1, 1, 8, 8), torch.nan), "NaN"),
+        (np.zeros((1, 1, 8, 8), np.float32), "tensor, not ndarray"),
+    ],
+)
 def test_an_example_that_cannot_be_used(example, words, tmp_path):
     with pytest.raises(ConversionError, match=words):
         convert.to_torchscript(Calls(), example, tmp_path / "a.torchscript")
@@ -163,9 +187,16 @@ def test_every_returned_path_exists(name, tmp_path):
     assert found == {f"{stem}.torchscript", f"{stem}.ncnn.param", f"{stem}.ncnn.bin"}
 
 
-@pytest.mark.parametrize("name", [
-    "noending", "net.onnx", ".torchscript", "a folder.torchscript", "file/net.torchscript",
-])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "noending",
+        "net.onnx",
+        ".torchscript",
+        "a folder.torchscript",
+        "file/net.torchscript",
+    ],
+)
 def test_names_that_cannot_be_written(name, tmp_path):
     (tmp_path / "a folder.torchscript").mkdir()
     (tmp_path / "file").write_text("")

@@ -13,16 +13,19 @@ from helpers.conversion.opener import Opener, opener
 from helpers.errors import ConversionError
 
 
-@pytest.mark.parametrize("found, wanted, fault", [
-    ([[1.0, 2.0]], [[1.0, 2.001]], None),
-    ([[1.0, 2.0]], [[1.0, 2.01]], "an answer is off by 0.01, .*largest output .* is 2.01"),
-    ([[1.0], [5.0]], [[1.0], [6.0]], "off by 1, .* is 6"),
-    ([[0.001], [100.0]], [[0.0], [100.0]], "off by 0.001"),
-    ([[1e-7], [1.0]], [[0.0], [1.0]], None),
-    ([[0.0]], [[0.0]], None),
-    ([[np.nan]], [[0.0]], "NaN"),
-    ([[[1.0, 2.0]]], [[1.0, 2.0]], r"shape \(1, 1, 2\), and the network's \(1, 2\)"),
-])
+@pytest.mark.parametrize(
+    "found, wanted, fault",
+    [
+        ([[1.0, 2.0]], [[1.0, 2.001]], None),
+        ([[1.0, 2.0]], [[1.0, 2.01]], "an answer is off by 0.01, .*largest output .* is 2.01"),
+        ([[1.0], [5.0]], [[1.0], [6.0]], "off by 1, .* is 6"),
+        ([[0.001], [100.0]], [[0.0], [100.0]], "off by 0.001"),
+        ([[1e-7], [1.0]], [[0.0], [1.0]], None),
+        ([[0.0]], [[0.0]], None),
+        ([[np.nan]], [[0.0]], "NaN"),
+        ([[[1.0, 2.0]]], [[1.0, 2.0]], r"shape \(1, 1, 2\), and the network's \(1, 2\)"),
+    ],
+)
 def test_float_answers(found, wanted, fault):
     said = compare.float_fault(np.float32(found), np.float32(wanted))
     assert said is None if fault is None else re.search(fault, said)

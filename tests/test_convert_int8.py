@@ -54,10 +54,14 @@ class ZeroChannels(nn.Module):
         return self.fc(torch.relu(self.second(torch.relu(self.first(x)))).flatten(1))
 
 
-@pytest.mark.parametrize("network", [
-    ZeroChannels(),
-    nn.Sequential(nn.Conv2d(1, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(800, 1)),
-], ids=["zero channels", "one output"])
+@pytest.mark.parametrize(
+    "network",
+    [
+        ZeroChannels(),
+        nn.Sequential(nn.Conv2d(1, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(800, 1)),
+    ],
+    ids=["zero channels", "one output"],
+)
 def test_int8_forms_stay_near_the_network(network, tmp_path):
     """The images grow brighter: a range that prefers the first ones would be too small."""
     x = brightening(images(48, size=12))
@@ -101,16 +105,20 @@ def with_one(value):
     return x
 
 
-@pytest.mark.parametrize("calibration, words", [
-    (with_one(np.nan), r"1 of 6 calibration images contain NaN or infinity; .* images\[5\]"),
-    (with_one(np.inf), "1 of 6 calibration images"),
-    (images() * np.nan, "6 of 6 calibration images"),
-    (images().astype(np.float64), "float32, .*not float64"),
-    (images(size=9), r"N x (1|any) x (8|any) x (8|any), not float32 \(6, 1, 9, 9\)|cannot run"),
-    (images()[0], r"not float32 \(1, 8, 8\)"),
-    (images()[:0], "no calibration images"),
-    (torch.zeros(6, 1, 8, 8), "numpy array, not Tensor"),
-], ids=["NaN", "infinity", "all NaN", "float64", "shape", "one image", "none", "tensor"])
+@pytest.mark.parametrize(
+    "calibration, words",
+    [
+        (with_one(np.nan), r"1 of 6 calibration images contain NaN or infinity; .* images\[5\]"),
+        (with_one(np.inf), "1 of 6 calibration images"),
+        (images() * np.nan, "6 of 6 calibration images"),
+        (images().astype(np.float64), "float32, .*not float64"),
+        (images(size=9), r"N x (1|any) x (8|any) x (8|any), not float32 \(6, 1, 9, 9\)|cannot run"),
+        (images()[0], r"not float32 \(1, 8, 8\)"),
+        (images()[:0], "no calibration images"),
+        (torch.zeros(6, 1, 8, 8), "numpy array, not Tensor"),
+    ],
+    ids=["NaN", "infinity", "all NaN", "float64", "shape", "one image", "none", "tensor"],
+)
 def test_calibration_that_cannot_be_used(sources, calibration, words, tmp_path):
     network, onnx_file, tflite_file = sources
     makers = {

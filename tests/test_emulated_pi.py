@@ -50,7 +50,11 @@ def files(quick_networks, tmp_path_factory):
         convert.to_tflite_int8(at["tflite"], folder / f"{name}_int8.tflite", calibration)
         convert.to_mnn(at["onnx"], folder / f"{name}_int8.mnn", weight_bits=8)
     test = mnist("test")
-    x = normalize(test.images[np.concatenate([np.flatnonzero(test.labels == digit)[:10] for digit in range(10)])])
+    x = normalize(
+        test.images[
+            np.concatenate([np.flatnonzero(test.labels == digit)[:10] for digit in range(10)])
+        ]
+    )
     assert len(x) == 100
     return folder, x, {file: open_model(folder / file).predict(x) for file in FILES}
 
@@ -61,7 +65,14 @@ def answers(request, files, tmp_path_factory):
     folder, x, _ = files
     mine = tmp_path_factory.mktemp(request.param)
     np.save(mine / "images.npy", x)
-    done = emulated_pi.run(request.param, "-c", ANSWERS, mine / "images.npy", mine / "answers.npz", *[folder / file for file in FILES])
+    done = emulated_pi.run(
+        request.param,
+        "-c",
+        ANSWERS,
+        mine / "images.npy",
+        mine / "answers.npz",
+        *[folder / file for file in FILES],
+    )
     assert done.returncode == 0, done.stderr
     with np.load(mine / "answers.npz") as found:
         return request.param, dict(found), done.stdout
@@ -81,14 +92,22 @@ def test_every_file_gives_the_same_answers(answers, files):
 
 @pytest.mark.parametrize("cpu, dot_product", [("cortex-a72", 0), ("cortex-a76", 1)])
 def test_the_runtimes_see_which_pi_it_is(files, cpu, dot_product):
-    code = ("import MNN, sys; MNN.Interpreter(sys.argv[1]).createSession({'backend': 'CPU'})\n"
-            "import json; from helpers import device; print(json.dumps(device.describe()))")
+    code = (
+        "import MNN, sys; MNN.Interpreter(sys.argv[1]).createSession({'backend': 'CPU'})\n"
+        "import json; from helpers import device; print(json.dumps(device.describe()))"
+    )
     done = emulated_pi.run(cpu, "-c", code, files[0] / "lenet.mnn")
     assert done.returncode == 0, done.stderr
     assert f"i8sdot:{dot_product}" in done.stdout, done.stdout
     machine = json.loads(done.stdout.splitlines()[-1])
-    assert machine["arch"] == "aarch64" and machine["cpu"] == cpu.title() and machine["python"].startswith("3.13.")
-    assert "asimd" in machine["features"] and ("asimddp" in machine["features"]) == bool(dot_product)
+    assert (
+        machine["arch"] == "aarch64"
+        and machine["cpu"] == cpu.title()
+        and machine["python"].startswith("3.13.")
+    )
+    assert "asimd" in machine["features"] and ("asimddp" in machine["features"]) == bool(
+        dot_product
+    )
 
 
 def test_the_doctor_on_a_pi(files, monkeypatch, tmp_path):
@@ -98,17 +117,28 @@ def test_the_doctor_on_a_pi(files, monkeypatch, tmp_path):
     monkeypatch.setenv("WORKBOOK_BUILD", str(tmp_path))
     done = emulated_pi.run("cortex-a72", "-m", "helpers", "doctor")
     assert "Cortex-A72" in done.stdout.splitlines()[0], done.stdout + done.stderr
-    for name in ("Python 3.13", "onnxruntime", "ai-edge-litert", "ncnn", "MNN", "jupyterlab",
-                 *[f"running mnist_cnn.{ending}" for ending in ("onnx", "tflite", "ncnn.param", "mnn")]):
+    for name in (
+        "Python 3.13",
+        "onnxruntime",
+        "ai-edge-litert",
+        "ncnn",
+        "MNN",
+        "jupyterlab",
+        *[f"running mnist_cnn.{ending}" for ending in ("onnx", "tflite", "ncnn.param", "mnn")],
+    ):
         assert f"ok  {name}" in done.stdout, name
     assert "NO  torch" in done.stdout, "no torch on a Pi"
 
 
 def test_a_worker_process_starts_on_a_pi(files):
-    code = ("import sys\nfrom helpers.workers import Worker\n"
-            "with Worker(sys.argv[1]) as worker: print(worker.runtime, sys.executable)")
+    code = (
+        "import sys\nfrom helpers.workers import Worker\n"
+        "with Worker(sys.argv[1]) as worker: print(worker.runtime, sys.executable)"
+    )
     done = emulated_pi.run("cortex-a76", "-c", code, files[0] / "lenet.onnx")
-    assert done.returncode == 0 and done.stdout == f"ONNX Runtime {emulated_pi.python()}\n", done.stdout + done.stderr
+    assert done.returncode == 0 and done.stdout == f"ONNX Runtime {emulated_pi.python()}\n", (
+        done.stdout + done.stderr
+    )
 
 
 def test_what_a_pi_has_to_install_is_small():
@@ -134,7 +164,9 @@ def test_what_is_half_made_is_not_used(monkeypatch, tmp_path):
             command[command.index("--target") + 1].mkdir(parents=True)
 
     monkeypatch.setattr(emulated_pi, "call", call)
-    with pytest.raises(RuntimeError, match="installing requirements-pi.txt for Arm failed: the disk is full"):
+    with pytest.raises(
+        RuntimeError, match="installing requirements-pi.txt for Arm failed: the disk is full"
+    ):
         emulated_pi.python()
     assert not list((tmp_path / "build" / "emulated-pi").iterdir()), "nothing half-made stays"
     assert emulated_pi.python().exists() and len(calls) == 6, "made again from the start"

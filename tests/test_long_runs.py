@@ -8,7 +8,10 @@ import pytest
 from helpers import long_runs
 
 LABELS = np.array([0, 9, 3])
-RUNS = {"seed 0": {"float": np.array([0, 9, 3]), "3 bits": np.array([1, 2, 3])}, "seed 1": {"float": LABELS}}
+RUNS = {
+    "seed 0": {"float": np.array([0, 9, 3]), "3 bits": np.array([1, 2, 3])},
+    "seed 1": {"float": LABELS},
+}
 
 
 @pytest.fixture
@@ -20,19 +23,26 @@ def stored(tmp_path):
 
 def test_what_is_stored_comes_back(stored):
     labels, runs, about = long_runs.load(stored)
-    assert labels.tolist() == [0, 9, 3] and about["data"] == "three digits" and about["date"] > "2026"
-    assert {run: list(answers) for run, answers in runs.items()} == {run: list(answers) for run, answers in RUNS.items()}
+    assert (
+        labels.tolist() == [0, 9, 3] and about["data"] == "three digits" and about["date"] > "2026"
+    )
+    assert {run: list(answers) for run, answers in runs.items()} == {
+        run: list(answers) for run, answers in RUNS.items()
+    }
     np.testing.assert_array_equal(runs["seed 0"]["3 bits"], [1, 2, 3])
     assert len(stored.read_text().splitlines()) == 5  # a line per run, so that changes can be read
 
 
-@pytest.mark.parametrize("change, why", [
-    (lambda s: s["about"].pop("date"), "does not say date"),
-    (lambda s: s.update(labels="09"), "does not answer all images"),
-    (lambda s: s["runs"][0]["answers"].update(float="0x3"), "not digits"),
-    (lambda s: s.update(labels=[0, 9, 3]), "'isascii'"),
-    (lambda s: s.pop("runs"), "'runs'"),
-])
+@pytest.mark.parametrize(
+    "change, why",
+    [
+        (lambda s: s["about"].pop("date"), "does not say date"),
+        (lambda s: s.update(labels="09"), "does not answer all images"),
+        (lambda s: s["runs"][0]["answers"].update(float="0x3"), "not digits"),
+        (lambda s: s.update(labels=[0, 9, 3]), "'isascii'"),
+        (lambda s: s.pop("runs"), "'runs'"),
+    ],
+)
 def test_a_damaged_file_is_not_used(stored, change, why):
     content = json.loads(stored.read_text())
     change(content)

@@ -35,15 +35,21 @@ def test_classification_equals_scikit_learn(name):
     labels, predictions, classes = ANSWERS[name]
     every = {"labels": range(classes), "zero_division": 0}
     matrix = metrics.confusion_matrix(labels, predictions, classes)
-    assert np.array_equal(matrix, sklearn.metrics.confusion_matrix(labels, predictions, labels=range(classes)))
+    assert np.array_equal(
+        matrix, sklearn.metrics.confusion_matrix(labels, predictions, labels=range(classes))
+    )
     got = metrics.precision_recall_f1(matrix)
     wanted = sklearn.metrics.precision_recall_fscore_support(labels, predictions, **every)
     for ours, theirs in zip((got.precision, got.recall, got.f1), wanted):
         assert np.abs(ours - theirs).max() <= 1e-12
-    macro = sklearn.metrics.precision_recall_fscore_support(labels, predictions, average="macro", **every)
+    macro = sklearn.metrics.precision_recall_fscore_support(
+        labels, predictions, average="macro", **every
+    )
     assert list(got.macro.values()) == pytest.approx(macro[:3], abs=1e-12)
     assert list(got.macro) == ["precision", "recall", "f1"]
-    assert metrics.accuracy(labels, predictions).value == sklearn.metrics.accuracy_score(labels, predictions)
+    assert metrics.accuracy(labels, predictions).value == sklearn.metrics.accuracy_score(
+        labels, predictions
+    )
 
 
 def test_rows_of_the_confusion_matrix_are_the_true_classes():
@@ -51,14 +57,17 @@ def test_rows_of_the_confusion_matrix_are_the_true_classes():
     assert metrics.confusion_matrix([0], [0], classes=3).shape == (3, 3)
 
 
-@pytest.mark.parametrize("labels, predictions, classes, message", [
-    ([1, 2, 3], [1, 2], None, r"\(3,\) and predictions \(2,\)"),
-    ([1, 2], [[0.1, 0.9], [0.8, 0.2]], None, "argmax"),
-    ([], [], None, "no images"),
-    ([0, 3], [0, 1], 3, "numbered 0 to 2, and there is a 3"),
-    ([0, 1], [0, -1], 3, "there is a -1"),
-    ([0.0, 1.0], [0.0, 1.0], None, "integers, not float64"),
-])
+@pytest.mark.parametrize(
+    "labels, predictions, classes, message",
+    [
+        ([1, 2, 3], [1, 2], None, r"\(3,\) and predictions \(2,\)"),
+        ([1, 2], [[0.1, 0.9], [0.8, 0.2]], None, "argmax"),
+        ([], [], None, "no images"),
+        ([0, 3], [0, 1], 3, "numbered 0 to 2, and there is a 3"),
+        ([0, 1], [0, -1], 3, "there is a -1"),
+        ([0.0, 1.0], [0.0, 1.0], None, "integers, not float64"),
+    ],
+)
 def test_what_is_not_a_list_of_class_numbers_is_refused(labels, predictions, classes, message):
     with pytest.raises(ValueError, match=message):
         metrics.confusion_matrix(labels, predictions, classes)
@@ -67,18 +76,34 @@ def test_what_is_not_a_list_of_class_numbers_is_refused(labels, predictions, cla
             metrics.accuracy(labels, predictions)
 
 
-@pytest.mark.parametrize("matrix, message", [
-    (np.ones((2, 3)), "square"), (np.full((2, 2), -1), "counts"), (np.full((2, 2), np.nan), "counts"),
-    ([["1", "2"], ["3", "4"]], "counts")])
+@pytest.mark.parametrize(
+    "matrix, message",
+    [
+        (np.ones((2, 3)), "square"),
+        (np.full((2, 2), -1), "counts"),
+        (np.full((2, 2), np.nan), "counts"),
+        ([["1", "2"], ["3", "4"]], "counts"),
+    ],
+)
 def test_what_is_no_confusion_matrix_has_no_scores(matrix, message):
     with pytest.raises(ValueError, match=message):
         metrics.precision_recall_f1(matrix)
 
 
-@pytest.mark.parametrize("labels, classes, message", [
-    ([0, 1], 0, "at least 1, not 0"), ([0, 1], -2, "at least 1"), ([0, 1], True, "not True"), ([0, 1], 2.0, "not 2.0"),
-    ([0, 1], "2", "not '2'"), ([0, 10**9], None, "up to 19,999"), ([True, False], None, "integers, not bool"),
-    (["0", "1"], None, "integers"), ([0, None], None, "integers, not object")])
+@pytest.mark.parametrize(
+    "labels, classes, message",
+    [
+        ([0, 1], 0, "at least 1, not 0"),
+        ([0, 1], -2, "at least 1"),
+        ([0, 1], True, "not True"),
+        ([0, 1], 2.0, "not 2.0"),
+        ([0, 1], "2", "not '2'"),
+        ([0, 10**9], None, "up to 19,999"),
+        ([True, False], None, "integers, not bool"),
+        (["0", "1"], None, "integers"),
+        ([0, None], None, "integers, not object"),
+    ],
+)
 def test_labels_and_numbers_of_classes_that_are_none(labels, classes, message):
     with pytest.raises(ValueError, match=message):
         metrics.confusion_matrix(labels, labels, classes)
@@ -102,8 +127,12 @@ def score_of(lost, gained, n, difference):
 
     bounds = (max(0.0, -difference), (1 - difference) / 2)
     options = {"xatol": 1e-12}
-    p_lost = scipy.optimize.minimize_scalar(minus_log_likelihood, bounds=bounds, method="bounded", options=options).x
-    return (gained - lost - n * difference) / np.sqrt(n * (2 * p_lost + difference * (1 - difference)))
+    p_lost = scipy.optimize.minimize_scalar(
+        minus_log_likelihood, bounds=bounds, method="bounded", options=options
+    ).x
+    return (gained - lost - n * difference) / np.sqrt(
+        n * (2 * p_lost + difference * (1 - difference))
+    )
 
 
 def test_mcnemar_equals_scipy_and_its_interval_is_where_the_score_test_rejects():
@@ -129,25 +158,36 @@ def test_mcnemar_without_changes_and_with_nothing_but_changes():
     worse = metrics.mcnemar(*paired(100, 0, 0, 0))
     assert (worse.value, worse.low) == (-1.0, -1.0) and worse.p == 2 / 2**100 and worse.high < -0.9
     assert str(metrics.mcnemar(*paired(2, 9, 980, 9))) == (
-        "2 lost, 9 gained of 1,000: +0.7 points (95 % interval +0.1 to +1.5), p = 0.0654")
+        "2 lost, 9 gained of 1,000: +0.7 points (95 % interval +0.1 to +1.5), p = 0.0654"
+    )
     a, b, labels = [1, 1, 0], [1, 0, 0], [1, 1, 1]
-    assert (metrics.mcnemar(labels, a, b).lost, metrics.mcnemar(labels, b, a).lost) == (1, 0), "b against a"
+    assert (metrics.mcnemar(labels, a, b).lost, metrics.mcnemar(labels, b, a).lost) == (1, 0), (
+        "b against a"
+    )
 
 
-@pytest.mark.parametrize("labels, a, b", [([1, 2], [1, 2], [1]), ([1.0], [1], [1]), ([], [], []), ([[1]], [[1]], [[1]])])
+@pytest.mark.parametrize(
+    "labels, a, b", [([1, 2], [1, 2], [1]), ([1.0], [1], [1]), ([], [], []), ([[1]], [[1]], [[1]])]
+)
 def test_mcnemar_of_other_things_than_class_numbers(labels, a, b):
     with pytest.raises(ValueError):
         metrics.mcnemar(labels, a, b)
 
 
-@pytest.mark.parametrize("successes, n", [(988, 1000), (9880, 10000), (0, 1), (1, 1), (0, 50), (50, 50), (1, 3)])
+@pytest.mark.parametrize(
+    "successes, n", [(988, 1000), (9880, 10000), (0, 1), (1, 1), (0, 50), (50, 50), (1, 3)]
+)
 def test_the_wilson_interval_equals_scipy(successes, n):
     wanted = binomtest(successes, n).proportion_ci(method="wilson")
-    assert metrics.wilson_interval(successes, n) == pytest.approx((wanted.low, wanted.high), abs=1e-12)
+    assert metrics.wilson_interval(successes, n) == pytest.approx(
+        (wanted.low, wanted.high), abs=1e-12
+    )
 
 
 def test_accuracy_carries_its_interval_and_prints_it():
-    result = metrics.accuracy(np.arange(1000) % 10, np.where(np.arange(1000) < 988, np.arange(1000) % 10, 11))
+    result = metrics.accuracy(
+        np.arange(1000) % 10, np.where(np.arange(1000) < 988, np.arange(1000) % 10, 11)
+    )
     assert (result.value, result.n) == (0.988, 1000)
     assert (result.low, result.high) == metrics.wilson_interval(988, 1000)
     assert str(result) == "98.8 % (95 % interval 97.9 to 99.3 %, n = 1,000)"
@@ -177,7 +217,9 @@ def test_changed_predictions_refuses_what_has_no_argmax():
 
 def test_largest_difference():
     assert metrics.largest_difference(np.float32([[1, -2]]), np.float32([[1.5, -5]])) == 3.0
-    assert metrics.largest_difference(np.uint8([0]), np.uint8([255])) == 255.0  # unsigned numbers do not wrap around
+    assert (
+        metrics.largest_difference(np.uint8([0]), np.uint8([255])) == 255.0
+    )  # unsigned numbers do not wrap around
     assert np.isnan(metrics.largest_difference([1.0, np.nan], [1.0, 2.0]))
     with pytest.raises(ValueError, match="one shape"):
         metrics.largest_difference([], [])
@@ -212,7 +254,9 @@ def test_the_precision_recall_curve_equals_scikit_learn():
     scores = RNG.random(500)  # no two alike: scikit-learn gives equal scores one common point
     correct = RNG.random(500) < scores
     precision, recall, ordered = metrics.precision_recall_curve(correct, scores, int(correct.sum()))
-    wanted_precision, wanted_recall, thresholds = sklearn.metrics.precision_recall_curve(correct, scores)
+    wanted_precision, wanted_recall, thresholds = sklearn.metrics.precision_recall_curve(
+        correct, scores
+    )
     assert np.abs(precision[::-1] - wanted_precision[:-1]).max() <= 1e-12
     assert np.abs(recall[::-1] - wanted_recall[:-1]).max() <= 1e-12
     assert np.array_equal(ordered[::-1], thresholds)
@@ -220,23 +264,30 @@ def test_the_precision_recall_curve_equals_scikit_learn():
 
 def test_average_precision_by_hand():
     # found, missed, found, of three objects: precision 1 up to recall 1/3, 2/3 up to 2/3, then 0
-    assert metrics.average_precision([True, True, False], [0.9, 0.7, 0.8], 3) == pytest.approx((34 + 33 * 2 / 3) / 101)
+    assert metrics.average_precision([True, True, False], [0.9, 0.7, 0.8], 3) == pytest.approx(
+        (34 + 33 * 2 / 3) / 101
+    )
     assert metrics.average_precision([], [], 3) == 0.0
     assert metrics.average_precision([True, True], [0.5, 0.5], 2) == 1.0
 
 
-@pytest.mark.parametrize("correct, scores, positives, message", [
-    ([True], [0.5, 0.4], 1, "one entry per detection"),
-    ([True], [np.nan], 1, "NaN"),
-    ([True, True], [0.5, 0.4], 1, "2 correct detections of 1 objects"),
-    ([], [], 0, "recall is not defined"),
-])
+@pytest.mark.parametrize(
+    "correct, scores, positives, message",
+    [
+        ([True], [0.5, 0.4], 1, "one entry per detection"),
+        ([True], [np.nan], 1, "NaN"),
+        ([True, True], [0.5, 0.4], 1, "2 correct detections of 1 objects"),
+        ([], [], 0, "recall is not defined"),
+    ],
+)
 def test_what_has_no_curve_is_refused(correct, scores, positives, message):
     with pytest.raises(ValueError, match=message):
         metrics.average_precision(correct, scores, positives)
 
 
-def scene(images=60, classes=4, seed=0, objects=8, extra=4, tied=False, image_ids=None, whole_pixels=False):
+def scene(
+    images=60, classes=4, seed=0, objects=8, extra=4, tied=False, image_ids=None, whole_pixels=False
+):
     """Objects on `images` images of 640 x 480, and what an imperfect detector might say about them."""
     rng = np.random.default_rng(seed)
     truth, found = [], []
@@ -254,25 +305,47 @@ def scene(images=60, classes=4, seed=0, objects=8, extra=4, tied=False, image_id
             values, name = box(), int(rng.integers(1, classes + 1))
             truth.append({"image_id": image, "category_id": name, "bbox": values.tolist()})
             if rng.random() < 0.8:
-                moved = values + rng.normal(0, 0.06, 4) * np.tile(values[2:], 2) * (not whole_pixels)
+                moved = values + rng.normal(0, 0.06, 4) * np.tile(values[2:], 2) * (
+                    not whole_pixels
+                )
                 called = name if rng.random() < 0.9 else int(rng.integers(1, classes + 1))
                 moved[2:] = np.maximum(moved[2:], 2)
-                found.append({"image_id": image, "category_id": called, "bbox": moved.tolist(), "score": score()})
+                found.append(
+                    {
+                        "image_id": image,
+                        "category_id": called,
+                        "bbox": moved.tolist(),
+                        "score": score(),
+                    }
+                )
         for _ in range(rng.integers(0, extra + 1)):
-            found.append({"image_id": image, "category_id": int(rng.integers(1, classes + 1)), "bbox": box().tolist(),
-                          "score": score()})
+            found.append(
+                {
+                    "image_id": image,
+                    "category_id": int(rng.integers(1, classes + 1)),
+                    "bbox": box().tolist(),
+                    "score": score(),
+                }
+            )
     return truth, [found[i] for i in rng.permutation(len(found))]
 
 
 def reference(truth, found):
     """AP, AP50, AP75 by pycocotools, which prints while it works."""
     names = {entry["category_id"] for entry in truth + found} | {1}
-    images = [{"id": image} for image in dict.fromkeys(entry["image_id"] for entry in truth + found)] or [{"id": 1}]
+    images = [
+        {"id": image} for image in dict.fromkeys(entry["image_id"] for entry in truth + found)
+    ] or [{"id": 1}]
     full, result = COCO(), COCO()
     for target, entries in ((full, truth), (result, found)):
-        target.dataset = {"images": images, "categories": [{"id": name} for name in names], "annotations": [
-            {**entry, "id": i, "iscrowd": 0, "area": entry["bbox"][2] * entry["bbox"][3]}
-            for i, entry in enumerate(entries, 1)]}
+        target.dataset = {
+            "images": images,
+            "categories": [{"id": name} for name in names],
+            "annotations": [
+                {**entry, "id": i, "iscrowd": 0, "area": entry["bbox"][2] * entry["bbox"][3]}
+                for i, entry in enumerate(entries, 1)
+            ],
+        }
         with contextlib.redirect_stdout(io.StringIO()):
             target.createIndex()
     with contextlib.redirect_stdout(io.StringIO()):
@@ -288,8 +361,14 @@ def crowded():
     truth, found = scene(images=3, classes=1, seed=5, objects=20)
     rng = np.random.default_rng(6)
     for _ in range(150):
-        found.append({"image_id": 1, "category_id": 1, "bbox": [*rng.uniform(0, 400, 2), 30.0, 30.0],
-                      "score": float(rng.uniform(0.4, 0.9))})
+        found.append(
+            {
+                "image_id": 1,
+                "category_id": 1,
+                "bbox": [*rng.uniform(0, 400, 2), 30.0, 30.0],
+                "score": float(rng.uniform(0.4, 0.9)),
+            }
+        )
     assert sum(entry["image_id"] == 1 for entry in found) > metrics.MAX_DETECTIONS
     return truth, found
 
@@ -297,7 +376,9 @@ def crowded():
 def equal_overlaps():
     """The first detection overlaps both objects alike; the second finds its object only if the first took the other."""
     truth = [{"image_id": 1, "category_id": 1, "bbox": [x, 0, 10, 10]} for x in (0, 4)]
-    return truth, [{**truth[0], "bbox": [x, 0, 10, 10], "score": score} for x, score in ((2, 0.9), (0, 0.8))]
+    return truth, [
+        {**truth[0], "bbox": [x, 0, 10, 10], "score": score} for x, score in ((2, 0.9), (0, 0.8))
+    ]
 
 
 SCENES = {
@@ -306,12 +387,22 @@ SCENES = {
     "no detections": lambda: (scene()[0], []),
     "no ground truth": lambda: ([], scene()[1]),
     "neither": lambda: ([], []),
-    "a class without ground truth": lambda: ([e for e in scene()[0] if e["category_id"] != 2], scene()[1]),
-    "a class without detections": lambda: (scene()[0], [e for e in scene()[1] if e["category_id"] != 2]),
+    "a class without ground truth": lambda: (
+        [e for e in scene()[0] if e["category_id"] != 2],
+        scene()[1],
+    ),
+    "a class without detections": lambda: (
+        scene()[0],
+        [e for e in scene()[1] if e["category_id"] != 2],
+    ),
     "images without objects": lambda: ([e for e in scene()[0] if e["image_id"] % 3], scene()[1]),
     "tied scores": lambda: scene(seed=1, tied=True),
-    "tied scores and overlaps": lambda: scene(seed=2, tied=True, whole_pixels=True, classes=1, objects=30, extra=20),
-    "image numbers out of order": lambda: scene(seed=3, tied=True, image_ids=RNG.permutation(1000)[:60].tolist()),
+    "tied scores and overlaps": lambda: scene(
+        seed=2, tied=True, whole_pixels=True, classes=1, objects=30, extra=20
+    ),
+    "image numbers out of order": lambda: scene(
+        seed=3, tied=True, image_ids=RNG.permutation(1000)[:60].tolist()
+    ),
     "more than 100 in an image": crowded,
     "perfect": lambda: (scene()[0], [{**e, "score": 0.5} for e in scene()[0]]),
 }
@@ -327,14 +418,22 @@ def test_the_scenes_tell_different_rules_apart():
     """Each rule that a scene is there for changes the figure, so a rule that is broken cannot pass unseen."""
     truth, found = SCENES["image numbers out of order"]()
     ranks = {image: -image for image in {e["image_id"] for e in truth + found}}
-    turned = [[{**e, "image_id": ranks[e["image_id"]]} for e in entries] for entries in (truth, found)]
-    assert metrics.coco_map(*turned)["AP"] != pytest.approx(metrics.coco_map(truth, found)["AP"], abs=1e-9)
+    turned = [
+        [{**e, "image_id": ranks[e["image_id"]]} for e in entries] for entries in (truth, found)
+    ]
+    assert metrics.coco_map(*turned)["AP"] != pytest.approx(
+        metrics.coco_map(truth, found)["AP"], abs=1e-9
+    )
     truth, found = SCENES["tied scores"]()
-    assert metrics.coco_map(truth, found[::-1])["AP"] != pytest.approx(metrics.coco_map(truth, found)["AP"], abs=1e-9)
+    assert metrics.coco_map(truth, found[::-1])["AP"] != pytest.approx(
+        metrics.coco_map(truth, found)["AP"], abs=1e-9
+    )
     truth, found = crowded()
     best = sorted((e for e in found if e["image_id"] == 1), key=lambda e: -e["score"])[:50]
     fewer = best + [e for e in found if e["image_id"] != 1]
-    assert metrics.coco_map(truth, fewer)["AP"] != pytest.approx(metrics.coco_map(truth, found)["AP"], abs=1e-9)
+    assert metrics.coco_map(truth, fewer)["AP"] != pytest.approx(
+        metrics.coco_map(truth, found)["AP"], abs=1e-9
+    )
 
 
 @pytest.mark.alone
@@ -345,18 +444,23 @@ def test_coco_map_is_not_slower_than_pycocotools():
     ours, start = time.process_time() - start, time.process_time()
     reference(truth, found)
     theirs = time.process_time() - start
-    print(f"{len(truth)} objects, {len(found)} detections: {ours * 1e3:.0f} ms, pycocotools {theirs * 1e3:.0f} ms")
+    print(
+        f"{len(truth)} objects, {len(found)} detections: {ours * 1e3:.0f} ms, pycocotools {theirs * 1e3:.0f} ms"
+    )
     assert ours < 2 * theirs
 
 
-@pytest.mark.parametrize("change, message", [
-    ({"iscrowd": 1}, "crowd"),
-    ({"bbox": [0, 0, 10]}, "four numbers"),
-    ({"bbox": [5]}, "four numbers"),
-    ({"bbox": None}, "four numbers"),
-    ({"bbox": [0, 0, -1, 10]}, "negative size"),
-    ({"bbox": [0, np.nan, 1, 10]}, "no finite number"),
-])
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"iscrowd": 1}, "crowd"),
+        ({"bbox": [0, 0, 10]}, "four numbers"),
+        ({"bbox": [5]}, "four numbers"),
+        ({"bbox": None}, "four numbers"),
+        ({"bbox": [0, 0, -1, 10]}, "negative size"),
+        ({"bbox": [0, np.nan, 1, 10]}, "no finite number"),
+    ],
+)
 def test_boxes_that_coco_map_refuses(change, message):
     good = {"image_id": 1, "category_id": 1, "bbox": [0, 0, 10, 10]}
     with pytest.raises(ValueError, match=f"ground truth box 1 .*{message}"):
@@ -366,8 +470,15 @@ def test_boxes_that_coco_map_refuses(change, message):
 
 
 AS_NUMBERS = {"numpy": np.int32, "float": float, "numpy float": np.float64}
-NOT_AS_NUMBERS = {"text": str, "tensor": torch.tensor, "a list": lambda value: [value], "bool": bool, "half": lambda value: value + 0.5,
-                  "none": lambda value: None, "not a number": lambda value: float("nan")}
+NOT_AS_NUMBERS = {
+    "text": str,
+    "tensor": torch.tensor,
+    "a list": lambda value: [value],
+    "bool": bool,
+    "half": lambda value: value + 0.5,
+    "none": lambda value: None,
+    "not a number": lambda value: float("nan"),
+}
 
 
 @pytest.mark.parametrize("name", ["image_id", "category_id"])
@@ -378,7 +489,10 @@ def test_ids_of_another_type_match_or_are_refused(name):
         assert metrics.coco_map(truth, [{**found[0], name: change(1)}])["AP"] == 1.0
         assert metrics.coco_map([{**truth[0], name: change(1)}], found)["AP"] == 1.0
     for kind, change in NOT_AS_NUMBERS.items():
-        with pytest.raises(ValueError, match=f"{name} is int in the ground truth and str" if kind == "text" else name):
+        with pytest.raises(
+            ValueError,
+            match=f"{name} is int in the ground truth and str" if kind == "text" else name,
+        ):
             metrics.coco_map(truth, [{**found[0], name: change(1)}])
     texts = [[{**entry, name: "a"} for entry in entries] for entries in (truth, found)]
     assert metrics.coco_map(*texts)["AP"] == 1.0
@@ -389,18 +503,37 @@ def test_coco_map_says_what_is_missing():
     good = {"image_id": 1, "category_id": 1, "bbox": [0, 0, 10, 10]}
     with pytest.raises(ValueError, match="detection 0 needs .*score"):
         metrics.coco_map([good], [good])
-    with pytest.raises(ValueError, match="under \"annotations\""):
+    with pytest.raises(ValueError, match='under "annotations"'):
         metrics.coco_map({"annotations": [good]}, [])
 
 
 NETWORKS = {  # name: how it is made, input shape, MACs, parameters
     "mnist_cnn": (MnistNet, (1, 1, 28, 28), 11_992_448, 1_199_882),
     "lenet": (LeNet, (1, 1, 28, 28), None, 44_190),
-    "mobilenet_v2": (lambda: torchvision_model("mobilenet_v2"), (1, 3, 224, 224), 300_774_272, 3_504_872),
-    "resnet18": (lambda: torchvision_model("resnet18"), (1, 3, 224, 224), 1_814_073_344, 11_689_512),
+    "mobilenet_v2": (
+        lambda: torchvision_model("mobilenet_v2"),
+        (1, 3, 224, 224),
+        300_774_272,
+        3_504_872,
+    ),
+    "resnet18": (
+        lambda: torchvision_model("resnet18"),
+        (1, 3, 224, 224),
+        1_814_073_344,
+        11_689_512,
+    ),
     "groups, strides, batch of 3": (
-        lambda: nn.Sequential(nn.Conv2d(4, 8, 3, stride=2, groups=2, padding=1), nn.BatchNorm2d(8), nn.ReLU(),
-                              nn.Flatten(2), nn.Linear(16, 5)), (3, 4, 8, 8), None, None),
+        lambda: nn.Sequential(
+            nn.Conv2d(4, 8, 3, stride=2, groups=2, padding=1),
+            nn.BatchNorm2d(8),
+            nn.ReLU(),
+            nn.Flatten(2),
+            nn.Linear(16, 5),
+        ),
+        (3, 4, 8, 8),
+        None,
+        None,
+    ),
 }
 
 

@@ -15,13 +15,26 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from ssh_servers import INSTALL, Laptop, Server, children, keygen, kill, listening, needs_sshd, real_python, wait_until
+from ssh_servers import (
+    INSTALL,
+    Laptop,
+    Server,
+    children,
+    keygen,
+    kill,
+    listening,
+    needs_sshd,
+    real_python,
+    wait_until,
+)
 
 from helpers import model_files, pi, results
 from helpers.paths import ROOT
 from helpers.ssh import Pi, PiError
 
-needs_root = pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root may do this: run as root")
+needs_root = pytest.mark.skipif(
+    not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root may do this: run as root"
+)
 
 
 PIECES = """
@@ -54,12 +67,17 @@ def laptop(tmp_path_factory):
     sources = ("pieces, calls, pause_s, reuse_hours = 20, 2, 0.3, 0", PIECES, MEASURE)
     cells = [nbformat.v4.new_code_cell(source.strip()) for source in sources]
     cells[0].metadata["tags"] = ["parameters"]
-    nbformat.write(nbformat.v4.new_notebook(cells=cells), laptop.tree / "notebooks/03_measure_latency.ipynb")
+    nbformat.write(
+        nbformat.v4.new_notebook(cells=cells), laptop.tree / "notebooks/03_measure_latency.ipynb"
+    )
     benchmark = laptop.tree / "notebooks/08_benchmark_on_the_pi.ipynb"
     notebook = nbformat.read(benchmark, 4)
     for cell in notebook.cells:
         if cell.cell_type == "code":
-            cell.outputs, cell.execution_count = [], None  # what a browser shows was computed there and then
+            cell.outputs, cell.execution_count = (
+                [],
+                None,
+            )  # what a browser shows was computed there and then
     nbformat.write(notebook, benchmark)
     yield laptop
     laptop.close()
@@ -76,7 +94,17 @@ def one(laptop):
 
 def lend_environment(laptop: Laptop, one: Server, other: Server) -> None:
     """Give `other` an environment with the packages of `one`, so that it need not be installed twice."""
-    subprocess.run([real_python(), "-m", "venv", "--without-pip", "--system-site-packages", str(other.workbook / ".venv")], check=True)
+    subprocess.run(
+        [
+            real_python(),
+            "-m",
+            "venv",
+            "--without-pip",
+            "--system-site-packages",
+            str(other.workbook / ".venv"),
+        ],
+        check=True,
+    )
     packages = next(one.workbook.glob(".venv/lib/python*/site-packages"))
     own = next(other.workbook.glob(".venv/lib/python*/site-packages"))
     (own / "lent.pth").write_text(f"{other.workbook}\n{packages}\n")
@@ -102,8 +130,12 @@ def pieces(folder: Path) -> list[str]:
     """What was measured by notebook 03, one entry a record, in the *.jsonl of a folder."""
     if not list(folder.glob("*.jsonl")):
         return []
-    return [json.loads(line)["model"]["name"] for file in folder.glob("*.jsonl") for line in file.read_text().splitlines()
-            if line.endswith("}") and '"piece ' in line]
+    return [
+        json.loads(line)["model"]["name"]
+        for file in folder.glob("*.jsonl")
+        for line in file.read_text().splitlines()
+        if line.endswith("}") and '"piece ' in line
+    ]
 
 
 def forget_measurements(laptop: Laptop, *servers: Server) -> None:
@@ -120,10 +152,16 @@ def test_a_run_brings_back_the_notebook_and_the_records(laptop, one):
     assert "pieces = 2" in executed.cells[0].source and executed.cells[2].execution_count == 3
     assert not one.processes()
     status, output = laptop.pi("fetch", "one")
-    assert status == 0 and "0 new records" in output and len(results.read_results(laptop.tree / "build/results")) == 2
+    assert (
+        status == 0
+        and "0 new records" in output
+        and len(results.read_results(laptop.tree / "build/results")) == 2
+    )
     status, output = laptop.pi("run", "03_measure_latency", "one", "--no-convert", "-p", "pieces=1")
     assert "set" not in output and "copying" not in output, "nothing had changed"
-    assert status == 0 and "1 new records" in output and re.search(r"one .*piece 0 .*sleep 1", output)
+    assert (
+        status == 0 and "1 new records" in output and re.search(r"one .*piece 0 .*sleep 1", output)
+    )
 
 
 def signal_all(pids: list[int], number: int) -> None:
@@ -140,7 +178,9 @@ def up_to(process: subprocess.Popen, words: str) -> Iterator[str]:
     pytest.fail(f"it ended without {words!r}")
 
 
-def cut_off(laptop: Laptop, server: Server, measured: int, command: tuple, cut: Callable[[], None]) -> tuple[int, str]:
+def cut_off(
+    laptop: Laptop, server: Server, measured: int, command: tuple, cut: Callable[[], None]
+) -> tuple[int, str]:
     """Start a run, `cut` it off after so many pieces; its exit status and output."""
     forget_measurements(laptop, server)
     process = laptop.command(*command)
@@ -152,17 +192,35 @@ def cut_off(laptop: Laptop, server: Server, measured: int, command: tuple, cut: 
 
 @needs_sshd
 def test_a_broken_connection_loses_nothing_and_the_run_goes_on(laptop, one):
-    command = ("run", "03_measure_latency", "one", "--no-convert", "-p", "pieces=12", "-p", "pause_s=0.5")
+    command = (
+        "run",
+        "03_measure_latency",
+        "one",
+        "--no-convert",
+        "-p",
+        "pieces=12",
+        "-p",
+        "pause_s=0.5",
+    )
     status, output = cut_off(laptop, one, 3, command, one.break_connections)
-    assert status == 1 and output.count("one:") == 1 and "the connection is lost" in output and "Traceback" not in output
+    assert (
+        status == 1
+        and output.count("one:") == 1
+        and "the connection is lost" in output
+        and "Traceback" not in output
+    )
     stopped = one.processes()
-    signal_all(stopped, signal.SIGSTOP)  # so that the run does not end before the slow laptop asks for it
+    signal_all(
+        stopped, signal.SIGSTOP
+    )  # so that the run does not end before the slow laptop asks for it
     again = laptop.command(*command)
     lines = list(up_to(again, "is still running: following it"))
     signal_all(stopped, signal.SIGCONT)
     output, _ = again.communicate(timeout=120)
     assert again.returncode == 0, lines + [output]
-    assert pieces(laptop.tree / "build/results") == [f"piece {n}" for n in range(12)], "each piece once, in one run"
+    assert pieces(laptop.tree / "build/results") == [f"piece {n}" for n in range(12)], (
+        "each piece once, in one run"
+    )
 
 
 @needs_sshd
@@ -172,7 +230,10 @@ def test_ctrl_c_leaves_the_run_and_nothing_here(laptop, one):
     wait_until(lambda: len(pieces(one.workbook / "build/results")) >= 2, 60)
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=30)
-    assert output.splitlines()[-1].startswith("left; what runs on the Pi goes on") and "lost" not in output, output
+    assert (
+        output.splitlines()[-1].startswith("left; what runs on the Pi goes on")
+        and "lost" not in output
+    ), output
     wait_until(lambda: not laptop.ssh_processes(), 10)
     assert one.processes() and laptop.pi("stop", "one")[0] == 0 and not one.processes()
 
@@ -183,7 +244,11 @@ def test_a_run_that_ended_unseen_is_brought_back(laptop, one):
     cut_off(laptop, one, 1, command, one.break_connections)
     wait_until(lambda: not one.processes(), 60)
     status, output = laptop.pi(*command)
-    assert status == 0 and "has ended meanwhile" in output and pieces(laptop.tree / "build/results") == [f"piece {n}" for n in range(6)]
+    assert (
+        status == 0
+        and "has ended meanwhile" in output
+        and pieces(laptop.tree / "build/results") == [f"piece {n}" for n in range(6)]
+    )
 
 
 @needs_sshd
@@ -193,7 +258,9 @@ def test_after_a_power_cut_only_what_is_missing_is_measured(laptop, one):
     assert status == 1 and "it ended before it was done: was the Pi restarted" in output
     assert 3 <= len(pieces(laptop.tree / "build/results")) < 12, "what was finished is here already"
     status, output = laptop.pi(*command)
-    assert status == 0 and pieces(laptop.tree / "build/results") == [f"piece {n}" for n in range(12)]
+    assert status == 0 and pieces(laptop.tree / "build/results") == [
+        f"piece {n}" for n in range(12)
+    ]
     executed = nbformat.read(laptop.tree / "build/pi/one/03_measure_latency.ipynb", 4)
     assert "found ['piece 0', 'piece 1', 'piece 2'" in executed.cells[1].outputs[0].text
 
@@ -206,7 +273,18 @@ def test_a_full_disk_on_the_other_side(laptop, one, tmp_path):
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", str(home)], check=True)
     try:
         full = laptop.serve("full", home)
-        command = ("run", "03_measure_latency", "full", "--no-convert", "-p", "pieces=12", "-p", "calls=20000", "-p", "pause_s=0")
+        command = (
+            "run",
+            "03_measure_latency",
+            "full",
+            "--no-convert",
+            "-p",
+            "pieces=12",
+            "-p",
+            "calls=20000",
+            "-p",
+            "pause_s=0",
+        )
         status, output = laptop.pi(*command)
         assert status == 1 and "full: its disk is too full:" in output and "MB are needed" in output
         assert not (full.workbook / "helpers").exists(), "nothing is copied that does not fit"
@@ -215,7 +293,9 @@ def test_a_full_disk_on_the_other_side(laptop, one, tmp_path):
         lend_environment(laptop, one, full)
         forget_measurements(laptop)
         status, output = laptop.pi(*command)
-        assert status == 1 and re.findall("^full: .*", output, re.MULTILINE) == [output.splitlines()[-1]]
+        assert status == 1 and re.findall("^full: .*", output, re.MULTILINE) == [
+            output.splitlines()[-1]
+        ]
         assert "full: its disk is full (" in output and "Traceback" not in output, output
         finished = pieces(full.workbook / "build/results")
         assert 2 <= len(finished) < 12 and pieces(laptop.tree / "build/results") == finished
@@ -239,7 +319,9 @@ def bare(laptop, one):
 
 
 @needs_sshd
-@pytest.mark.parametrize("name, kept_parts", [("two", 1), ("bare", 0)])  # rsync continues within a file
+@pytest.mark.parametrize(
+    "name, kept_parts", [("two", 1), ("bare", 0)]
+)  # rsync continues within a file
 def test_a_file_arrives_whole_or_not_at_all(laptop, at_laptop, name, kept_parts, request):
     server = request.getfixturevalue(name)
     with Pi(name) as there:
@@ -257,10 +339,14 @@ def test_a_file_arrives_whole_or_not_at_all(laptop, at_laptop, name, kept_parts,
         output, _ = first.communicate(timeout=60)
         assert first.returncode == 1 and "the connection is lost" in output and not there.exists()
         left = [path.stat().st_size for folder in (incoming, partial) for path in folder.glob("*")]
-        assert all(0 < size < large.stat().st_size for size in left), "it was broken off in the middle"
+        assert all(0 < size < large.stat().st_size for size in left), (
+            "it was broken off in the middle"
+        )
         assert len(left) == kept_parts
         status, output = laptop.pi(*command)
-        assert status == 0 and re.search(r"copying 1 of \d+ files, 150.0 MB", output), "what had arrived is not sent again"
+        assert status == 0 and re.search(r"copying 1 of \d+ files, 150.0 MB", output), (
+            "what had arrived is not sent again"
+        )
         assert there.read_bytes() == large.read_bytes()
         assert not list(incoming.glob("*")) and not list(partial.glob("*"))
     finally:
@@ -273,29 +359,56 @@ def test_two_pis_at_once_give_one_table_and_a_dead_one_is_named(laptop, one, two
     dead = laptop.serve("dead")
     dead.process.kill()
     dead.process.wait()
-    status, output = laptop.pi("run", "03_measure_latency", "one", "dead", "two", "--no-convert", "-p", "pieces=4")
-    assert status == 1 and re.search(r"^dead: it does not answer .*; is it on", output, re.MULTILINE)
-    rows = [line.split() for line in output.splitlines() if re.match(r"\s*(one|two|dead) .* sleep 1", line)]
+    status, output = laptop.pi(
+        "run", "03_measure_latency", "one", "dead", "two", "--no-convert", "-p", "pieces=4"
+    )
+    assert status == 1 and re.search(
+        r"^dead: it does not answer .*; is it on", output, re.MULTILINE
+    )
+    rows = [
+        line.split()
+        for line in output.splitlines()
+        if re.match(r"\s*(one|two|dead) .* sleep 1", line)
+    ]
     assert sorted(row[0] for row in rows) == ["one"] * 4 + ["two"] * 4
-    assert sorted(pieces(laptop.tree / "build/results")) == sorted([f"piece {n}" for n in range(4)] * 2)
-    starts = [results.read_results(laptop.tree / f"build/pi/{name}")["started_at"] for name in ("one", "two")]
-    assert starts[0].min() < starts[1].max() and starts[1].min() < starts[0].max(), "they were measured at the same time"
+    assert sorted(pieces(laptop.tree / "build/results")) == sorted(
+        [f"piece {n}" for n in range(4)] * 2
+    )
+    starts = [
+        results.read_results(laptop.tree / f"build/pi/{name}")["started_at"]
+        for name in ("one", "two")
+    ]
+    assert starts[0].min() < starts[1].max() and starts[1].min() < starts[0].max(), (
+        "they were measured at the same time"
+    )
 
 
 @needs_sshd
 def test_a_notebook_changed_on_the_pi_is_kept_and_fetched(laptop, two, at_laptop):
     laptop.pi("run", "03_measure_latency", "two", "--no-convert", "-p", "pieces=1")
-    there, here = two.workbook / "notebooks/03_measure_latency.ipynb", laptop.tree / "notebooks/03_measure_latency.ipynb"
-    original, mine = here.read_text(), there.read_text().replace("pause_s, reuse_hours", "pause_s, my_own_name, reuse_hours")
+    there, here = (
+        two.workbook / "notebooks/03_measure_latency.ipynb",
+        laptop.tree / "notebooks/03_measure_latency.ipynb",
+    )
+    original, mine = (
+        here.read_text(),
+        there.read_text().replace("pause_s, reuse_hours", "pause_s, my_own_name, reuse_hours"),
+    )
     said = []
     try:
         there.write_text(mine)
         here.write_text(original.replace("20, 2, 0.3, 0", "19, 2, 0.3, 0"))
         with Pi("two") as server:
             pi.prepare(server, said.append)
-        assert any("notebooks/03_measure_latency.ipynb was changed on the Pi and is kept" in line for line in said)
+        assert any(
+            "notebooks/03_measure_latency.ipynb was changed on the Pi and is kept" in line
+            for line in said
+        )
         assert there.read_text() == mine
-        assert not pi.fetch(["two"], said.append) and (laptop.tree / "build/pi/two/03_measure_latency.ipynb").read_text() == mine
+        assert (
+            not pi.fetch(["two"], said.append)
+            and (laptop.tree / "build/pi/two/03_measure_latency.ipynb").read_text() == mine
+        )
         there.unlink()
         with Pi("two") as server:
             pi.prepare(server, said.append)
@@ -304,7 +417,9 @@ def test_a_notebook_changed_on_the_pi_is_kept_and_fetched(laptop, two, at_laptop
         here.write_text(original)
 
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+CHROMIUM = (
+    shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+)
 
 
 @pytest.fixture(scope="module")
@@ -331,15 +446,24 @@ def test_a_browser_runs_the_first_cells_through_the_tunnel(opened, one, tmp_path
     from playwright.sync_api import sync_playwright
 
     _, address = opened
-    flags = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-             "--disable-component-update", "--disable-sync"]
+    flags = [
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-quic",
+        "--no-first-run",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+    ]
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
         page = browser.new_page(viewport={"width": 1200, "height": 1000})
         page.goto(address)
         page.get_by_text("08_benchmark_on_the_pi.ipynb").first.dblclick(timeout=60_000)
         page.locator(".jp-Notebook .jp-CodeCell").first.wait_for(timeout=60_000)
-        page.get_by_text(re.compile(r"Python 3 \(ipykernel\) \| Idle")).wait_for(timeout=60_000)  # the kernel is there
+        page.get_by_text(re.compile(r"Python 3 \(ipykernel\) \| Idle")).wait_for(
+            timeout=60_000
+        )  # the kernel is there
         page.locator(".jp-Notebook .jp-Cell").first.click()
         for _ in range(9):
             page.keyboard.press("Shift+Enter")
@@ -347,10 +471,14 @@ def test_a_browser_runs_the_first_cells_through_the_tunnel(opened, one, tmp_path
         outputs = page.locator(".jp-Notebook .jp-OutputArea-output")
         outputs.filter(has_text="other load").first.wait_for(timeout=60_000)
         text = " ".join(outputs.all_inner_texts())
-        assert page.get_by_text("Jupyter news").count() == 0, "it asks nobody elsewhere for anything"
+        assert page.get_by_text("Jupyter news").count() == 0, (
+            "it asks nobody elsewhere for anything"
+        )
         page.screenshot(path=tmp_path / "browser.png")
         browser.close()
-    kernels = [pid for pid in one.processes() if b"ipykernel" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    kernels = [
+        pid for pid in one.processes() if b"ipykernel" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    ]
     assert kernels, "no kernel runs on the Pi"
     assert "numpy 2.4.6" in text and "bits [0, 2, 16, 18]" in text
 
@@ -367,7 +495,11 @@ def status_of(address: str) -> int:
 def test_a_wrong_token_is_refused(opened):
     door, token = opened[1].split("/lab?token=")
     assert status_of(f"{door}/api/contents?token={token}") == 200
-    assert status_of(f"{door}/api/contents?token={token[:-1]}x") == 403 == status_of(f"{door}/api/contents")
+    assert (
+        status_of(f"{door}/api/contents?token={token[:-1]}x")
+        == 403
+        == status_of(f"{door}/api/contents")
+    )
     request = urllib.request.Request(f"{door}/api/kernels?token=wrong", data=b"{}", method="POST")
     with pytest.raises(urllib.error.HTTPError, match="403"):
         urllib.request.urlopen(request, timeout=20)
@@ -378,7 +510,11 @@ def test_nobody_else_can_read_the_token(opened, one):
     token = opened[1].split("token=")[1].encode()
     ours = one.processes()
     assert ours and not any(token in Path(f"/proc/{pid}/cmdline").read_bytes() for pid in ours)
-    holding = [path for path in one.home.rglob("*") if path.is_file() and ".venv" not in path.parts and token in path.read_bytes()]
+    holding = [
+        path
+        for path in one.home.rglob("*")
+        if path.is_file() and ".venv" not in path.parts and token in path.read_bytes()
+    ]
     assert holding and all(path.stat().st_mode & 0o077 == 0 for path in holding), holding
     assert (one.workbook / ".pi").stat().st_mode & 0o077 == 0
 
@@ -387,14 +523,20 @@ def test_nobody_else_can_read_the_token(opened, one):
 def kernel(opened):
     """A kernel started through the tunnel, so that its ports are among those that are looked at."""
     door, token = opened[1].split("/lab?token=")
-    request = urllib.request.Request(f"{door}/api/kernels", data=b'{"name": "python3"}', headers={"Authorization": f"token {token}"})
+    request = urllib.request.Request(
+        f"{door}/api/kernels",
+        data=b'{"name": "python3"}',
+        headers={"Authorization": f"token {token}"},
+    )
     with urllib.request.urlopen(request, timeout=60) as answer:
         return json.load(answer)["id"]
 
 
 @needs_sshd
 def test_everything_listens_on_loopback_alone(opened, one, kernel):
-    wait_until(lambda: len(listening(one.processes())) >= 6, 30)  # JupyterLab, and five ports of the kernel
+    wait_until(
+        lambda: len(listening(one.processes())) >= 6, 30
+    )  # JupyterLab, and five ports of the kernel
     ours = listening([*one.processes(), *children(opened[0].pid)])
     assert int(opened[1].split(":")[2].split("/")[0]) in {port for _, port in ours}
     assert {address for address, _ in ours} == {"127.0.0.1"}, ours
@@ -405,19 +547,30 @@ def test_everything_listens_on_loopback_alone(opened, one, kernel):
 @pytest.mark.skipif(not shutil.which("ip"), reason=f"iproute2 is missing: {INSTALL}")
 def test_another_machine_of_the_network_reaches_nothing(opened, one, kernel):
     """Tried from a network namespace, joined to this machine by a cable of its own."""
-    here, there, space = f"wb{os.getpid() % 10**6}a", f"wb{os.getpid() % 10**6}b", f"workbook-{os.getpid()}"
+    here, there, space = (
+        f"wb{os.getpid() % 10**6}a",
+        f"wb{os.getpid() % 10**6}b",
+        f"workbook-{os.getpid()}",
+    )
     wait_until(lambda: len(listening(one.processes())) >= 6, 30)
     ports = sorted({port for _, port in listening([*one.processes(), *children(opened[0].pid)])})
     try:
-        for line in (f"netns add {space}", f"link add {here} type veth peer name {there} netns {space}",
-                     f"addr add 198.51.100.1/30 dev {here}", f"link set {here} up",
-                     f"-n {space} addr add 198.51.100.2/30 dev {there}", f"-n {space} link set {there} up"):
+        for line in (
+            f"netns add {space}",
+            f"link add {here} type veth peer name {there} netns {space}",
+            f"addr add 198.51.100.1/30 dev {here}",
+            f"link set {here} up",
+            f"-n {space} addr add 198.51.100.2/30 dev {there}",
+            f"-n {space} link set {there} up",
+        ):
             subprocess.run(["ip", *line.split()], check=True)
         with socket.socket() as open_to_all:
             open_to_all.bind(("0.0.0.0", 0))
             open_to_all.listen()
-            probe = ("import socket, sys\nfor port in sys.argv[1:]:\n"
-                     "    s = socket.socket(); s.settimeout(5); print(s.connect_ex(('198.51.100.1', int(port))))")
+            probe = (
+                "import socket, sys\nfor port in sys.argv[1:]:\n"
+                "    s = socket.socket(); s.settimeout(5); print(s.connect_ex(('198.51.100.1', int(port))))"
+            )
             tried = [str(open_to_all.getsockname()[1]), *map(str, ports)]
             inside = ["ip", "netns", "exec", space, sys.executable, "-c", probe, *tried]
             answer = subprocess.run(inside, capture_output=True, text=True, check=True)
@@ -438,9 +591,14 @@ def test_the_tunnel_opens_again_and_stop_leaves_nothing(opened, laptop, one, ker
         if "connected again" in line:
             break
     with urllib.request.urlopen(f"{door}/api/kernels?token={token}", timeout=20) as answer:
-        assert kernel in {entry["id"] for entry in json.load(answer)}, "the kernel is still the same"
+        assert kernel in {entry["id"] for entry in json.load(answer)}, (
+            "the kernel is still the same"
+        )
     command.send_signal(signal.SIGINT)
-    assert command.wait(timeout=20) == 0 and "JupyterLab and its kernels go on" in command.stdout.read()
+    assert (
+        command.wait(timeout=20) == 0
+        and "JupyterLab and its kernels go on" in command.stdout.read()
+    )
     assert not laptop.ssh_processes()
     assert laptop.pi("status", "one")[1].startswith("jupyter running")
     assert laptop.pi("stop", "one")[0] == 0
@@ -453,16 +611,24 @@ def test_stop_ends_a_run_and_the_next_one_goes_on(laptop, one):
     command = ("run", "03_measure_latency", "one", "--no-convert", "-p", "pieces=30")
     first = laptop.command(*command)
     wait_until(lambda: len(pieces(one.workbook / "build/results")) >= 2, 60)
-    status, output = laptop.pi("run", "03_measure_latency", "one", "--no-convert", "-p", "pieces=70")
-    assert status == 1 and "it is running 03_measure_latency {'pieces': 30}" in output, "one at a time: two would disturb each other"
+    status, output = laptop.pi(
+        "run", "03_measure_latency", "one", "--no-convert", "-p", "pieces=70"
+    )
+    assert status == 1 and "it is running 03_measure_latency {'pieces': 30}" in output, (
+        "one at a time: two would disturb each other"
+    )
     status, output = laptop.pi("stop", "one")
     assert status == 0 and int(output.split()[0]) >= 2 and not one.processes()
     assert "one: it was ended by `python -m helpers pi stop`" in first.communicate(timeout=30)[0]
-    assert laptop.pi(*command)[0] == 0 and pieces(laptop.tree / "build/results") == [f"piece {n}" for n in range(30)]
+    assert laptop.pi(*command)[0] == 0 and pieces(laptop.tree / "build/results") == [
+        f"piece {n}" for n in range(30)
+    ]
 
 
 @needs_sshd
-def test_the_benchmark_notebook_measures_there(laptop, one, quick_networks, build_folder, monkeypatch):
+def test_the_benchmark_notebook_measures_there(
+    laptop, one, quick_networks, build_folder, monkeypatch
+):
     from test_notebooks import QUICK
 
     from helpers import model_files
@@ -470,7 +636,11 @@ def test_the_benchmark_notebook_measures_there(laptop, one, quick_networks, buil
     shutil.copy(build_folder / "models/mnist_cnn.pt", laptop.tree / "build/models")
     with monkeypatch.context() as patch:
         patch.setenv("WORKBOOK_BUILD", laptop.environment["WORKBOOK_BUILD"])
-        patch.setattr(model_files, "FORMS", {form: model_files.FORMS[form] for form in (".onnx", "_int8_u8.onnx", ".mnn")})
+        patch.setattr(
+            model_files,
+            "FORMS",
+            {form: model_files.FORMS[form] for form in (".onnx", "_int8_u8.onnx", ".mnn")},
+        )
         model_files.make_missing(["mnist_cnn", *model_files.EXAMPLES], batches=())
     forget_measurements(laptop, one)
     parameters = QUICK["08_benchmark_on_the_pi"] | {"thread_counts": [1]}
@@ -478,10 +648,14 @@ def test_the_benchmark_notebook_measures_there(laptop, one, quick_networks, buil
     status, output = laptop.pi("run", "08_benchmark_on_the_pi", "one", "--no-convert", *given)
     assert status == 0, output
     frame = results.read_results(laptop.tree / "build/results")
-    assert set(frame["runtime.name"]) == {"ONNX Runtime", "MNN"} and frame["host.board"].isna().all()
+    assert (
+        set(frame["runtime.name"]) == {"ONNX Runtime", "MNN"} and frame["host.board"].isna().all()
+    )
     executed = nbformat.read(laptop.tree / "build/pi/one/08_benchmark_on_the_pi.ipynb", 4)
     assert all(cell.execution_count for cell in executed.cells if cell.cell_type == "code")
-    assert not {"torch", "tensorflow", "executorch"} & {path.name for path in one.workbook.glob(".venv/lib/python*/site-packages/*")}
+    assert not {"torch", "tensorflow", "executorch"} & {
+        path.name for path in one.workbook.glob(".venv/lib/python*/site-packages/*")
+    }
 
 
 def fake_python(change: str) -> str:
@@ -490,13 +664,30 @@ def fake_python(change: str) -> str:
 
 
 @needs_sshd
-@pytest.mark.parametrize("name, change, sentence", [
-    ("bits", "sys.maxsize = 2**31 - 1", "bits: it has a 32-bit system, .* install the 64-bit Raspberry Pi OS"),
-    ("old", "sys.version_info = (3, 9, 2)", "old: its Python is 3.9 and the workbook needs 3.11 to 3.13: install Raspberry Pi OS"),
-    ("plain", 'sys.modules["ensurepip"] = None', "plain: its Python cannot make environments: run `sudo apt install python3-venv` there"),
-    ("odd", "sys.exit()", "odd: its Python 3 gave no answer .*; is it a Pi"),
-])
-def test_a_pi_that_cannot_be_used_is_refused_before_anything_is_copied(at_laptop, name, change, sentence):
+@pytest.mark.parametrize(
+    "name, change, sentence",
+    [
+        (
+            "bits",
+            "sys.maxsize = 2**31 - 1",
+            "bits: it has a 32-bit system, .* install the 64-bit Raspberry Pi OS",
+        ),
+        (
+            "old",
+            "sys.version_info = (3, 9, 2)",
+            "old: its Python is 3.9 and the workbook needs 3.11 to 3.13: install Raspberry Pi OS",
+        ),
+        (
+            "plain",
+            'sys.modules["ensurepip"] = None',
+            "plain: its Python cannot make environments: run `sudo apt install python3-venv` there",
+        ),
+        ("odd", "sys.exit()", "odd: its Python 3 gave no answer .*; is it a Pi"),
+    ],
+)
+def test_a_pi_that_cannot_be_used_is_refused_before_anything_is_copied(
+    at_laptop, name, change, sentence
+):
     server = at_laptop.serve(name, python=fake_python(change))
     with pytest.raises(PiError, match=sentence), Pi(name) as there:
         pi.prepare(there)
@@ -509,13 +700,19 @@ def test_a_host_key_is_checked(at_laptop, one):
     lines = known.read_text()
     try:
         known.write_text("")
-        with pytest.raises(PiError, match="one: this machine is not known here yet; run `ssh one` once, compare the fingerprint"):
+        with pytest.raises(
+            PiError,
+            match="one: this machine is not known here yet; run `ssh one` once, compare the fingerprint",
+        ):
             Pi("one")
         with pytest.raises(PiError, match=f"run `ssh -p {one.port} somebody@127.0.0.1` once"):
             Pi(f"somebody@127.0.0.1:{one.port}")
         other = (at_laptop.home / ".ssh/id_ed25519.pub").read_text()
         known.write_text(f"[127.0.0.1]:{one.port} {other}")
-        with pytest.raises(PiError, match=rf"one: its host key is not the one .*`ssh-keygen -R '\[127.0.0.1\]:{one.port}'`"):
+        with pytest.raises(
+            PiError,
+            match=rf"one: its host key is not the one .*`ssh-keygen -R '\[127.0.0.1\]:{one.port}'`",
+        ):
             Pi("one")
     finally:
         known.write_text(lines)
@@ -526,32 +723,48 @@ def test_a_key_that_is_not_taken(at_laptop, one, tmp_path):
     key, config = at_laptop.home / ".ssh/id_ed25519", at_laptop.home / ".ssh/config"
     before = config.read_text()
     keygen(tmp_path / "stranger")
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "a passphrase", "-f", str(tmp_path / "locked")], check=True)
+    subprocess.run(
+        ["ssh-keygen", "-q", "-t", "ed25519", "-N", "a passphrase", "-f", str(tmp_path / "locked")],
+        check=True,
+    )
     try:
         config.write_text(before.replace(str(key) + "\n", str(tmp_path / "stranger") + "\n"))
         key.rename(tmp_path / "away")
-        with pytest.raises(PiError, match="one: it refuses your SSH key, and passwords are not used here; .*`ssh-copy-id one`"):
+        with pytest.raises(
+            PiError,
+            match="one: it refuses your SSH key, and passwords are not used here; .*`ssh-copy-id one`",
+        ):
             Pi("one")
         config.write_text(before.replace(str(key) + "\n", str(tmp_path / "locked") + "\n"))
-        with pytest.raises(PiError, match="one: your key needs its passphrase, .* run `ssh-add .*locked` first"):
+        with pytest.raises(
+            PiError, match="one: your key needs its passphrase, .* run `ssh-add .*locked` first"
+        ):
             Pi("one")
     finally:
         (tmp_path / "away").rename(key)
         config.write_text(before)
 
 
-@pytest.mark.parametrize("host, sentence", [
-    ("pi@no-such-pi.invalid", "pi@no-such-pi.invalid: no machine of this name is found; is the Pi on"),
-    ("pi@127.0.0.1:1", "pi@127.0.0.1:1: it does not answer .*is SSH switched on there"),
-    ("pi@127.0.0.1:port", "is no host: give user@name"),
-])
+@pytest.mark.parametrize(
+    "host, sentence",
+    [
+        (
+            "pi@no-such-pi.invalid",
+            "pi@no-such-pi.invalid: no machine of this name is found; is the Pi on",
+        ),
+        ("pi@127.0.0.1:1", "pi@127.0.0.1:1: it does not answer .*is SSH switched on there"),
+        ("pi@127.0.0.1:port", "is no host: give user@name"),
+    ],
+)
 def test_a_pi_that_does_not_answer(host, sentence):
     with pytest.raises(PiError, match=sentence):
         Pi(host)
 
 
 def test_only_notebooks_that_run_on_a_pi_are_sent_there():
-    with pytest.raises(PiError, match="01_train_mnist_cnn does not run on a Pi; these do: 00_start_here, 03"):
+    with pytest.raises(
+        PiError, match="01_train_mnist_cnn does not run on a Pi; these do: 00_start_here, 03"
+    ):
         pi.run(["pi@127.0.0.1:1"], "notebooks/01_train_mnist_cnn.ipynb")
     on_the_pi = set()
     for path in (ROOT / "notebooks").glob("[0-9]*.ipynb"):
@@ -564,7 +777,14 @@ def test_only_notebooks_that_run_on_a_pi_are_sent_there():
 def test_the_bundle_is_light(monkeypatch, tmp_path):
     monkeypatch.setenv("WORKBOOK_BUILD", str(tmp_path / "build"))
     monkeypatch.setenv("WORKBOOK_DATA", str(tmp_path))
-    for name in ("mnist_cnn.onnx", "mnist_cnn.pt", "mnist_cnn.pt2", "mnist_cnn.pte", "mnist_cnn.tflite", "notes.txt"):
+    for name in (
+        "mnist_cnn.onnx",
+        "mnist_cnn.pt",
+        "mnist_cnn.pt2",
+        "mnist_cnn.pte",
+        "mnist_cnn.tflite",
+        "notes.txt",
+    ):
         (tmp_path / "build/models").mkdir(parents=True, exist_ok=True)
         (tmp_path / "build/models" / name).write_text(name)
     for split in ("train", "t10k"):
@@ -573,9 +793,18 @@ def test_the_bundle_is_light(monkeypatch, tmp_path):
     files = pi.bundle()
     models = {Path(path).name for path in files if path.startswith("build/models")}
     assert models == {"mnist_cnn.onnx", "mnist_cnn.tflite"}
-    assert {"helpers/pi_host.py", "notebooks/book.py", "notebooks/00_start_here.ipynb", "requirements-pi.txt", "requirements.txt",
-            "pyproject.toml", "build/idx/t10k-images-idx3-ubyte"} <= set(files)
-    assert "notebooks/01_train_mnist_cnn.ipynb" not in files and not any("__pycache__" in path or "test" in path for path in files)
+    assert {
+        "helpers/pi_host.py",
+        "notebooks/book.py",
+        "notebooks/00_start_here.ipynb",
+        "requirements-pi.txt",
+        "requirements.txt",
+        "pyproject.toml",
+        "build/idx/t10k-images-idx3-ubyte",
+    } <= set(files)
+    assert "notebooks/01_train_mnist_cnn.ipynb" not in files and not any(
+        "__pycache__" in path or "test" in path for path in files
+    )
     assert sum(path.stat().st_size for path in files.values()) < 3e6, "without models it is small"
     monkeypatch.delenv("WORKBOOK_DATA")
     assert not any(path.startswith(("build/idx", "build/data")) for path in pi.bundle())
@@ -583,10 +812,19 @@ def test_the_bundle_is_light(monkeypatch, tmp_path):
 
 def test_records_are_merged_once_and_whole(tmp_path):
     store = tmp_path / "machine.jsonl"
-    records = [json.dumps({"schema_version": 1, "run_id": str(n), "value": n / 3}) for n in range(4)]
-    odd = ['{"schema_version": 1}', '{"schema_version": 99, "run_id": "new"}', '["a list"]', '{"schema_version": true, "run_id": 7}']
+    records = [
+        json.dumps({"schema_version": 1, "run_id": str(n), "value": n / 3}) for n in range(4)
+    ]
+    odd = [
+        '{"schema_version": 1}',
+        '{"schema_version": 99, "run_id": "new"}',
+        '["a list"]',
+        '{"schema_version": true, "run_id": 7}',
+    ]
     assert pi.merge("\n".join([*records[:2], *odd, records[2][:-9]]).encode(), store) == 2
-    store.write_bytes(store.read_bytes() + b'{"schema_version": 1, "run_i')  # the laptop was switched off in the middle of a line
+    store.write_bytes(
+        store.read_bytes() + b'{"schema_version": 1, "run_i'
+    )  # the laptop was switched off in the middle of a line
     assert pi.merge("\n".join([*records, records[3], ""]).encode(), store) == 2
     assert pi.merge("\n".join(records).encode(), store) == 0 == pi.merge(b"", store)
     kept = [json.loads(line) for line in store.read_text().splitlines() if line.endswith("}")]
@@ -596,15 +834,36 @@ def test_records_are_merged_once_and_whole(tmp_path):
 def test_the_command_line_says_what_is_wrong(capsys, monkeypatch):
     from helpers.__main__ import main
 
-    assert main(["pi", "fetch", "pi@no-such-pi.invalid"]) == 1 and "no machine of this name" in capsys.readouterr().out
-    monkeypatch.setattr(model_files, "make_missing", lambda: pytest.fail("minutes of conversions before the host is known"))
-    for command in (["start", "pi@no-such-pi.invalid"], ["run", "00_start_here", "pi@no-such-pi.invalid", "no-such-pi.invalid"]):
-        assert main(["pi", *command]) == 1 and capsys.readouterr().out.count("no machine of this name") == len(command) - 1 - (command[0] == "run")
+    assert (
+        main(["pi", "fetch", "pi@no-such-pi.invalid"]) == 1
+        and "no machine of this name" in capsys.readouterr().out
+    )
+    monkeypatch.setattr(
+        model_files,
+        "make_missing",
+        lambda: pytest.fail("minutes of conversions before the host is known"),
+    )
+    for command in (
+        ["start", "pi@no-such-pi.invalid"],
+        ["run", "00_start_here", "pi@no-such-pi.invalid", "no-such-pi.invalid"],
+    ):
+        assert main(["pi", *command]) == 1 and capsys.readouterr().out.count(
+            "no machine of this name"
+        ) == len(command) - 1 - (command[0] == "run")
     with pytest.raises(SystemExit):
         main(["pi", "run", "00_start_here", "pi@x", "-p", "peak_seconds=fast"])
     assert "'peak_seconds=fast' is not name=value" in capsys.readouterr().err
-    for given, host in ((["HOST=me@there"], "me@there"), ([], "pi@raspberrypi.local")):  # not the HOST of the shell
-        done = subprocess.run(["make", "-n", "pi", *given], cwd=ROOT, capture_output=True, text=True, env=os.environ | {"HOST": "laptop"})
+    for given, host in (
+        (["HOST=me@there"], "me@there"),
+        ([], "pi@raspberrypi.local"),
+    ):  # not the HOST of the shell
+        done = subprocess.run(
+            ["make", "-n", "pi", *given],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            env=os.environ | {"HOST": "laptop"},
+        )
         assert f"helpers pi start {host}" in done.stdout
 
 
@@ -620,15 +879,24 @@ describe, conditions = device.describe, device.conditions
 device.describe = lambda: describe(root)
 device.conditions = lambda: conditions(root, run=lambda command: {throttled!r} + chr(10))
 """
-PI_FILES = {"proc/device-tree/model": "Raspberry Pi 5 Model B Rev 1.0\0", "etc/os-release": 'PRETTY_NAME="Debian GNU/Linux 13 (trixie)"\n',
-            "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor": "ondemand\n",
-            "sys/class/thermal/thermal_zone0/type": "cpu-thermal\n", "sys/class/thermal/thermal_zone0/temp": "48500\n"}
+PI_FILES = {
+    "proc/device-tree/model": "Raspberry Pi 5 Model B Rev 1.0\0",
+    "etc/os-release": 'PRETTY_NAME="Debian GNU/Linux 13 (trixie)"\n',
+    "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor": "ondemand\n",
+    "sys/class/thermal/thermal_zone0/type": "cpu-thermal\n",
+    "sys/class/thermal/thermal_zone0/temp": "48500\n",
+}
 
 
 def doctor(code: str, build: Path) -> tuple[int, str]:
     start = f"{code}\nfrom helpers.__main__ import main\nimport sys\nsys.exit(main(['doctor']))"
-    done = subprocess.run([sys.executable, "-c", start], cwd=ROOT, capture_output=True, text=True,
-                          env=os.environ | {"WORKBOOK_BUILD": str(build)})
+    done = subprocess.run(
+        [sys.executable, "-c", start],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"WORKBOOK_BUILD": str(build)},
+    )
     assert not done.stderr, done.stderr
     return done.returncode, done.stdout
 
@@ -636,20 +904,42 @@ def doctor(code: str, build: Path) -> tuple[int, str]:
 def test_the_doctor_on_a_pi(tmp_path):
     code = ON_A_PI.format(root=str(tmp_path / "pi"), files=PI_FILES, throttled="throttled=0x50000")
     status, output = doctor(code, tmp_path)
-    assert status == 1 and output.startswith("Raspberry Pi 5 Model B Rev 1.0, ") and "torch" not in output
-    for line in ("ok  Debian GNU/Linux 13 (trixie)", "governor ondemand; before you measure: echo performance | sudo tee", "48.5 °C",
-                 "under-voltage since boot, throttled since boot",
-                 "camera (optional): picamera2 is not found: sudo apt install python3-picamera2",
-                 "NO  0 files of MnistNet"):
+    assert (
+        status == 1
+        and output.startswith("Raspberry Pi 5 Model B Rev 1.0, ")
+        and "torch" not in output
+    )
+    for line in (
+        "ok  Debian GNU/Linux 13 (trixie)",
+        "governor ondemand; before you measure: echo performance | sudo tee",
+        "48.5 °C",
+        "under-voltage since boot, throttled since boot",
+        "camera (optional): picamera2 is not found: sudo apt install python3-picamera2",
+        "NO  0 files of MnistNet",
+    ):
         assert line in output, output
     todo = output.split("To do:")[1]
-    assert "use the official power supply" in todo and "run `make pi` on the laptop" in todo and "camera" not in todo
+    assert (
+        "use the official power supply" in todo
+        and "run `make pi` on the laptop" in todo
+        and "camera" not in todo
+    )
 
 
 def test_the_doctor_on_an_old_pi(tmp_path):
     files = PI_FILES | {"etc/os-release": 'PRETTY_NAME="Raspbian GNU/Linux 11 (bullseye)"\n'}
-    status, output = doctor(ON_A_PI.format(root=str(tmp_path / "pi"), files=files, throttled="error"), tmp_path)
-    assert status == 1 and "NO  Raspbian GNU/Linux 11 (bullseye)" in output and "throttling: not told" in output
-    status, output = doctor("import sys\nsys.maxsize, sys.modules['psutil'] = 2**31 - 1, None", tmp_path)
-    assert status == 1 and output.splitlines()[-1] == ("- the workbook needs a 64-bit Python 3.11, 3.12 or 3.13; on a Pi, install "
-                                                       "the 64-bit Raspberry Pi OS")
+    status, output = doctor(
+        ON_A_PI.format(root=str(tmp_path / "pi"), files=files, throttled="error"), tmp_path
+    )
+    assert (
+        status == 1
+        and "NO  Raspbian GNU/Linux 11 (bullseye)" in output
+        and "throttling: not told" in output
+    )
+    status, output = doctor(
+        "import sys\nsys.maxsize, sys.modules['psutil'] = 2**31 - 1, None", tmp_path
+    )
+    assert status == 1 and output.splitlines()[-1] == (
+        "- the workbook needs a 64-bit Python 3.11, 3.12 or 3.13; on a Pi, install "
+        "the 64-bit Raspberry Pi OS"
+    )

@@ -24,10 +24,15 @@ def serve(requests: list[dict], monkeypatch, capsys) -> list[dict]:
     return [json.loads(line[1:]) for line in capsys.readouterr().out.split("\n")[1:-1]]
 
 
-@pytest.mark.parametrize("number, sentence", [
-    (errno.ENOSPC, "its disk is full"), (errno.EDQUOT, "its disk is full"),
-    (errno.EROFS, "its card can only be read"), (errno.EACCES, "Permission denied"),
-])
+@pytest.mark.parametrize(
+    "number, sentence",
+    [
+        (errno.ENOSPC, "its disk is full"),
+        (errno.EDQUOT, "its disk is full"),
+        (errno.EROFS, "its card can only be read"),
+        (errno.EACCES, "Permission denied"),
+    ],
+)
 def test_a_disk_that_cannot_be_written(number, sentence, monkeypatch, capsys):
     def fails(_):
         raise OSError(number, os.strerror(number))
@@ -63,16 +68,23 @@ def environment(ready: str | None, python: bool = True, version: str = "") -> di
 HERE = ".".join(map(str, sys.version_info[:3]))
 
 
-@pytest.mark.parametrize("files, is_set_up, is_made_again", [
-    ({}, False, True),
-    (environment("new"), True, False),
-    (environment("new", version=HERE), True, False),
-    (environment("old", version=HERE), False, False),
-    (environment(None), False, True),                     # the power went while it was made
-    (environment("", python=False), False, True),
-    (environment("new", python=False), False, True),      # the system's Python is gone
-    (environment("new", version="3.1.1"), False, True),   # the system was upgraded to another one
-])
+@pytest.mark.parametrize(
+    "files, is_set_up, is_made_again",
+    [
+        ({}, False, True),
+        (environment("new"), True, False),
+        (environment("new", version=HERE), True, False),
+        (environment("old", version=HERE), False, False),
+        (environment(None), False, True),  # the power went while it was made
+        (environment("", python=False), False, True),
+        (environment("new", python=False), False, True),  # the system's Python is gone
+        (
+            environment("new", version="3.1.1"),
+            False,
+            True,
+        ),  # the system was upgraded to another one
+    ],
+)
 def test_only_a_whole_environment_is_used(pi_folder, monkeypatch, files, is_set_up, is_made_again):
     for name, text in files.items():
         (pi_folder / name).parent.mkdir(parents=True, exist_ok=True)

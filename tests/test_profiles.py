@@ -11,13 +11,19 @@ from helpers.runtimes import open_model
 def path(quick_networks):
     """A function from an ending to one of MnistNet's files, and from a name to one of the examples'."""
     model_files.make_missing(["mnist_cnn", *model_files.EXAMPLES], batches=[])
-    return lambda name: next(file.path for file in model_files.files(["mnist_cnn", *model_files.EXAMPLES])
-                             if file.path.name == name)
+    return lambda name: next(
+        file.path
+        for file in model_files.files(["mnist_cnn", *model_files.EXAMPLES])
+        if file.path.name == name
+    )
 
 
 @pytest.mark.parametrize("name", ["mnist_cnn", "six_convs_relu"])
 def test_the_macs_of_the_operators_are_those_of_the_network(path, name):
-    layers, counted = profiles.in_onnxruntime(path(f"{name}.onnx"), 3), model_files.facts()[name]["macs"]
+    layers, counted = (
+        profiles.in_onnxruntime(path(f"{name}.onnx"), 3),
+        model_files.facts()[name]["macs"],
+    )
     # a library that works on many channels at once fills up the three of a picture at most
     assert counted <= layers["MACs"].sum() < 1.2 * counted
     assert (layers["time (µs)"] >= 0).all() and layers["time (µs)"].sum() > 0
@@ -33,17 +39,39 @@ def test_the_layers_of_mnist_net(path):
     assert linear["output"].tolist() == ["1 x 128", "1 x 10"]
 
 
-@pytest.mark.parametrize("inputs, outputs, work", [
-    ([[1, 32, 26, 26], [64, 32, 3, 3], [64]], [[1, 64, 24, 24]], ("3 x 3", 10_616_832, 4 * (21632 + 18432 + 36864))),
-    ([[1, 96, 56, 56], [96, 1, 3, 3]], [[1, 96, 56, 56]], ("depthwise", 2_709_504, 4 * (2 * 301056 + 864))),
-    ([[1, 1, 28, 28], [32, 1, 3, 3]], [[1, 32, 26, 26]], ("3 x 3", 194_688, 4 * (784 + 288 + 21632))),
-    ([[1, 9216], [128]], [[1, 128]], ("linear", 1_179_648, 4 * (9216 + 1_179_648 + 128)))])
+@pytest.mark.parametrize(
+    "inputs, outputs, work",
+    [
+        (
+            [[1, 32, 26, 26], [64, 32, 3, 3], [64]],
+            [[1, 64, 24, 24]],
+            ("3 x 3", 10_616_832, 4 * (21632 + 18432 + 36864)),
+        ),
+        (
+            [[1, 96, 56, 56], [96, 1, 3, 3]],
+            [[1, 96, 56, 56]],
+            ("depthwise", 2_709_504, 4 * (2 * 301056 + 864)),
+        ),
+        (
+            [[1, 1, 28, 28], [32, 1, 3, 3]],
+            [[1, 32, 26, 26]],
+            ("3 x 3", 194_688, 4 * (784 + 288 + 21632)),
+        ),
+        ([[1, 9216], [128]], [[1, 128]], ("linear", 1_179_648, 4 * (9216 + 1_179_648 + 128))),
+    ],
+)
 def test_the_work_of_a_layer_by_its_shapes(inputs, outputs, work):
     assert profiles.work_of(inputs, outputs) == work
 
 
-@pytest.mark.parametrize("inputs, outputs", [
-    ([[1, 64, 24, 24]], [[1, 64, 12, 12]]), ([[1, 64, 12, 12], [2]], [[1, 9216]]), ([[1, 10, 5, 5], []], [[1, 10, 5, 5]])])
+@pytest.mark.parametrize(
+    "inputs, outputs",
+    [
+        ([[1, 64, 24, 24]], [[1, 64, 12, 12]]),
+        ([[1, 64, 12, 12], [2]], [[1, 9216]]),
+        ([[1, 10, 5, 5], []], [[1, 10, 5, 5]]),
+    ],
+)
 def test_what_does_not_multiply_has_no_macs(inputs, outputs):
     layer, macs, moved = profiles.work_of(inputs, outputs)
     assert layer == "-" and np.isnan(macs) and np.isnan(moved)
@@ -51,19 +79,31 @@ def test_what_does_not_multiply_has_no_macs(inputs, outputs):
 
 @pytest.mark.parametrize("name, conversions, floats", [("relu", 2, 0), ("gelu", 12, 6)])
 def test_gelu_makes_islands_of_float_and_relu_does_not(path, name, conversions, floats):
-    spent = profiles.in_onnxruntime(path(f"six_convs_{name}_int8_u8.onnx"), 1)["spent on"].value_counts()
-    assert (spent["to and from int8"], spent.get("float32", 0), spent["integer"]) == (conversions, floats, 6)
+    spent = profiles.in_onnxruntime(path(f"six_convs_{name}_int8_u8.onnx"), 1)[
+        "spent on"
+    ].value_counts()
+    assert (spent["to and from int8"], spent.get("float32", 0), spent["integer"]) == (
+        conversions,
+        floats,
+        6,
+    )
 
 
 def test_operators_in_mnn(path, capfd):
     layers = profiles.in_mnn(path("mnist_cnn.mnn"), 3)
-    assert layers["operator"].str.contains("(Convolution)", regex=False).sum() == 4 and (layers["time (µs)"] > 0).all()
+    assert (
+        layers["operator"].str.contains("(Convolution)", regex=False).sum() == 4
+        and (layers["time (µs)"] > 0).all()
+    )
     assert capfd.readouterr().out == "", "MNN prints about the machine, which nobody asked for"
 
 
 def test_layers_in_ncnn(path):
     layers = profiles.in_ncnn(path("mnist_cnn.ncnn.param"), 3)
-    assert layers["operator"].str.contains("(InnerProduct)", regex=False).sum() == 2 and (layers["time (µs)"] > 0).all()
+    assert (
+        layers["operator"].str.contains("(InnerProduct)", regex=False).sum() == 2
+        and (layers["time (µs)"] > 0).all()
+    )
     assert layers["operator"].str.contains("(Input)", regex=False).sum() == 0
 
 
@@ -95,4 +135,8 @@ def test_racing_and_profiling_compute_in_the_same_precision(path, monkeypatch):
 
 
 def test_pieces_in_litert(path):
-    assert profiles.pieces_in_litert(path("mnist_cnn.tflite")) == profiles.pieces_in_litert(path("mnist_cnn_int8.tflite")) == 1
+    assert (
+        profiles.pieces_in_litert(path("mnist_cnn.tflite"))
+        == profiles.pieces_in_litert(path("mnist_cnn_int8.tflite"))
+        == 1
+    )

@@ -18,7 +18,7 @@ def listed(path: str, indent: str = "") -> dict[tuple, str]:
     for line in (ROOT / path).read_text().splitlines():
         if indent and not line.startswith(indent):
             continue
-        line = line[len(indent):].strip()
+        line = line[len(indent) :].strip()
         if line and not line.startswith(("#", "-")):
             name, version, marker, _ = REQUIREMENT.match(line).groups()
             found[name.lower(), marker] = version
@@ -28,7 +28,9 @@ def listed(path: str, indent: str = "") -> dict[tuple, str]:
 def test_the_compiled_list_holds_every_source_line():
     compiled = {name: version for (name, _), version in listed("requirements.txt").items()}
     for (name, _), version in listed("requirements.in").items():
-        assert name in compiled and (version == compiled[name] or "<" in version), f"{name}: run `make pins`"
+        assert name in compiled and (version == compiled[name] or "<" in version), (
+            f"{name}: run `make pins`"
+        )
     assert all(version.startswith("==") for version in compiled.values()), "everything is pinned"
     assert not re.search("nvidia|cuda|triton", " ".join(compiled))
     assert compiled["torch"] == "==2.13.0"
@@ -45,21 +47,51 @@ def test_conda_gets_the_same_lines_with_the_same_comments():
 def test_every_dependency_says_what_it_is_for():
     for path in ("requirements.in", "requirements-pi.txt"):
         for line in (ROOT / path).read_text().splitlines():
-            if line and not line.startswith(("#", "-")) and not line.startswith(("pytest", "tensorflow==")):
+            if (
+                line
+                and not line.startswith(("#", "-"))
+                and not line.startswith(("pytest", "tensorflow=="))
+            ):
                 assert "#" in line, f"{path}: {line}"
 
 
 def resolves(path: str, platform: str, python: str) -> subprocess.CompletedProcess:
     # antlr4-python3-runtime is pure Python and published as source only
     return subprocess.run(
-        [sys.executable, "-m", "uv", "pip", "compile", path, "--no-config", "--quiet", "--no-header", "--no-annotate",
-         "--python-platform", platform, "--python-version", python, "--only-binary", ":all:",
-         *(["--no-deps", "--no-binary", "antlr4-python3-runtime"] if path == "requirements.txt" else [])],
-        cwd=ROOT, capture_output=True, text=True, env=os.environ | {"MACOSX_DEPLOYMENT_TARGET": "14.0"})
+        [
+            sys.executable,
+            "-m",
+            "uv",
+            "pip",
+            "compile",
+            path,
+            "--no-config",
+            "--quiet",
+            "--no-header",
+            "--no-annotate",
+            "--python-platform",
+            platform,
+            "--python-version",
+            python,
+            "--only-binary",
+            ":all:",
+            *(
+                ["--no-deps", "--no-binary", "antlr4-python3-runtime"]
+                if path == "requirements.txt"
+                else []
+            ),
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"MACOSX_DEPLOYMENT_TARGET": "14.0"},
+    )
 
 
 @pytest.mark.parametrize("python", ["3.11", "3.12", "3.13"])
-@pytest.mark.parametrize("platform", ["x86_64-manylinux_2_28", "aarch64-apple-darwin", "x86_64-pc-windows-msvc"])
+@pytest.mark.parametrize(
+    "platform", ["x86_64-manylinux_2_28", "aarch64-apple-darwin", "x86_64-pc-windows-msvc"]
+)
 def test_the_laptop_pins_have_wheels_on(platform, python):
     done = resolves("requirements.txt", platform, python)
     assert done.returncode == 0, done.stderr
@@ -86,24 +118,36 @@ sys.meta_path.insert(0, Absent())
 
 
 def test_helpers_import_without_torch_and_tensorflow():
-    code = WITHOUT_TORCH + """
+    code = (
+        WITHOUT_TORCH
+        + """
 import helpers.data, helpers.device, helpers.metrics, helpers.plots, helpers.results, helpers.runtimes
 import helpers.timing, helpers.workers, helpers.quiet, helpers.paths, helpers.peak, helpers.__main__
 import helpers.doctor, helpers.model_files, helpers.pi, helpers.pi_host, helpers.ssh
 print("fine")
 """
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout == "fine\n", done.stderr
 
 
 def test_timing_needs_numpy_and_the_standard_library_only():
     code = "import sys, helpers.timing; print(sorted({m.split('.')[0] for m in sys.modules} - set(sys.stdlib_module_names)))"
-    done = subprocess.run([sys.executable, "-S", "-c", f"import sys; sys.path += {sys.path!r}; {code}"], capture_output=True, text=True)
-    assert set(eval(done.stdout)) - {"__main__", "sitecustomize"} <= {"helpers", "numpy"}, done.stdout + done.stderr
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", f"import sys; sys.path += {sys.path!r}; {code}"],
+        capture_output=True,
+        text=True,
+    )
+    assert set(eval(done.stdout)) - {"__main__", "sitecustomize"} <= {"helpers", "numpy"}, (
+        done.stdout + done.stderr
+    )
 
 
 def run(*arguments: str, code: str = "") -> subprocess.CompletedProcess:
-    start = ["-c", f"{code}\nimport sys; from helpers.__main__ import main; sys.exit(main({list(arguments)!r}))"]
+    start = [
+        "-c",
+        f"{code}\nimport sys; from helpers.__main__ import main; sys.exit(main({list(arguments)!r}))",
+    ]
     return subprocess.run([sys.executable, *start], capture_output=True, text=True, cwd=ROOT)
 
 
@@ -130,14 +174,19 @@ def test_the_doctor_runs_the_model_files(monkeypatch, tmp_path):
     convert.to_onnx(LeNet(), torch.zeros(1, 1, 28, 28), tmp_path / "models" / "mnist_cnn.onnx")
     (tmp_path / "models" / "mnist_cnn.tflite").write_text("damaged")
     done = run("doctor", code=WITHOUT_TORCH)
-    assert "ok  running mnist_cnn.onnx" in done.stdout and "NO  running mnist_cnn.tflite" in done.stdout
+    assert (
+        "ok  running mnist_cnn.onnx" in done.stdout
+        and "NO  running mnist_cnn.tflite" in done.stdout
+    )
     assert "is it damaged" in done.stdout.split("To do:")[1]
 
 
 def test_the_doctor_without_the_environment():
     code = "import sys; sys.modules['psutil'] = None"
     done = run("doctor", code=code)
-    assert done.returncode == 1 and "environment is not complete" in done.stdout and done.stderr == ""
+    assert (
+        done.returncode == 1 and "environment is not complete" in done.stdout and done.stderr == ""
+    )
 
 
 def test_results_command(build_folder):
@@ -147,13 +196,27 @@ def test_results_command(build_folder):
     path = build_folder / "results" / "here.jsonl"
     latency = timing.benchmark({"a": lambda: None}, rounds=8, min_round_s=0, min_calls=10)["a"]
     state = device.conditions()
-    results.append_result(path, results.record(latency, before=state, after=state, model={"name": "a.onnx", "bytes": 10},
-                                               runtime={"name": "ONNX Runtime", "version": "1"}))
+    results.append_result(
+        path,
+        results.record(
+            latency,
+            before=state,
+            after=state,
+            model={"name": "a.onnx", "bytes": 10},
+            runtime={"name": "ONNX Runtime", "version": "1"},
+        ),
+    )
     shown = run("results", str(path))
     assert shown.returncode == 0 and "a.onnx" in shown.stdout and "ONNX Runtime 1" in shown.stdout
 
 
-COMMANDS = [["results", "{records}"], ["results", "{folder}/µ"], ["pi", "status", "pi@µ.invalid"], ["-h"], ["pi", "run", "µ"]]
+COMMANDS = [
+    ["results", "{records}"],
+    ["results", "{folder}/µ"],
+    ["pi", "status", "pi@µ.invalid"],
+    ["-h"],
+    ["pi", "run", "µ"],
+]
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252", "gbk", "cp932"])
@@ -163,13 +226,26 @@ def test_what_a_terminal_cannot_show_is_replaced(encoding, tmp_path):
 
     latency = timing.benchmark({"a": lambda: None}, rounds=8, min_round_s=0, min_calls=10)["a"]
     state = device.conditions()
-    record = results.record(latency, before=state, after=state, model={"name": "сеть 网络 µ.onnx"}, runtime={"name": "x", "version": "1"})
+    record = results.record(
+        latency,
+        before=state,
+        after=state,
+        model={"name": "сеть 网络 µ.onnx"},
+        runtime={"name": "x", "version": "1"},
+    )
     results.append_result(tmp_path / "r.jsonl", record)
     for command in COMMANDS if encoding == "ascii" else COMMANDS[:1]:
         arguments = [word.format(records=tmp_path / "r.jsonl", folder=tmp_path) for word in command]
-        done = subprocess.run([sys.executable, "-X", "utf8=0", "-m", "helpers", *arguments], capture_output=True, cwd=ROOT,
-                              env=os.environ | {"PYTHONIOENCODING": encoding, "WORKBOOK_BUILD": str(tmp_path)})
-        assert b"Error" not in done.stderr and b"Traceback" not in done.stdout + done.stderr, (command, done.stderr[-500:])
+        done = subprocess.run(
+            [sys.executable, "-X", "utf8=0", "-m", "helpers", *arguments],
+            capture_output=True,
+            cwd=ROOT,
+            env=os.environ | {"PYTHONIOENCODING": encoding, "WORKBOOK_BUILD": str(tmp_path)},
+        )
+        assert b"Error" not in done.stderr and b"Traceback" not in done.stdout + done.stderr, (
+            command,
+            done.stderr[-500:],
+        )
         assert done.stdout or done.stderr
 
 
@@ -181,7 +257,18 @@ def test_make_help_lists_every_target():
 
 def test_another_python_is_refused_before_anything_is_installed(tmp_path):
     old = tmp_path / "python"
-    old.write_text(f"#!/bin/sh\nexec {sys.executable} -c 'import sys; sys.version_info = (3, 9, 2); exec(sys.argv[1])' \"$2\"\n")
+    old.write_text(
+        f"#!/bin/sh\nexec {sys.executable} -c 'import sys; sys.version_info = (3, 9, 2); exec(sys.argv[1])' \"$2\"\n"
+    )
     old.chmod(0o755)
-    done = subprocess.run(["make", "test", f"PYTHON={old}", f"VENV={tmp_path}/venv"], cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode != 0 and "Python 3.9 cannot be used" in done.stderr and not (tmp_path / "venv").exists()
+    done = subprocess.run(
+        ["make", "test", f"PYTHON={old}", f"VENV={tmp_path}/venv"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert (
+        done.returncode != 0
+        and "Python 3.9 cannot be used" in done.stderr
+        and not (tmp_path / "venv").exists()
+    )

@@ -23,19 +23,30 @@ HOST = {"board": "Raspberry Pi 5 Model B Rev 1.0", "machine_id": "01234567"}
 
 
 def conditions(throttled="0x0"):
-    return {"at": "2026-01-02T03:04:05.000+00:00", "governor": "ondemand", "temp_c": 50.1, "throttled": throttled}
+    return {
+        "at": "2026-01-02T03:04:05.000+00:00",
+        "governor": "ondemand",
+        "temp_c": 50.1,
+        "throttled": throttled,
+    }
 
 
 def latency(contention=0.0, p50_us=140, rounds=6, calls=10, threads=1):
     wall = np.random.default_rng(0).integers(990, 1010, (rounds, calls)) * p50_us
     cpu = (wall * (1 - contention)).astype(np.int64)
-    return Latency(wall, cpu, np.stack([wall.sum(1), cpu.sum(1)], 1), WarmUp(50, 9_000_000, True), threads)
+    return Latency(
+        wall, cpu, np.stack([wall.sum(1), cpu.sum(1)], 1), WarmUp(50, 9_000_000, True), threads
+    )
 
 
 def made(latency=latency(), throttled=("0x0", "0x0"), **change):
-    given = {"model": {"name": "mnist_cnn.onnx", "sha256": "ab", "bytes": 4_800_000, "macs": 11_992_448},
-             "runtime": {"name": "onnxruntime", "version": "1.31.1"}, "before": conditions(throttled[0]),
-             "after": conditions(throttled[1]), "host": HOST}
+    given = {
+        "model": {"name": "mnist_cnn.onnx", "sha256": "ab", "bytes": 4_800_000, "macs": 11_992_448},
+        "runtime": {"name": "onnxruntime", "version": "1.31.1"},
+        "before": conditions(throttled[0]),
+        "after": conditions(throttled[1]),
+        "host": HOST,
+    }
     return results.record(latency, **{**given, **change})
 
 
@@ -46,19 +57,43 @@ def write(path, *records):
 
 
 def test_a_record_holds_every_field():
-    got = made(peak_rss={"load": 63 * 2**20}, quality={"metric": "accuracy", "value": 0.991, "n": 1000},
-               method={"seed": 0, "discard": 1})
+    got = made(
+        peak_rss={"load": 63 * 2**20},
+        quality={"metric": "accuracy", "value": 0.991, "n": 1000},
+        method={"seed": 0, "discard": 1},
+    )
     assert " ".join(got) == (
         "schema_version run_id session_id started_at host conditions model runtime scenario batch stages method "
         "latency_ns cpu_ns contention samples_ns peak_rss_kb quality energy valid void_reasons "
-        "throttled_by warnings")
+        "throttled_by warnings"
+    )
     assert " ".join(got["latency_ns"]) == "n min p50 p90 p99 mean p50_ci ci_kind p50_between"
     assert got["started_at"] == "2026-01-02T03:04:05.000+00:00"
-    assert got["model"] == {"name": "mnist_cnn.onnx", "sha256": "ab", "bytes": 4_800_000, "parameters": None,
-                            "macs": 11_992_448, "input_shape": None, "precision": None}
-    assert got["runtime"] == {"name": "onnxruntime", "version": "1.31.1", "threads": 1, "options": None}
-    assert (got["method"]["rounds"], got["method"]["calls_per_round"], got["method"]["warmup_calls"]) == (6, 10, 50)
-    assert (got["peak_rss_kb"], got["quality"]["n"], got["energy"]["method"]) == ({"load": 63 * 1024}, 1000, None)
+    assert got["model"] == {
+        "name": "mnist_cnn.onnx",
+        "sha256": "ab",
+        "bytes": 4_800_000,
+        "parameters": None,
+        "macs": 11_992_448,
+        "input_shape": None,
+        "precision": None,
+    }
+    assert got["runtime"] == {
+        "name": "onnxruntime",
+        "version": "1.31.1",
+        "threads": 1,
+        "options": None,
+    }
+    assert (
+        got["method"]["rounds"],
+        got["method"]["calls_per_round"],
+        got["method"]["warmup_calls"],
+    ) == (6, 10, 50)
+    assert (got["peak_rss_kb"], got["quality"]["n"], got["energy"]["method"]) == (
+        {"load": 63 * 1024},
+        1000,
+        None,
+    )
     assert (got["valid"], got["void_reasons"], got["warnings"]) == (True, [], [])
     assert json.loads(json.dumps(got, allow_nan=False)) == got
 
@@ -79,7 +114,9 @@ def test_the_figures_of_a_record_follow_from_its_raw_times():
 def test_the_interval_between_pieces_is_named_so():
     got = made(between=Interval(141.0, 139.0, 143.0))["latency_ns"]
     assert got["p50_between"] == {"value": 141.0, "low": 139.0, "high": 143.0}
-    assert got["ci_kind"] == "within session" and got["p50_ci"][0] <= got["p50"] <= got["p50_ci"][1], "of the same calls"
+    assert (
+        got["ci_kind"] == "within session" and got["p50_ci"][0] <= got["p50"] <= got["p50_ci"][1]
+    ), "of the same calls"
     few = made(latency(rounds=1, calls=5))["latency_ns"]
     assert (few["p50_ci"], few["ci_kind"]) == (None, None)
 
@@ -89,19 +126,36 @@ def test_several_threads_have_no_contention_and_count():
     assert (got["contention"], got["valid"], got["runtime"]["threads"]) == (None, True, 2)
 
 
-@pytest.mark.parametrize("timed, throttled, reason", [
-    (latency(contention=0.11), ("0x0", "0x0"), "other programs used the processor: the thread waited 11% of the time"),
-    (latency(), ("0x0", "0x50005"), "the Pi reported: under-voltage"),
-    (latency(), ("0x0", "0x80000"), "the Pi reported: soft temperature limit at some time during the measurement"),
-    (latency(), ("0x4", "0x0"), "the Pi reported: throttled"),
-])
+@pytest.mark.parametrize(
+    "timed, throttled, reason",
+    [
+        (
+            latency(contention=0.11),
+            ("0x0", "0x0"),
+            "other programs used the processor: the thread waited 11% of the time",
+        ),
+        (latency(), ("0x0", "0x50005"), "the Pi reported: under-voltage"),
+        (
+            latency(),
+            ("0x0", "0x80000"),
+            "the Pi reported: soft temperature limit at some time during the measurement",
+        ),
+        (latency(), ("0x4", "0x0"), "the Pi reported: throttled"),
+    ],
+)
 def test_what_does_not_count_says_why(timed, throttled, reason):
     got = made(timed, throttled)
     assert not got["valid"] and reason in got["void_reasons"]
 
 
-@pytest.mark.parametrize("timed, throttled", [
-    (latency(contention=0.09), ("0x0", "0x0")), (latency(), ("0x50000", "0x50000")), (latency(), (None, None))])
+@pytest.mark.parametrize(
+    "timed, throttled",
+    [
+        (latency(contention=0.09), ("0x0", "0x0")),
+        (latency(), ("0x50000", "0x50000")),
+        (latency(), (None, None)),
+    ],
+)
 def test_what_counts(timed, throttled):
     assert made(timed, throttled)["valid"]
 
@@ -129,20 +183,40 @@ def test_a_record_comes_back_as_it_went(tmp_path):
     assert frame["samples_ns"][0] == latency().samples_ns.tolist()
     assert frame["stages"][1] == ["preprocess", "inference"]
     assert frame["conditions.before.temp_c"][0] == 50.1 and frame["host.board"][0] == HOST["board"]
-    assert frame["session_id"][0] == frame["session_id"][1] and frame["run_id"][0] != frame["run_id"][1]
+    assert (
+        frame["session_id"][0] == frame["session_id"][1]
+        and frame["run_id"][0] != frame["run_id"][1]
+    )
     assert frame["valid"].dtype == bool
 
 
 def test_numpy_numbers_are_taken(tmp_path):
-    given = {"schema_version": 1, "a": np.float32(0.5), "b": np.int64(2**40), "c": np.bool_(True), "d": np.arange(3),
-             "e": (1, 2)}
+    given = {
+        "schema_version": 1,
+        "a": np.float32(0.5),
+        "b": np.int64(2**40),
+        "c": np.bool_(True),
+        "d": np.arange(3),
+        "e": (1, 2),
+    }
     got = json.loads(write(tmp_path / "x.jsonl", given).read_text())
-    assert got == {"schema_version": 1, "a": 0.5, "b": 2**40, "c": True, "d": [0, 1, 2], "e": [1, 2]}
+    assert got == {
+        "schema_version": 1,
+        "a": 0.5,
+        "b": 2**40,
+        "c": True,
+        "d": [0, 1, 2],
+        "e": [1, 2],
+    }
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), np.float32("nan"), np.array([0.0, -np.inf])])
+@pytest.mark.parametrize(
+    "value", [float("nan"), float("inf"), np.float32("nan"), np.array([0.0, -np.inf])]
+)
 def test_nan_is_refused_by_name_and_nothing_is_written(tmp_path, value):
-    with pytest.raises(ValueError, match=r"quality\.value.* is -?(nan|inf); a record holds finite numbers"):
+    with pytest.raises(
+        ValueError, match=r"quality\.value.* is -?(nan|inf); a record holds finite numbers"
+    ):
         results.append_result(tmp_path / "x.jsonl", {"quality": {"value": value}})
     with pytest.raises(TypeError, match="files.0. is a PosixPath|files.0. is a WindowsPath"):
         results.append_result(tmp_path / "x.jsonl", {"files": [Path("a")]})
@@ -167,7 +241,9 @@ with open(done, "w") as finished:
 def four_writers(path, count, locks):
     """Four processes that write at once, and the files in which they say what they have finished."""
     done = [path.with_name(f"done{i}") for i in range(4)]
-    arguments = [[sys.executable, "-c", WRITER, str(path), str(name), str(count), locks] for name in done]
+    arguments = [
+        [sys.executable, "-c", WRITER, str(path), str(name), str(count), locks] for name in done
+    ]
     return [subprocess.Popen(command) for command in arguments], done
 
 
@@ -176,7 +252,9 @@ def test_four_writers_that_are_killed_lose_nothing_that_was_finished(tmp_path):
     writers, done = four_writers(path, 10**6, "with locks")
     try:
         deadline = time.monotonic() + 60
-        while not all(name.exists() and name.stat().st_size > 2000 for name in done):  # all are at work
+        while not all(
+            name.exists() and name.stat().st_size > 2000 for name in done
+        ):  # all are at work
             assert time.monotonic() < deadline and all(writer.poll() is None for writer in writers)
             time.sleep(0.02)
     finally:
@@ -188,8 +266,12 @@ def test_four_writers_that_are_killed_lose_nothing_that_was_finished(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         frame = results.read_results(path)
-    print(f"{len(frame)} records, {len(finished)} reported as finished, {frame.attrs['skipped_lines']} pieces")
-    assert len(finished) > 50 and set(finished) <= set(frame["run_id"]) and frame["run_id"].is_unique
+    print(
+        f"{len(frame)} records, {len(finished)} reported as finished, {frame.attrs['skipped_lines']} pieces"
+    )
+    assert (
+        len(finished) > 50 and set(finished) <= set(frame["run_id"]) and frame["run_id"].is_unique
+    )
     # one that was killed inside its write may leave a piece or a record that it did not report
     assert frame.attrs["skipped_lines"] + len(frame) - len(finished) <= 4
 
@@ -200,7 +282,9 @@ def test_four_writers_at_once_do_not_disturb_each_other(tmp_path, locks):
     writers, done = four_writers(path, 50, locks)
     assert [writer.wait(timeout=60) for writer in writers] == [0] * 4
     frame = results.read_results(path)
-    assert sorted(frame["run_id"]) == sorted(run for name in done for run in name.read_text().splitlines())
+    assert sorted(frame["run_id"]) == sorted(
+        run for name in done for run in name.read_text().splitlines()
+    )
     assert (len(frame), frame.attrs["skipped_lines"]) == (200, 0)
 
 
@@ -241,15 +325,22 @@ def test_a_full_disk_is_said_and_the_next_record_stays_whole(tmp_path, monkeypat
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a limit on the size of files")
 def test_a_limit_on_the_size_of_files_is_a_full_disk(tmp_path):
-    code = ("import resource, sys\nfrom helpers import results\n"
-            "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
-            "for i in range(3):\n"
-            "    try: results.append_result(sys.argv[1], {'schema_version': 1, 'text': 'x' * 700})\n"
-            "    except OSError as error: print(error)\n")
+    code = (
+        "import resource, sys\nfrom helpers import results\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
+        "for i in range(3):\n"
+        "    try: results.append_result(sys.argv[1], {'schema_version': 1, 'text': 'x' * 700})\n"
+        "    except OSError as error: print(error)\n"
+    )
     path = tmp_path / "pi.jsonl"
-    done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True
+    )
     first, second = done.stdout.splitlines()  # a short write, then none at all
-    assert "is the disk full? (only 269 of 731 bytes were taken)" in first and "(File too large)" in second
+    assert (
+        "is the disk full? (only 269 of 731 bytes were taken)" in first
+        and "(File too large)" in second
+    )
     with pytest.warns(UserWarning, match="left out 1"):
         assert len(results.read_results(write(path, made()))) == 2
 
@@ -259,7 +350,9 @@ def test_reading_three_thousand_records_takes_little_more_than_parsing_them(tmp_
     record = made(latency(rounds=6, calls=25))
     line = json.dumps(record).encode() + b"\n"
     path = tmp_path / "pi.jsonl"
-    path.write_bytes(b"".join(line.replace(record["run_id"].encode(), b"%032x" % n) for n in range(3000)))
+    path.write_bytes(
+        b"".join(line.replace(record["run_id"].encode(), b"%032x" % n) for n in range(3000))
+    )
     start = time.process_time()  # CPU time: what other programs take does not count
     frame = results.read_results(path)
     elapsed_s = time.process_time() - start
@@ -267,7 +360,9 @@ def test_reading_three_thousand_records_takes_little_more_than_parsing_them(tmp_
     for text in path.read_bytes().splitlines():
         json.loads(text)
     parsing_s = time.process_time() - start
-    print(f"3,000 records of {len(line):,} bytes, {frame.shape[1]} columns: {elapsed_s / parsing_s:.1f} times json.loads")
+    print(
+        f"3,000 records of {len(line):,} bytes, {frame.shape[1]} columns: {elapsed_s / parsing_s:.1f} times json.loads"
+    )
     assert len(frame) == 3000 and len(line) > 2500
     assert elapsed_s < 20 * parsing_s
 
@@ -287,7 +382,9 @@ def test_folders_and_patterns(tmp_path):
 
 def test_files_that_are_not_ours(tmp_path):
     (tmp_path / "new.jsonl").write_text(f'{{"schema_version": {results.SCHEMA_VERSION + 1}}}\n')
-    with pytest.raises(ValueError, match="new.jsonl line 1 was written by a newer workbook .*update"):
+    with pytest.raises(
+        ValueError, match="new.jsonl line 1 was written by a newer workbook .*update"
+    ):
         results.read_results(tmp_path / "new.jsonl")
     for text in ("[1, 2]\n", '{"a": 1}\n', '{"schema_version": "1"}\n'):
         (tmp_path / "other.jsonl").write_text(text)
@@ -319,7 +416,9 @@ def test_folders_whose_names_have_brackets(tmp_path):
 
 
 @pytest.mark.skipif(results.fcntl is None, reason="Windows has no such locks")
-@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EIO])
+@pytest.mark.parametrize(
+    "number", [errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EIO]
+)
 def test_a_file_system_without_locks(tmp_path, monkeypatch, number):
     def flock(descriptor, operation):
         raise OSError(number, os.strerror(number))
@@ -341,17 +440,32 @@ def test_a_file_system_that_cannot_wait_for_its_disk(tmp_path, monkeypatch):
         results.append_result(tmp_path / "pi.jsonl", made())
 
 
-@pytest.mark.parametrize("step_s, warning", [
-    (9 * 86400, r"set by \+777,600 s .* took 40.0 s"), (-3600, r"set by -3,600 s"), (-60, r"set by -60 s"), (0, None), (0.5, None)])
+@pytest.mark.parametrize(
+    "step_s, warning",
+    [
+        (9 * 86400, r"set by \+777,600 s .* took 40.0 s"),
+        (-3600, r"set by -3,600 s"),
+        (-60, r"set by -60 s"),
+        (0, None),
+        (0.5, None),
+    ],
+)
 def test_a_clock_that_was_set_is_told_apart(step_s, warning):
     before = {**conditions(), "monotonic_ns": 10**10}
     at = datetime.fromisoformat(before["at"]) + timedelta(seconds=40 + step_s)
-    after = {**before, "at": at.isoformat(timespec="milliseconds"), "monotonic_ns": 10**10 + 40 * 10**9}
+    after = {
+        **before,
+        "at": at.isoformat(timespec="milliseconds"),
+        "monotonic_ns": 10**10 + 40 * 10**9,
+    }
     got = made(before=before, after=after)
     found = [text for text in got["warnings"] if "clock was set" in text]
     assert bool(found) == bool(warning) and (not warning or re.search(warning, found[0]))
     assert got["valid"], "the times of the calls do not depend on this clock"
-    assert got["conditions"]["after"]["monotonic_ns"] - got["conditions"]["before"]["monotonic_ns"] == 40 * 10**9
+    assert (
+        got["conditions"]["after"]["monotonic_ns"] - got["conditions"]["before"]["monotonic_ns"]
+        == 40 * 10**9
+    )
 
 
 def test_records_of_the_first_version_are_read_and_ranked_with_new_ones(tmp_path):
@@ -363,9 +477,15 @@ def test_records_of_the_first_version_are_read_and_ranked_with_new_ones(tmp_path
     assert len(results.rank(frame)) == 2 and len(results.summary(frame)) == 1
 
 
-@pytest.mark.parametrize("throttled, names", [
-    (("0x0", "0x0"), []), ((None, None), None), (("0x50000", "0x50000"), []),
-    (("0x0", "0x6"), ["frequency capped", "throttled"])])
+@pytest.mark.parametrize(
+    "throttled, names",
+    [
+        (("0x0", "0x0"), []),
+        ((None, None), None),
+        (("0x50000", "0x50000"), []),
+        (("0x0", "0x6"), ["frequency capped", "throttled"]),
+    ],
+)
 def test_a_record_names_what_throttled_it(throttled, names):
     got = made(throttled=throttled)
     assert got["throttled_by"] == names and got["valid"] == (not names)
@@ -382,8 +502,12 @@ def older(record: dict, version: int) -> dict:
 def test_throttled_rows_are_kept_and_marked_and_never_ranked(tmp_path):
     """Of every version of the schema; what is void for another reason is not kept."""
     free, throttled = made(), made(throttled=("0x0", "0x6"))
-    rows = [free, throttled, older(made(throttled=("0x0", "0x20000")), 1),
-            older(made(throttled=(None, None)), 2)]
+    rows = [
+        free,
+        throttled,
+        older(made(throttled=("0x0", "0x20000")), 1),
+        older(made(throttled=(None, None)), 2),
+    ]
     contended = latency(contention=0.5)
     void = [made(contended), made(contended, ("0x4", "0x4")), {**made(), "valid": False}]
     frame = results.read_results(write(tmp_path / "pi.jsonl", *rows, *void))
@@ -397,8 +521,10 @@ def test_throttled_rows_are_kept_and_marked_and_never_ranked(tmp_path):
 @pytest.mark.parametrize("version", [1, 2])
 def test_older_records_are_read_as_before(tmp_path, version):
     """rank and summary say of them what they say of the same records in the present version."""
-    records = [made(latency(p50_us=p50_us), throttled) for p50_us, throttled in (
-        (100, ("0x0", "0x0")), (90, ("0x0", "0x4")), (120, (None, None)))]
+    records = [
+        made(latency(p50_us=p50_us), throttled)
+        for p50_us, throttled in ((100, ("0x0", "0x0")), (90, ("0x0", "0x4")), (120, (None, None)))
+    ]
     before = [older(record, version) for record in records]
     old = results.read_results(write(tmp_path / "old.jsonl", *before))
     new = results.read_results(write(tmp_path / "new.jsonl", *records))
@@ -420,30 +546,46 @@ def test_rank_leaves_out_what_does_not_count(tmp_path):
     assert ranked["run_id"].tolist() == [fast["run_id"], slow["run_id"]]
     assert [row["run_id"] for row in ranked.attrs["void"]] == [row["run_id"] for row in void]
     assert [row["reasons"] for row in ranked.attrs["void"]] == [
-        ["the Pi reported: under-voltage"], ["other programs used the processor: the thread waited 50% of the time"],
-        ["the Pi reported: frequency capped"], ["the record says that it is not valid"], ["it has no latency_ns.p50"]]
+        ["the Pi reported: under-voltage"],
+        ["other programs used the processor: the thread waited 50% of the time"],
+        ["the Pi reported: frequency capped"],
+        ["the record says that it is not valid"],
+        ["it has no latency_ns.p50"],
+    ]
     assert len(frame) == 7 and "void" not in frame.attrs
     assert results.rank(frame, by="latency_ns.mean")["run_id"][0] == fast["run_id"]
 
 
 def test_rank_refuses_when_nothing_counts(tmp_path):
-    frame = results.read_results(write(tmp_path / "pi.jsonl", made(latency(0.5)), made(latency(), ("0x1", "0x1"))))
-    with pytest.raises(ValueError, match="none of 2 measurements counts: other programs .*; the Pi reported"):
+    frame = results.read_results(
+        write(tmp_path / "pi.jsonl", made(latency(0.5)), made(latency(), ("0x1", "0x1")))
+    )
+    with pytest.raises(
+        ValueError, match="none of 2 measurements counts: other programs .*; the Pi reported"
+    ):
         results.rank(frame)
-    with pytest.raises(ValueError, match="no column 'latency' to rank by; there are schema_version"):
+    with pytest.raises(
+        ValueError, match="no column 'latency' to rank by; there are schema_version"
+    ):
         results.rank(frame, by="latency")
 
 
 def test_records_without_any_known_condition_can_be_ranked(tmp_path):
     laptop = made(latency(threads=2), (None, None))
     assert len(results.rank(results.read_results(write(tmp_path / "laptop.jsonl", laptop)))) == 1
-    mixed = results.read_results(write(tmp_path / "laptop.jsonl", made()))  # null beside a number or a text
+    mixed = results.read_results(
+        write(tmp_path / "laptop.jsonl", made())
+    )  # null beside a number or a text
     assert len(results.rank(mixed)) == 2
 
 
 def test_the_summary_shows_the_latest_row_that_counts(tmp_path):
     path = tmp_path / "pi.jsonl"
-    for row in (made(latency(p50_us=150)), made(latency(p50_us=140)), made(latency(contention=0.5, p50_us=900))):
+    for row in (
+        made(latency(p50_us=150)),
+        made(latency(p50_us=140)),
+        made(latency(contention=0.5, p50_us=900)),
+    ):
         results.append_result(path, row)
     batched = made(latency(p50_us=5000)) | {"batch": 10}
     results.append_result(path, batched)

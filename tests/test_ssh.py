@@ -33,44 +33,68 @@ def at_laptop(laptop, monkeypatch):
     return laptop
 
 
-@pytest.mark.parametrize("host, arguments", [
-    ("garage", ["garage"]),
-    ("pi@raspberrypi.local", ["pi@raspberrypi.local"]),
-    ("pi@raspberrypi.local:2222", ["-p", "2222", "pi@raspberrypi.local"]),
-    ("pi@2001:db8::22", ["pi@2001:db8::22"]),
-    ("pi@fe80::dea6:32ff:fe01:2%eth0", ["pi@fe80::dea6:32ff:fe01:2%eth0"]),
-    ("pi@[2001:db8::22]", ["pi@2001:db8::22"]),
-    ("[2001:db8::22]:2222", ["-p", "2222", "2001:db8::22"]),
-])
+@pytest.mark.parametrize(
+    "host, arguments",
+    [
+        ("garage", ["garage"]),
+        ("pi@raspberrypi.local", ["pi@raspberrypi.local"]),
+        ("pi@raspberrypi.local:2222", ["-p", "2222", "pi@raspberrypi.local"]),
+        ("pi@2001:db8::22", ["pi@2001:db8::22"]),
+        ("pi@fe80::dea6:32ff:fe01:2%eth0", ["pi@fe80::dea6:32ff:fe01:2%eth0"]),
+        ("pi@[2001:db8::22]", ["pi@2001:db8::22"]),
+        ("[2001:db8::22]:2222", ["-p", "2222", "2001:db8::22"]),
+    ],
+)
 def test_a_host_becomes_the_arguments_of_ssh(host, arguments):
     assert target(host) == arguments
 
 
-@pytest.mark.parametrize("host", [
-    "", "pi@garage:", "pi@garage:port", "-oProxyCommand=x", "pi@my garage", "[::1]:x"])
+@pytest.mark.parametrize(
+    "host", ["", "pi@garage:", "pi@garage:port", "-oProxyCommand=x", "pi@my garage", "[::1]:x"]
+)
 def test_what_is_no_host(host):
     with pytest.raises(PiError, match="is no host: give user@name"):
         target(host)
 
 
-@pytest.mark.parametrize("complaint, sentence", [
-    ("Received disconnect from 10.0.0.2 port 22:2: Too many authentication failures",
-     "agent offers too many keys"),
-    ('Load key "/home/me/.ssh/id": bad permissions\npi@x: Permission denied (publickey).',
-     "`chmod 600 /home/me/.ssh/id`"),
-    ("ssh: Could not resolve hostname pi.local: Name or service not known",
-     "no machine of this name is found"),
-    ("ssh: Could not resolve hostname gate: Name or service not known\n"
-     "Connection closed by UNKNOWN port 65535", "no machine of the name gate is found"),
-    ("channel 0: open failed: administratively prohibited: open failed\nstdio forwarding failed\n"
-     "Connection closed by UNKNOWN port 65535", "on the way to it .* forbids forwarding"),
-    ("ssh: connect to host gate port 22: No route to host\n"
-     "kex_exchange_identification: Connection closed by remote host",
-     r"does not answer \(ssh: connect to host gate port 22: No route to host\)"),
-    ("Host key for [10.0.0.2]:2222 has changed\nOffending ED25519 key in /etc/known:3\n"
-     "REMOTE HOST IDENTIFICATION HAS CHANGED", r"`ssh-keygen -R '\[10.0.0.2\]:2222' -f '/etc/known'`"),
-    ("\x1b[31m\r\n", "does not answer .no output."),
-])
+@pytest.mark.parametrize(
+    "complaint, sentence",
+    [
+        (
+            "Received disconnect from 10.0.0.2 port 22:2: Too many authentication failures",
+            "agent offers too many keys",
+        ),
+        (
+            'Load key "/home/me/.ssh/id": bad permissions\npi@x: Permission denied (publickey).',
+            "`chmod 600 /home/me/.ssh/id`",
+        ),
+        (
+            "ssh: Could not resolve hostname pi.local: Name or service not known",
+            "no machine of this name is found",
+        ),
+        (
+            "ssh: Could not resolve hostname gate: Name or service not known\n"
+            "Connection closed by UNKNOWN port 65535",
+            "no machine of the name gate is found",
+        ),
+        (
+            "channel 0: open failed: administratively prohibited: open failed\nstdio forwarding failed\n"
+            "Connection closed by UNKNOWN port 65535",
+            "on the way to it .* forbids forwarding",
+        ),
+        (
+            "ssh: connect to host gate port 22: No route to host\n"
+            "kex_exchange_identification: Connection closed by remote host",
+            r"does not answer \(ssh: connect to host gate port 22: No route to host\)",
+        ),
+        (
+            "Host key for [10.0.0.2]:2222 has changed\nOffending ED25519 key in /etc/known:3\n"
+            "REMOTE HOST IDENTIFICATION HAS CHANGED",
+            r"`ssh-keygen -R '\[10.0.0.2\]:2222' -f '/etc/known'`",
+        ),
+        ("\x1b[31m\r\n", "does not answer .no output."),
+    ],
+)
 def test_what_stops_ssh_is_named(complaint, sentence):
     assert re.search(sentence, ssh_problems.sentence(complaint, "pi@pi.local"))
 
@@ -78,7 +102,9 @@ def test_what_stops_ssh_is_named(complaint, sentence):
 @needs_sshd
 def test_a_configuration_with_an_error(at_laptop):
     (at_laptop.ssh / "config").write_text("Host garage\n HostNam 127.0.0.1\n")
-    with pytest.raises(PiError, match="garage: ssh's configuration .* has an error .*line 2: Bad conf"):
+    with pytest.raises(
+        PiError, match="garage: ssh's configuration .* has an error .*line 2: Bad conf"
+    ):
         Pi("garage")
 
 
@@ -91,9 +117,15 @@ def test_the_banner_of_a_server_is_no_cause(laptop, at_laptop, tmp_path):
 
 
 @needs_sshd
-@pytest.mark.parametrize("login", [
-    "echo welcome to the garage", "printf 'no end of line'", "printf '\\033[31mred\\n' >&2",
-    "(sleep 0.3; echo later) &"])
+@pytest.mark.parametrize(
+    "login",
+    [
+        "echo welcome to the garage",
+        "printf 'no end of line'",
+        "printf '\\033[31mred\\n' >&2",
+        "(sleep 0.3; echo later) &",
+    ],
+)
 def test_a_login_script_that_prints(at_laptop, login, tmp_path):
     server = at_laptop.servers["garage"]
     (server.home / ".bashrc").write_text(login)
@@ -111,12 +143,18 @@ def test_a_login_script_that_prints(at_laptop, login, tmp_path):
 
 
 @needs_sshd
-@pytest.mark.parametrize("login, sentence", [
-    ("exit 3", "its Python 3 gave no answer .no output."),
-    ("echo this account is closed; exit 1", "its Python 3 gave no answer .this account is closed."),
-    ("PATH=/nowhere", "python3 is missing there"),
-    ("sleep 60", "its login shell did not start python3 within 3 s"),
-])
+@pytest.mark.parametrize(
+    "login, sentence",
+    [
+        ("exit 3", "its Python 3 gave no answer .no output."),
+        (
+            "echo this account is closed; exit 1",
+            "its Python 3 gave no answer .this account is closed.",
+        ),
+        ("PATH=/nowhere", "python3 is missing there"),
+        ("sleep 60", "its login shell did not start python3 within 3 s"),
+    ],
+)
 def test_a_login_shell_that_does_not_get_to_python(at_laptop, login, sentence, monkeypatch):
     monkeypatch.setattr(ssh, "START_S", 3)
     server = at_laptop.servers["garage"]
@@ -135,7 +173,11 @@ def test_no_shell_reads_a_request(laptop, at_laptop, tmp_path):
     record = f'echo "$SSH_ORIGINAL_COMMAND" >> {log}'
     write_program(tmp_path / "shell", f'{record}\neval "$SSH_ORIGINAL_COMMAND"')
     laptop.serve("odd", extra=f"ForceCommand {tmp_path / 'shell'}")
-    parameters = {"path": "C:\\\\pi\\new", "quotes": "it's \"new\" `date` $HOME !!", "text": "größer\n"}
+    parameters = {
+        "path": "C:\\\\pi\\new",
+        "quotes": 'it\'s "new" `date` $HOME !!',
+        "text": "größer\n",
+    }
     with Pi("odd") as pi:
         pi.ask("plan", files={}, requirements="")
         before = pi.ask("status")
@@ -205,8 +247,9 @@ def test_settings_of_the_user_do_not_disturb(at_laptop, jupyter_port, monkeypatc
 
 
 @needs_sshd
-@pytest.mark.parametrize("name, extra", [
-    ("no", "AllowTcpForwarding no"), ("elsewhere", "PermitOpen 127.0.0.1:9")])
+@pytest.mark.parametrize(
+    "name, extra", [("no", "AllowTcpForwarding no"), ("elsewhere", "PermitOpen 127.0.0.1:9")]
+)
 def test_forwarding_is_tried_before_it_is_promised(laptop, at_laptop, name, extra, jupyter_port):
     laptop.serve(name, extra=extra)
     sentence = f"{name}: its SSH server forbids forwarding"

@@ -19,8 +19,12 @@ CONFIGURATIONS = 30 if os.environ.get("WORKBOOK_ALL_SSH") == "1" else 8
 
 # {part: {choice: how often it is drawn}}
 CHOICES = {
-    "block": {"Host garage": 6, "Match host garage": 4, "Match originalhost garage exec true": 4,
-              "Match host attic": 1},
+    "block": {
+        "Host garage": 6,
+        "Match host garage": 4,
+        "Match originalhost garage exec true": 4,
+        "Match host attic": 1,
+    },
     "include": {"": 2, "one": 2, "one, and a missing one": 1},
     "keys": {"right": 5, "missing right": 5, "stranger right": 4, "missing": 1, "stranger": 1},
     "identities_only": {"": 1, "yes": 1, "no": 1},
@@ -37,8 +41,13 @@ CHOICES = {
 
 def drawn(count: int) -> list[dict[str, str]]:
     generator = random.Random(23)
-    return [{part: generator.choices(list(choices), list(choices.values()))[0]
-             for part, choices in CHOICES.items()} for _ in range(count)]
+    return [
+        {
+            part: generator.choices(list(choices), list(choices.values()))[0]
+            for part, choices in CHOICES.items()
+        }
+        for _ in range(count)
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -66,8 +75,12 @@ def configure(laptop: Laptop, drawn: dict[str, str], busy_port: int) -> str:
     if drawn["forward"]:
         port = busy_port if drawn["forward"] == "busy" else free_port()
         lines.append(f"LocalForward 127.0.0.1:{port} 127.0.0.1:1")
-    options = {"IdentitiesOnly": "identities_only", "HostKeyAlias": "alias", "ProxyJump": "jump",
-               "StrictHostKeyChecking": "strict"}
+    options = {
+        "IdentitiesOnly": "identities_only",
+        "HostKeyAlias": "alias",
+        "ProxyJump": "jump",
+        "StrictHostKeyChecking": "strict",
+    }
     lines += [f"{option} {drawn[part]}" for option, part in options.items() if drawn[part]]
     # what is common comes last, since ssh takes the first value that it finds
     common = f"""
@@ -75,12 +88,12 @@ def configure(laptop: Laptop, drawn: dict[str, str], busy_port: int) -> str:
           HostName 127.0.0.1
           Port {gate.port}
           User {getpass.getuser()}
-          IdentityFile {laptop.ssh / 'id_ed25519'}
+          IdentityFile {laptop.ssh / "id_ed25519"}
         Host nowhere
           HostName 127.0.0.1
           Port 1
         Host *
-          UserKnownHostsFile {laptop.ssh / 'known_hosts'}
+          UserKnownHostsFile {laptop.ssh / "known_hosts"}
         """
     block = "\n  ".join(lines)
     if drawn["include"]:
@@ -97,8 +110,10 @@ def control_path(laptop: Laptop) -> Path:
 
 
 def write_known_hosts(laptop: Laptop, drawn: dict[str, str]) -> None:
-    keys = {name: (laptop.home.parent / f"sshd-{name}/host_key.pub").read_text().rsplit(" ", 1)[0]
-            for name in ("pi", "gate")}
+    keys = {
+        name: (laptop.home.parent / f"sshd-{name}/host_key.pub").read_text().rsplit(" ", 1)[0]
+        for name in ("pi", "gate")
+    }
     pi_key = keys["gate"] if drawn["known"] == "another key" else keys["pi"]
     lines = [f"[127.0.0.1]:{laptop.servers['gate'].port} {keys['gate']}"]
     if drawn["known"] != "empty":

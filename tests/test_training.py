@@ -13,12 +13,18 @@ from helpers.models import LeNet, MnistNet
 
 
 def test_the_networks_are_those_of_the_book():
-    assert count_parameters(MnistNet()) == 1_199_882 and count_macs(MnistNet().eval(), (1, 1, 28, 28)) == 11_992_448
+    assert (
+        count_parameters(MnistNet()) == 1_199_882
+        and count_macs(MnistNet().eval(), (1, 1, 28, 28)) == 11_992_448
+    )
     assert count_parameters(LeNet()) == 44_190
 
 
 def test_a_short_training_learns(quick_networks):
-    check("MnistNet's accuracy after one epoch", training.evaluate(quick_networks["mnist_cnn"], mnist("test")).value)
+    check(
+        "MnistNet's accuracy after one epoch",
+        training.evaluate(quick_networks["mnist_cnn"], mnist("test")).value,
+    )
 
 
 def small(n: int) -> Images:
@@ -28,7 +34,9 @@ def small(n: int) -> Images:
 
 def trained_weights(seed: int) -> list[torch.Tensor]:
     torch.manual_seed(seed)
-    model, _ = training.train(LeNet(), small(256), training.Recipe(epochs=2, peak_lr=4e-3, label_smoothing=0.0, seed=seed))
+    model, _ = training.train(
+        LeNet(), small(256), training.Recipe(epochs=2, peak_lr=4e-3, label_smoothing=0.0, seed=seed)
+    )
     return list(model.state_dict().values())
 
 
@@ -50,7 +58,9 @@ def test_training_leaves_threads_and_random_numbers_alone():
 
 @pytest.mark.trained
 def test_the_history_tells_what_happened():
-    recipe = training.Recipe(epochs=3, peak_lr=4e-3, label_smoothing=0.0, seed=shared_networks.seed() or 0)
+    recipe = training.Recipe(
+        epochs=3, peak_lr=4e-3, label_smoothing=0.0, seed=shared_networks.seed() or 0
+    )
     torch.manual_seed(recipe.seed)
     _, history = training.train(LeNet(), small(512), recipe, small(100))
     assert len(history.loss) == len(history.lr) == len(history.test_accuracy) == 3
@@ -60,7 +70,11 @@ def test_the_history_tells_what_happened():
 
 def test_more_images_fewer_epochs():
     recipe = training.RECIPES["lenet"]
-    assert recipe.scaled(4000) == recipe and recipe.scaled(60_000).epochs == 7 and recipe.scaled(10**9).epochs == 2
+    assert (
+        recipe.scaled(4000) == recipe
+        and recipe.scaled(60_000).epochs == 7
+        and recipe.scaled(10**9).epochs == 2
+    )
 
 
 def test_augmentation_keeps_digits_on_the_paper():
@@ -87,9 +101,14 @@ def test_checkpoints(monkeypatch, tmp_path, capsys):
 
 def test_a_missing_checkpoint_is_trained_and_said(monkeypatch, tmp_path, capsys):
     monkeypatch.setenv("WORKBOOK_BUILD", str(tmp_path))
-    monkeypatch.setitem(training.RECIPES, "lenet", training.Recipe(epochs=2, peak_lr=4e-3, label_smoothing=0.0))
+    monkeypatch.setitem(
+        training.RECIPES, "lenet", training.Recipe(epochs=2, peak_lr=4e-3, label_smoothing=0.0)
+    )
     training.trained("lenet")
-    assert "training lenet for 2 epochs" in capsys.readouterr().out and (tmp_path / "models" / "lenet.pt").exists()
+    assert (
+        "training lenet for 2 epochs" in capsys.readouterr().out
+        and (tmp_path / "models" / "lenet.pt").exists()
+    )
 
 
 def test_a_pickle_in_a_checkpoint_is_not_run(monkeypatch, tmp_path):

@@ -165,9 +165,7 @@ def _quantized(
     return convert_pt2e(observed)
 
 
-def to_executorch_int8(
-    model: torch.nn.Module, path: Path | str, calibration: np.ndarray
-) -> Path:
+def to_executorch_int8(model: torch.nn.Module, path: Path | str, calibration: np.ndarray) -> Path:
     """Static int8 by PyTorch, lowered to XNNPACK: quantize_pt2e, then to_executorch."""
     with writing(path, ".pte") as (scratch, process):
         inputs.check_calibration(calibration, (1, None, None, None))

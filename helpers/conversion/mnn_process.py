@@ -33,7 +33,7 @@ def convert(onnx_file: Path, mnn_file: Path, *options: str) -> None:
 
 if __name__ == "__main__":
     # the mnnconvert command runs MNN.tools, which installs packages and reports home
-    import MNN  # noqa: F401  (loads the library that _tools links to)
     import _tools
+    import MNN  # noqa: F401  (loads the library that _tools links to)
 
     _tools.mnnconvert(["mnnconvert", *sys.argv[1:], "--bizCode", "workbook"])

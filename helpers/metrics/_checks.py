@@ -6,8 +6,10 @@ import numpy as np
 def class_numbers(labels, predictions) -> tuple[np.ndarray, np.ndarray]:
     labels, predictions = np.asarray(labels), np.asarray(predictions)
     if labels.ndim != 1 or predictions.ndim != 1 or len(labels) != len(predictions):
-        raise ValueError(f"labels {labels.shape} and predictions {predictions.shape} need one class number per image; "
-                         "of logits take argmax(axis=1)")
+        raise ValueError(
+            f"labels {labels.shape} and predictions {predictions.shape} need one class number per image; "
+            "of logits take argmax(axis=1)"
+        )
     if len(labels) == 0:
         raise ValueError("there are no images to count")
     if not all(np.issubdtype(values.dtype, np.integer) for values in (labels, predictions)):
@@ -24,4 +26,6 @@ def same_shape(a, b) -> tuple[np.ndarray, np.ndarray]:
 
 def ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
     """numerator / denominator, and 0 where the denominator is 0."""
-    return np.divide(numerator, denominator, out=np.zeros(np.shape(denominator)), where=denominator != 0)
+    return np.divide(
+        numerator, denominator, out=np.zeros(np.shape(denominator)), where=denominator != 0
+    )

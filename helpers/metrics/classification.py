@@ -22,7 +22,9 @@ class Accuracy:
     n: int
 
     def __str__(self) -> str:
-        value, low, high = (f"{100 * fraction:.1f}" for fraction in (self.value, self.low, self.high))
+        value, low, high = (
+            f"{100 * fraction:.1f}" for fraction in (self.value, self.low, self.high)
+        )
         return f"{value} % (95 % interval {low} to {high} %, n = {self.n:,})"
 
 
@@ -54,7 +56,9 @@ def accuracy(labels: Sequence[int], predictions: Sequence[int]) -> Accuracy:
     return Accuracy(correct / len(labels), *wilson_interval(correct, len(labels)), len(labels))
 
 
-def confusion_matrix(labels: Sequence[int], predictions: Sequence[int], classes: int | None = None) -> np.ndarray:
+def confusion_matrix(
+    labels: Sequence[int], predictions: Sequence[int], classes: int | None = None
+) -> np.ndarray:
     """Counts, int64 classes x classes: entry [i, j] is how many images of true class i were called j.
 
     `classes` is one more than the largest number seen where it is not given. ValueError for unequal lengths
@@ -75,7 +79,9 @@ def confusion_matrix(labels: Sequence[int], predictions: Sequence[int], classes:
     if smallest < 0 or largest >= classes:
         wrong = smallest if smallest < 0 else largest
         raise ValueError(f"classes are numbered 0 to {classes - 1}, and there is a {wrong}")
-    return np.bincount(labels * classes + predictions, minlength=classes**2).reshape(classes, classes)
+    return np.bincount(labels * classes + predictions, minlength=classes**2).reshape(
+        classes, classes
+    )
 
 
 def precision_recall_f1(matrix: np.ndarray) -> ClassScores:
@@ -91,5 +97,11 @@ def precision_recall_f1(matrix: np.ndarray) -> ClassScores:
     if not (np.issubdtype(matrix.dtype, np.number) and (matrix >= 0).all()):
         raise ValueError("a confusion matrix holds counts: no negative number, no NaN, no text")
     right, true, called = np.diag(matrix), matrix.sum(axis=1), matrix.sum(axis=0)
-    scores = {"precision": ratio(right, called), "recall": ratio(right, true), "f1": ratio(2 * right, true + called)}
-    return ClassScores(**scores, macro={name: float(values.mean()) for name, values in scores.items()})
+    scores = {
+        "precision": ratio(right, called),
+        "recall": ratio(right, true),
+        "f1": ratio(2 * right, true + called),
+    }
+    return ClassScores(
+        **scores, macro={name: float(values.mean()) for name, values in scores.items()}
+    )

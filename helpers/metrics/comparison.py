@@ -120,7 +120,9 @@ def mean_absolute_percentage_error(targets: np.ndarray, predictions: np.ndarray)
     """The mean of |target - prediction| / |target|: a fraction, 0.05 for 5 %. ValueError where a target is 0."""
     targets, predictions = same_shape(targets, predictions)
     if (targets == 0).any():
-        raise ValueError("a target is 0, and an error relative to 0 is not defined; use mean_squared_error")
+        raise ValueError(
+            "a target is 0, and an error relative to 0 is not defined; use mean_squared_error"
+        )
     return float(np.mean(np.abs(targets - predictions) / np.abs(targets)))
 
 

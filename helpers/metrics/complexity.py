@@ -17,17 +17,26 @@ def count_macs(model, input_shape: tuple[int, ...]) -> int:
     """
     from torch import inference_mode, nn, zeros
 
-    model, macs = copy.deepcopy(model).eval(), 0  # a copy: no hook and no changed running mean stays behind
+    model, macs = (
+        copy.deepcopy(model).eval(),
+        0,
+    )  # a copy: no hook and no changed running mean stays behind
 
     def count(layer, inputs, output) -> None:
         nonlocal macs
-        macs += output.numel() * layer.weight[0].numel()  # a row of weights makes one output number, grouped or not
+        macs += (
+            output.numel() * layer.weight[0].numel()
+        )  # a row of weights makes one output number, grouped or not
 
     for layer in model.modules():
         if isinstance(layer, (nn.Conv2d, nn.Linear)):
             layer.register_forward_hook(count)
-        elif isinstance(layer, (nn.modules.conv._ConvNd, nn.RNNBase, nn.MultiheadAttention, nn.Bilinear)):
-            raise ValueError(f"count_macs knows Conv2d and Linear; this model also has {type(layer).__name__}")
+        elif isinstance(
+            layer, (nn.modules.conv._ConvNd, nn.RNNBase, nn.MultiheadAttention, nn.Bilinear)
+        ):
+            raise ValueError(
+                f"count_macs knows Conv2d and Linear; this model also has {type(layer).__name__}"
+            )
     example = next(model.parameters(), zeros(1))
     with inference_mode():
         model(zeros(input_shape, dtype=example.dtype, device=example.device))

@@ -7,7 +7,9 @@ import numpy as np
 
 from helpers.metrics._checks import ratio
 
-IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)  # COCO averages over these; AP50 is the first, AP75 the sixth
+IOU_THRESHOLDS = np.linspace(
+    0.5, 0.95, 10
+)  # COCO averages over these; AP50 is the first, AP75 the sixth
 RECALL_POINTS = np.linspace(0, 1, 101)
 MAX_DETECTIONS = 100  # COCO evaluates the best hundred of an image and class
 
@@ -36,14 +38,19 @@ def _is_no_box(boxes: np.ndarray) -> np.ndarray:
 
 def _overlaps(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     a, b = a[:, None], b[None]
-    width = np.minimum(a[..., 0] + a[..., 2], b[..., 0] + b[..., 2]) - np.maximum(a[..., 0], b[..., 0])
-    height = np.minimum(a[..., 1] + a[..., 3], b[..., 1] + b[..., 3]) - np.maximum(a[..., 1], b[..., 1])
+    width = np.minimum(a[..., 0] + a[..., 2], b[..., 0] + b[..., 2]) - np.maximum(
+        a[..., 0], b[..., 0]
+    )
+    height = np.minimum(a[..., 1] + a[..., 3], b[..., 1] + b[..., 3]) - np.maximum(
+        a[..., 1], b[..., 1]
+    )
     intersection = np.maximum(width, 0) * np.maximum(height, 0)
     return ratio(intersection, a[..., 2] * a[..., 3] + b[..., 2] * b[..., 3] - intersection)
 
 
 def precision_recall_curve(
-        correct: Sequence[bool], scores: Sequence[float], positives: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    correct: Sequence[bool], scores: Sequence[float], positives: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Precision, recall and score where this detection and better ones are kept: a point each, best first.
 
     `correct` says of each detection whether it found an object, `positives` is how many objects there are.
@@ -51,11 +58,15 @@ def precision_recall_curve(
     """
     correct, scores = np.asarray(correct, bool), np.asarray(scores, np.float64)
     if correct.ndim != 1 or correct.shape != scores.shape:
-        raise ValueError(f"correct {correct.shape} and scores {scores.shape} need one entry per detection")
+        raise ValueError(
+            f"correct {correct.shape} and scores {scores.shape} need one entry per detection"
+        )
     if np.isnan(scores).any():
         raise ValueError("some scores are NaN, so the detections have no order")
     if positives < max(1, correct.sum()):
-        raise ValueError(f"{correct.sum()} correct detections of {positives} objects: recall is not defined")
+        raise ValueError(
+            f"{correct.sum()} correct detections of {positives} objects: recall is not defined"
+        )
     order = np.argsort(-scores, kind="stable")
     found = np.cumsum(correct[order])
     return found / np.arange(1, len(found) + 1), found / positives, scores[order]
@@ -66,7 +77,9 @@ def average_precision(correct: Sequence[bool], scores: Sequence[float], positive
     precision, recall, _ = precision_recall_curve(correct, scores, positives)
     best_from_here = np.maximum.accumulate(precision[::-1])[::-1]
     reached = np.searchsorted(recall, RECALL_POINTS)  # the first point with at least that recall
-    return float(np.append(best_from_here, 0.0)[reached].mean())  # a recall that is never reached counts 0
+    return float(
+        np.append(best_from_here, 0.0)[reached].mean()
+    )  # a recall that is never reached counts 0
 
 
 def coco_map(ground_truth: list[dict], detections: list[dict]) -> dict[str, float]:
@@ -82,14 +95,19 @@ def coco_map(ground_truth: list[dict], detections: list[dict]) -> dict[str, floa
     _check_same_kind_of_ids(truth, found)
     if not truth:
         return {"AP": -1.0, "AP50": -1.0, "AP75": -1.0}
-    ap = np.mean([_class_average_precisions(boxes, found.get(name, {})) for name, boxes in truth.items()], axis=0)
+    ap = np.mean(
+        [_class_average_precisions(boxes, found.get(name, {})) for name, boxes in truth.items()],
+        axis=0,
+    )
     return {"AP": float(ap.mean()), "AP50": float(ap[0]), "AP75": float(ap[5])}
 
 
 def _class_average_precisions(truth: dict, found: dict) -> list[float]:
     """The average precision of one class at each IoU threshold; both are {image: N x 5, box and score}."""
     scores, correct = [np.empty(0)], [np.empty((len(IOU_THRESHOLDS), 0), bool)]
-    for image in sorted(found):  # the order decides between equal scores: pycocotools goes by image number
+    for image in sorted(
+        found
+    ):  # the order decides between equal scores: pycocotools goes by image number
         best = found[image][np.argsort(-found[image][:, 4], kind="stable")[:MAX_DETECTIONS]]
         scores.append(best[:, 4])
         correct.append(_match(_overlaps(best[:, :4], truth.get(image, np.empty((0, 5)))[:, :4])))
@@ -105,8 +123,12 @@ def _match(overlaps: np.ndarray) -> np.ndarray:
     correct, free = (np.zeros((len(IOU_THRESHOLDS), n), bool) for n in overlaps.shape)
     free[:] = True
     for detection in np.flatnonzero((overlaps >= IOU_THRESHOLDS[0]).any(axis=1)):
-        overlap = np.where(free & (overlaps[detection] >= IOU_THRESHOLDS[:, None]), overlaps[detection], -1.0)
-        choice = overlap.shape[1] - 1 - overlap[:, ::-1].argmax(axis=1)  # of equal overlaps the last, as pycocotools
+        overlap = np.where(
+            free & (overlaps[detection] >= IOU_THRESHOLDS[:, None]), overlaps[detection], -1.0
+        )
+        choice = (
+            overlap.shape[1] - 1 - overlap[:, ::-1].argmax(axis=1)
+        )  # of equal overlaps the last, as pycocotools
         hit = np.flatnonzero(overlap[np.arange(len(overlap)), choice] > 0)
         correct[hit, detection], free[hit, choice[hit]] = True, False
     return correct
@@ -115,22 +137,34 @@ def _match(overlaps: np.ndarray) -> np.ndarray:
 def _by_class_and_image(entries: list[dict], what: str, scored: bool) -> dict:
     """{class: {image: float64 N x 5}}: box and score (1 where there is none), in the order of `entries`."""
     if isinstance(entries, dict):
-        raise ValueError(f"a list with one dict per {what} is needed; a COCO file has it under \"annotations\"")
+        raise ValueError(
+            f'a list with one dict per {what} is needed; a COCO file has it under "annotations"'
+        )
     groups, values = defaultdict(lambda: defaultdict(list)), np.ones((len(entries), 5))
     for i, entry in enumerate(entries):
         if entry.get("iscrowd"):
-            raise ValueError(f"{what} {i} is a crowd (iscrowd), which coco_map does not handle; use pycocotools")
+            raise ValueError(
+                f"{what} {i} is a crowd (iscrowd), which coco_map does not handle; use pycocotools"
+            )
         try:
             x, y, width, height = entry["bbox"]
             values[i] = x, y, width, height, entry["score"] if scored else 1
             category, image = (_plain_id(entry, name) for name in ("category_id", "image_id"))
             groups[category][image].append(i)
         except (KeyError, TypeError, ValueError) as error:
-            needed = "image_id and category_id (numbers or texts), bbox of four numbers" + ", score" * scored
+            needed = (
+                "image_id and category_id (numbers or texts), bbox of four numbers"
+                + ", score" * scored
+            )
             raise ValueError(f"{what} {i} needs {needed}, but is {entry}") from error
     if len(wrong := np.flatnonzero(_is_no_box(values))):
-        raise ValueError(f"{what} {wrong[0]} has a negative size or no finite number: {entries[wrong[0]]}")
-    return {name: {image: values[rows] for image, rows in images.items()} for name, images in groups.items()}
+        raise ValueError(
+            f"{what} {wrong[0]} has a negative size or no finite number: {entries[wrong[0]]}"
+        )
+    return {
+        name: {image: values[rows] for image, rows in images.items()}
+        for name, images in groups.items()
+    }
 
 
 def _plain_id(entry: dict, name: str) -> int | str:
@@ -140,13 +174,16 @@ def _plain_id(entry: dict, name: str) -> int | str:
         return value
     is_whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
     # tables with gaps, and some JSON writers, make 42.0 of 42
-    if is_whole or isinstance(value, (float, np.floating)) and value.is_integer():
+    if is_whole or (isinstance(value, (float, np.floating)) and value.is_integer()):
         return int(value)
     raise TypeError(f"{name} is a {type(value).__name__}")
 
 
 def _check_same_kind_of_ids(truth: dict, found: dict) -> None:
-    for name, ids in (("category_id", set), ("image_id", lambda groups: set().union(*groups.values()))):
+    for name, ids in (
+        ("category_id", set),
+        ("image_id", lambda groups: set().union(*groups.values())),
+    ):
         kinds = [{type(value).__name__ for value in ids(groups)} for groups in (truth, found)]
         if len(kinds[0] | kinds[1]) > 1:
             theirs, ours = (" and ".join(sorted(kind)) or "none" for kind in kinds)

@@ -17,11 +17,11 @@ from helpers.runtimes.model import (
 )
 
 # fields of MNN's schema
-OPERATORS, OUTPUT_NAMES = 3, 4           # of Net
-CONTENT_TYPE, CONTENT = 1, 2             # of Op, a union
-CONVOLUTION = 9                          # in that union; linear layers are stored as convolutions
-QUANTIZED_WEIGHTS = 3                    # of Convolution2D
-WEIGHT_TYPE, HALF = 2, 3                 # of IDSTQuan; its other types have at most 8 bits
+OPERATORS, OUTPUT_NAMES = 3, 4  # of Net
+CONTENT_TYPE, CONTENT = 1, 2  # of Op, a union
+CONVOLUTION = 9  # in that union; linear layers are stored as convolutions
+QUANTIZED_WEIGHTS = 3  # of Convolution2D
+WEIGHT_TYPE, HALF = 2, 3  # of IDSTQuan; its other types have at most 8 bits
 
 
 def open_mnn(path: Path, threads: int) -> Model:

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 
-
 TO_LAST, TO_FIRST = (0, 2, 3, 1), (0, 3, 1, 2)  # transpositions: NCHW to NHWC, and back
 
 
@@ -54,7 +53,7 @@ class Model:
             answer = answer.copy() if np.may_share_memory(answer, x) else answer
         else:
             batches = range(0, len(x), batch)
-            answer = np.concatenate([self._run_batch(x[i:i + batch]) for i in batches])
+            answer = np.concatenate([self._run_batch(x[i : i + batch]) for i in batches])
         return _as_float_or_integer(answer, self.path.name)
 
     def _check(self, x: np.ndarray) -> int:

@@ -15,7 +15,11 @@ if TYPE_CHECKING:
 TAGS = {0x01306B47: "float16", 0x000D4B38: "int8"}
 # layers that write their answer to new memory; others may work on the image itself, or on a view
 WITH_OWN_MEMORY = (
-    "Convolution", "ConvolutionDepthWise", "Deconvolution", "InnerProduct", "Pooling",
+    "Convolution",
+    "ConvolutionDepthWise",
+    "Deconvolution",
+    "InnerProduct",
+    "Pooling",
 )
 
 
@@ -72,7 +76,7 @@ def _lines(path: Path) -> list[list[str]]:
 
 
 def _users_of_input(path: Path, blob: str) -> list[str]:
-    return [words[0] for words in _lines(path) if blob in words[4:4 + int(words[2])]]
+    return [words[0] for words in _lines(path) if blob in words[4 : 4 + int(words[2])]]
 
 
 def _input_shape(path: Path) -> tuple[int | None, ...] | None:
@@ -100,7 +104,7 @@ def _load_weights(net, file: Path) -> str:
         precision = "float32"
 
         def read(self, target, size: int) -> int:
-            piece = content[self.at:self.at + size]
+            piece = content[self.at : self.at + size]
             self.at += len(piece)
             self.asked_for_more |= len(piece) < size
             if size == 4 and self.precision != "int8":

@@ -13,14 +13,14 @@ if TYPE_CHECKING:
     import onnxruntime
 
 # fields of onnx.proto
-GRAPH, FUNCTIONS = 7, 25                  # of ModelProto
-NODES, WEIGHTS = 1, 5                     # of GraphProto
-FUNCTION_NODES = 7                        # of FunctionProto
-OPERATOR, ATTRIBUTES, DOMAIN = 4, 5, 7    # of NodeProto
-TENSOR, INNER_GRAPH = 5, 6                # of AttributeProto
-SIZES, TYPE = 1, 2                        # of TensorProto
-HALF_TYPES = (10, 16)                     # float16, bfloat16
-FLOAT_TYPES = (1, 11, *HALF_TYPES)        # float32, float64
+GRAPH, FUNCTIONS = 7, 25  # of ModelProto
+NODES, WEIGHTS = 1, 5  # of GraphProto
+FUNCTION_NODES = 7  # of FunctionProto
+OPERATOR, ATTRIBUTES, DOMAIN = 4, 5, 7  # of NodeProto
+TENSOR, INNER_GRAPH = 5, 6  # of AttributeProto
+SIZES, TYPE = 1, 2  # of TensorProto
+HALF_TYPES = (10, 16)  # float16, bfloat16
+FLOAT_TYPES = (1, 11, *HALF_TYPES)  # float32, float64
 DOMAINS = ("", "ai.onnx", "com.microsoft")  # a network's own operators may have any name
 INTEGER_OPERATORS = re.compile(
     "QLinear.*|(Dynamic)?(Quantize|Dequantize)Linear|(MatMul|Conv)Integer.*|QGemm|QAttention"
@@ -59,7 +59,8 @@ def open_session(
     every file: then the operators stay unfused, which is slower and does not saturate either.
     """
     import onnxruntime
-    from onnxruntime.capi.onnxruntime_pybind11_state import Fail, NotImplemented as NoKernel
+    from onnxruntime.capi.onnxruntime_pybind11_state import Fail
+    from onnxruntime.capi.onnxruntime_pybind11_state import NotImplemented as NoKernel
 
     def options() -> onnxruntime.SessionOptions:
         made = onnxruntime.SessionOptions()

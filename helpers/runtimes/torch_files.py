@@ -17,7 +17,7 @@ FLOAT32 = 6  # ExecuTorch's number for this type
 # ExecuTorch has one thread pool for the whole process, and loaded programs keep a pointer to it
 _EXECUTORCH = threading.Lock()
 _pool_threads = 0  # how many threads it has
-_pool_number = 0   # how many pools there were
+_pool_number = 0  # how many pools there were
 
 
 def open_pt2(path: Path, threads: int) -> Model:

@@ -10,7 +10,9 @@ from pathlib import Path
 def main() -> None:
     if sys.argv[1:2] == ["one"]:  # a submission's own process; grade.grade_in_process starts it
         return _one(*sys.argv[2:])
-    parser = argparse.ArgumentParser(prog="python -m labs.grading", description="Grade the labs; labs/README.md has the steps.")
+    parser = argparse.ArgumentParser(
+        prog="python -m labs.grading", description="Grade the labs; labs/README.md has the steps."
+    )
     parser.add_argument("--course", type=Path, help="the course's folder (default: labs/)")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
@@ -23,15 +25,28 @@ def main() -> None:
     command("release", "make the students' notebook of a lab").set_defaults(run=_release)
     collect = command("collect", "unpack what Moodle or Canvas gave you into submitted/")
     collect.add_argument("downloads", type=Path, nargs="+", help="zips, or folders of them")
-    collect.add_argument("--students", type=Path, metavar="CSV", help="the course list: student_id, and lms_id or name or both")
+    collect.add_argument(
+        "--students",
+        type=Path,
+        metavar="CSV",
+        help="the course list: student_id, and lms_id or name or both",
+    )
     collect.set_defaults(run=_collect)
     grade = command("grade", "grade what is not graded yet; may be stopped and started again")
     grade.add_argument("--jobs", type=int, default=1, help="submissions at a time (default 1)")
-    grade.add_argument("--wall", type=float, metavar="S", help="seconds that a student's functions may take in all")
+    grade.add_argument(
+        "--wall", type=float, metavar="S", help="seconds that a student's functions may take in all"
+    )
     grade.add_argument("--memory", type=int, metavar="MB", help="memory of one submission")
-    grade.add_argument("--processes", type=int, metavar="N", help="processes and threads of one submission")
+    grade.add_argument(
+        "--processes", type=int, metavar="N", help="processes and threads of one submission"
+    )
     grade.add_argument("--again", nargs="+", default=[], metavar="STUDENT", help="grade these anew")
-    grade.add_argument("--no-jail", action="store_true", help="run students' code unprotected: only for code that you trust")
+    grade.add_argument(
+        "--no-jail",
+        action="store_true",
+        help="run students' code unprotected: only for code that you trust",
+    )
     grade.set_defaults(run=_grade)
     command("feedback", "make the students' feedback pages").set_defaults(run=_feedback)
     command("overview", "write grades.csv and overview.html", lab=False).set_defaults(run=_overview)
@@ -61,7 +76,9 @@ def _one(root: str, lab: str, student: str, options: str) -> None:
     import threading
     import time
 
-    sys.modules["rfc3987_syntax"] = None  # a grammar of web addresses that nbformat's checks never use: 0.9 s to load
+    sys.modules["rfc3987_syntax"] = (
+        None  # a grammar of web addresses that nbformat's checks never use: 0.9 s to load
+    )
     from labs.grading.grade import grade_one
     from labs.grading.jail import Limits
 
@@ -112,12 +129,23 @@ def _grade(course, options) -> None:
         raise ValueError(f"there are no hand-ins of {options.lab}: collect them first")
     given = {"wall_s": options.wall, "memory_mb": options.memory, "processes": options.processes}
     limits = Limits(**{name: value for name, value in given.items() if value is not None})
-    new = grade_all(course, options.lab, jobs=options.jobs, jail=not options.no_jail, limits=limits, again=options.again,
-                    progress=lambda results, total: tqdm(results, total=total, desc=options.lab, unit="hand-in"))
+    new = grade_all(
+        course,
+        options.lab,
+        jobs=options.jobs,
+        jail=not options.no_jail,
+        limits=limits,
+        again=options.again,
+        progress=lambda results, total: tqdm(
+            results, total=total, desc=options.lab, unit="hand-in"
+        ),
+    )
     failed = [result for result in new if result.problem]
     cpu = [result.cpu_s for result in new] or [0.0]
-    print(f"{len(new)} graded now, {len(failed)} of them could not be; "
-          f"{sum(cpu) / len(cpu):.1f} s of processor time each, {max(cpu):.1f} s at most")
+    print(
+        f"{len(new)} graded now, {len(failed)} of them could not be; "
+        f"{sum(cpu) / len(cpu):.1f} s of processor time each, {max(cpu):.1f} s at most"
+    )
     for result in failed:
         print(f"  {result.student}: {result.problem}")
     gradebook.write(course, options.lab, course.results(options.lab))

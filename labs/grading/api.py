@@ -20,7 +20,16 @@ import numpy as np
 from labs.grading.jail import Limits
 from labs.grading.process import GraderError, StudentError, StudentProcess, stage
 
-__all__ = ["GraderError", "Limits", "Question", "Student", "StudentError", "Verdict", "ask", "load_questions"]
+__all__ = [
+    "GraderError",
+    "Limits",
+    "Question",
+    "Student",
+    "StudentError",
+    "Verdict",
+    "ask",
+    "load_questions",
+]
 
 
 @dataclass(frozen=True)
@@ -52,7 +61,15 @@ class Student:
     With jail=False nothing keeps the student's code from this machine: for code that one wrote oneself.
     """
 
-    def __init__(self, id: str, folder: Path | str, notebook: str, *, jail: bool = True, limits: Limits = Limits()):
+    def __init__(
+        self,
+        id: str,
+        folder: Path | str,
+        notebook: str,
+        *,
+        jail: bool = True,
+        limits: Limits = Limits(),
+    ):
         self.id, self.folder, self.notebook = str(id), Path(folder), notebook
         self._jail, self._limits = jail, limits
         self._ends = time.monotonic() + limits.wall_s
@@ -107,8 +124,14 @@ class Student:
         """
         self.file(file)
         images = np.ascontiguousarray(images, np.float32)
-        result = self._ask("model", {"predict": file, "images": images}, timeout or 3 * self._limits.call_s, file)
-        if not isinstance(result, np.ndarray) or result.dtype != np.float32 or len(result) != len(images):
+        result = self._ask(
+            "model", {"predict": file, "images": images}, timeout or 3 * self._limits.call_s, file
+        )
+        if (
+            not isinstance(result, np.ndarray)
+            or result.dtype != np.float32
+            or len(result) != len(images)
+        ):
             raise StudentError(f"{file} does not give one float32 row per image")
         return result
 
@@ -122,10 +145,18 @@ class Student:
     def _ask(self, kind: str, request: dict, timeout: float | None, what: str):
         left = self._ends - time.monotonic()
         if left <= 0:
-            raise StudentError(f"the {self._limits.wall_s:.0f} s for the whole submission were used up before {what}")
+            raise StudentError(
+                f"the {self._limits.wall_s:.0f} s for the whole submission were used up before {what}"
+            )
         if kind not in self._processes:
-            self._processes[kind] = StudentProcess(kind, self._staged, self.notebook, jail=self._jail,
-                                                   limits=self._limits, incidents=self.incidents)
+            self._processes[kind] = StudentProcess(
+                kind,
+                self._staged,
+                self.notebook,
+                jail=self._jail,
+                limits=self._limits,
+                incidents=self.incidents,
+            )
         return self._processes[kind].ask(request, min(timeout or self._limits.call_s, left), what)
 
 
@@ -152,7 +183,11 @@ def _verdict(student: Student, question: Question) -> Verdict:
         return Verdict(**none, message=str(error))
     except Exception as error:  # the check stumbled over an unforeseen answer, or is wrong itself: a human must look
         where = f"{type(error).__name__} in the check: {error}"
-        return Verdict(**none, message=f"The answer of {question.needs or 'this part'} has an unexpected form.", doubt=where[:300])
+        return Verdict(
+            **none,
+            message=f"The answer of {question.needs or 'this part'} has an unexpected form.",
+            doubt=where[:300],
+        )
     return Verdict(points=question.points, max_points=question.points)
 
 

@@ -21,8 +21,17 @@ from labs.grading.jail import Limits
 
 MAX_MEMBERS, MAX_DEPTH = 2000, 3  # of zips in zips
 _OTHER_ARCHIVES = re.compile(r"\.(rar|7z|tar|gz|tgz|xz)$", re.IGNORECASE)
-DAMAGED = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, RuntimeError,
-           ValueError, OSError, MemoryError)
+DAMAGED = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    struct.error,
+    EOFError,
+    RuntimeError,
+    ValueError,
+    OSError,
+    MemoryError,
+)
 
 
 class BadZip(Exception):
@@ -102,22 +111,28 @@ def _unpacked(file: File, found: Files, limits: Limits, depth: int) -> list[File
         raise BadZip(f"{name}: a zip in a zip in a zip is not unpacked")
     files = []
     room = limits.disk_mb << 20
-    folder = file.path[:-len(name)]  # what a zip holds counts as where the zip is
+    folder = file.path[: -len(name)]  # what a zip holds counts as where the zip is
     try:
         with zipfile.ZipFile(io.BytesIO(file.content)) as archive:
             members = archive.infolist()
             if len(members) > MAX_MEMBERS:
-                raise BadZip(f"the zip has {len(members)} members; at most {MAX_MEMBERS} are unpacked")
+                raise BadZip(
+                    f"the zip has {len(members)} members; at most {MAX_MEMBERS} are unpacked"
+                )
             for member in members:
                 path = names.in_zip(member)
                 if names.climbs(path):
-                    found.look.append(f"skipped a path in the zip that climbs out of it: {path[:80]}")
+                    found.look.append(
+                        f"skipped a path in the zip that climbs out of it: {path[:80]}"
+                    )
                 elif stat.S_ISLNK(member.external_attr >> 16):
                     found.look.append(f"skipped a link in the zip: {path[:80]}")
                 elif not member.is_dir() and not names.is_clutter(path):
                     content = read(archive, member, room)
                     room -= len(content)
-                    inner = File(folder + path.replace("\\", "/"), changed(member, file.modified), content)
+                    inner = File(
+                        folder + path.replace("\\", "/"), changed(member, file.modified), content
+                    )
                     files += _inner(inner, found, replace(limits, disk_mb=room >> 20), depth - 1)
     except DAMAGED as error:
         raise BadZip(f"the zip is damaged ({str(error)[:80]})") from error

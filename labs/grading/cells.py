@@ -12,8 +12,11 @@ from labs.grading import outputs
 from labs.grading.definitions import bound_in, parsed
 
 MAX_NOTEBOOK_MB, MAX_CELLS = 20, 2000  # a lab has about 40 cells; checking each takes a while
-_NEW_CELL = {"code": nbformat.v4.new_code_cell, "markdown": nbformat.v4.new_markdown_cell,
-             "raw": nbformat.v4.new_raw_cell}
+_NEW_CELL = {
+    "code": nbformat.v4.new_code_cell,
+    "markdown": nbformat.v4.new_markdown_cell,
+    "raw": nbformat.v4.new_raw_cell,
+}
 
 
 class Unreadable(Exception):
@@ -55,11 +58,16 @@ class Cell:
 def read(content: bytes) -> list[Cell]:
     """The cells of a notebook, format 3 or 4. Unreadable where it is none."""
     if len(content) > MAX_NOTEBOOK_MB << 20:
-        raise Unreadable(f"the notebook has more than {MAX_NOTEBOOK_MB} MB: ask for it without outputs")
+        raise Unreadable(
+            f"the notebook has more than {MAX_NOTEBOOK_MB} MB: ask for it without outputs"
+        )
     try:
         raw = json.loads(decoded(content))
-        cells = [cell for sheet in raw["worksheets"] for cell in sheet["cells"]] if "worksheets" in raw \
+        cells = (
+            [cell for sheet in raw["worksheets"] for cell in sheet["cells"]]
+            if "worksheets" in raw
             else raw["cells"]
+        )
         if len(cells) > MAX_CELLS:
             raise Unreadable(f"the notebook has {len(cells)} cells; at most {MAX_CELLS} are read")
         return [cell for cell in map(_read_cell, cells) if cell]
@@ -91,14 +99,18 @@ def _read_cell(cell: dict) -> Cell | None:
             return None
         kind = "markdown"
     whole = outputs.text_of(source).replace("\r\n", "\n").replace("\r", "\n")
-    node = _NEW_CELL[kind](whole.encode("utf-8", "replace").decode())  # half a character cannot be saved
+    node = _NEW_CELL[kind](
+        whole.encode("utf-8", "replace").decode()
+    )  # half a character cannot be saved
     if kind == "code":
         node.outputs = outputs.clean(cell.get("outputs"))
     else:
         if pictures := _pictures(cell.get("attachments")):
             node.attachments = pictures
     grade_id = (cell.get("metadata") or {}).get("nbgrader", {}).get("grade_id")
-    return Cell(node, *(mark if isinstance(mark, str) else None for mark in (grade_id, cell.get("id"))))
+    return Cell(
+        node, *(mark if isinstance(mark, str) else None for mark in (grade_id, cell.get("id")))
+    )
 
 
 def _pictures(attachments) -> dict[str, dict[str, str]]:
@@ -124,8 +136,11 @@ def has_words(cell: Cell) -> bool:
     if cell.names is None:
         return bool(re.search(r"\w", cell.source))
     comments = re.findall(r"#(.*)", cell.source)
-    strings = [node.value for node in ast.walk(parsed(cell.source))
-               if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+    strings = [
+        node.value
+        for node in ast.walk(parsed(cell.source))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    ]
     return len(re.findall(r"[^\W\d_]{2,}", " ".join(comments + strings))) >= 3
 
 
@@ -139,8 +154,14 @@ def match(given: list[Cell], released: list[nbformat.NotebookNode]) -> list[int 
     found = []
     for cell in given:
         alike = by_source.get(" ".join(cell.source.split()), [])
-        places = [by_grade_id.get(cell.grade_id), *(alike if len(alike) == 1 else []), by_id.get(cell.cell_id)]
-        found.append(next((i for i in places if i is not None and _may_be(cell, released[i])), None))
+        places = [
+            by_grade_id.get(cell.grade_id),
+            *(alike if len(alike) == 1 else []),
+            by_id.get(cell.cell_id),
+        ]
+        found.append(
+            next((i for i in places if i is not None and _may_be(cell, released[i])), None)
+        )
     _match_by_place(given, released, found)
     return found
 
@@ -152,15 +173,16 @@ def _match_by_place(given: list[Cell], released: list, found: list[int | None]) 
         low = max((i for i in found if i is not None and i < missing[0]), default=-1)
         high = min((i for i in found if i is not None and i > missing[0]), default=len(released))
         gap = [i for i in missing if i < high]
-        missing = missing[len(gap):]
+        missing = missing[len(gap) :]
         begin = found.index(low) + 1 if low >= 0 else 0
         end = found.index(high) if high < len(released) else len(given)
         open_cells = [i for i in range(begin, end) if found[i] is None and given[i].source.strip()]
         if len(gap) == 1:
             alike = [i for i in open_cells if given[i].kind == released[gap[0]].cell_type]
             open_cells = alike if len(alike) == 1 else open_cells
-        if len(open_cells) == len(gap) and all(_may_be(given[i], released[j])
-                                               for i, j in zip(open_cells, gap)):
+        if len(open_cells) == len(gap) and all(
+            _may_be(given[i], released[j]) for i, j in zip(open_cells, gap)
+        ):
             for i, j in zip(open_cells, gap):
                 found[i] = j
 

@@ -36,8 +36,13 @@ class _Found:
     opened: Callable[[], BinaryIO]
 
 
-def collect(course: Course, lab: str, downloads: list[Path], roster: Roster = Roster(),
-            limits: Limits = Limits()) -> dict[str, dict]:
+def collect(
+    course: Course,
+    lab: str,
+    downloads: list[Path],
+    roster: Roster = Roster(),
+    limits: Limits = Limits(),
+) -> dict[str, dict]:
     """Unpack `downloads`; {student: name, notes, look, problem}.
 
     Of two submissions of a student the one with the later date counts. What was collected before
@@ -50,15 +55,19 @@ def collect(course: Course, lab: str, downloads: list[Path], roster: Roster = Ro
     with ExitStack() as open_zips:
         files = [file for path in downloads for file in _walk(path, open_zips, limits)]
         strangers = [file.path for file in files if file.owner is None]
-        found = {student: _collect_one(course, lab, student, own, roster, limits)
-                 for student, own in _by_student(files, roster).items()}
+        found = {
+            student: _collect_one(course, lab, student, own, roster, limits)
+            for student, own in _by_student(files, roster).items()
+        }
     report = course.root / "collected" / f"{lab}.json"
     report.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(course.collected(lab) | found, ensure_ascii=False, indent=1)
     report.write_text(text, encoding="utf-8")
     if strangers:
-        raise ValueError(f"collected {len(found)} hand-ins; these files name no student as Moodle "
-                         f"or Canvas do: {', '.join(strangers[:5])}")
+        raise ValueError(
+            f"collected {len(found)} hand-ins; these files name no student as Moodle "
+            f"or Canvas do: {', '.join(strangers[:5])}"
+        )
     return found
 
 
@@ -72,11 +81,20 @@ def _walk(path: Path, open_zips: ExitStack, limits: Limits) -> Iterator[_Found]:
     for inner in archives.listed(path):
         file = path / inner
         date = archives.date_of(file)
-        yield from _descend(f"{above}{inner}", partial(open, file, "rb"), date, date, open_zips, limits)
+        yield from _descend(
+            f"{above}{inner}", partial(open, file, "rb"), date, date, open_zips, limits
+        )
 
 
-def _descend(path: str, opened: Callable[[], BinaryIO], modified: datetime, download: datetime,
-             open_zips: ExitStack, limits: Limits, depth: int = MAX_DEPTH) -> Iterator[_Found]:
+def _descend(
+    path: str,
+    opened: Callable[[], BinaryIO],
+    modified: datetime,
+    download: datetime,
+    open_zips: ExitStack,
+    limits: Limits,
+    depth: int = MAX_DEPTH,
+) -> Iterator[_Found]:
     """The file at `path` of a download, or what it holds if it is a zip of several students."""
     if names.is_clutter(path):
         return
@@ -84,7 +102,7 @@ def _descend(path: str, opened: Callable[[], BinaryIO], modified: datetime, down
     position = next((i for i, part in enumerate(parts) if names.owner(part)), None)
     if position is not None:
         owner = names.owner(parts[position])
-        own = "/".join(parts[position + 1:]) or owner.file
+        own = "/".join(parts[position + 1 :]) or owner.file
         yield _Found("/".join(parts[:position]), owner, own, modified, download, opened)
         return
     try:
@@ -97,8 +115,15 @@ def _descend(path: str, opened: Callable[[], BinaryIO], modified: datetime, down
     for member in archive.infolist():
         if not member.is_dir():
             inner = partial(_opened, archive, member, limits.disk_mb << 20)
-            yield from _descend(f"{path}/{names.in_zip(member)}", inner,
-                                archives.changed(member, modified), download, open_zips, limits, depth - 1)
+            yield from _descend(
+                f"{path}/{names.in_zip(member)}",
+                inner,
+                archives.changed(member, modified),
+                download,
+                open_zips,
+                limits,
+                depth - 1,
+            )
 
 
 def _opened(archive: zipfile.ZipFile, member: zipfile.ZipInfo, room: int) -> BinaryIO:
@@ -114,20 +139,25 @@ def _by_student(files: list[_Found], roster: Roster) -> dict[str, list[_Found]]:
     return found
 
 
-def _collect_one(course: Course, lab: str, student: str, files: list[_Found], roster: Roster,
-                 limits: Limits) -> dict:
+def _collect_one(
+    course: Course, lab: str, student: str, files: list[_Found], roster: Roster, limits: Limits
+) -> dict:
     """Replace what was collected of `student` by the latest submission among `files`."""
     name = files[0].owner.name
     _, unknown = roster.student(files[0].owner.number, name)
     entry = {"name": name, "notes": [], "look": [unknown] if unknown else [], "problem": ""}
     for other in dict.fromkeys(file.owner.name for file in files):
         if not same_name(other, name):
-            entry["look"].append(f"two names for this id: what {other[:80]} handed in is left out, "
-                                 f"what {name[:80]} did is taken")
+            entry["look"].append(
+                f"two names for this id: what {other[:80]} handed in is left out, "
+                f"what {name[:80]} did is taken"
+            )
     earlier = course.collected(lab).get(student, {}).get("name", name)
     if not same_name(earlier, name):
-        entry["look"].append(f"two names for this id: the hand-in of {earlier[:80]} that was "
-                             "collected earlier is replaced")
+        entry["look"].append(
+            f"two names for this id: the hand-in of {earlier[:80]} that was "
+            "collected earlier is replaced"
+        )
     latest = _latest([file for file in files if same_name(file.owner.name, name)], entry)
     unread: list[str] = []
     flat = archives.flat(_read(latest, unread), limits)
@@ -148,12 +178,18 @@ def _latest(files: list[_Found], entry: dict) -> list[_Found]:
     places: dict[str, list[_Found]] = {}
     for file in files:
         places.setdefault(file.place, []).append(file)
-    *earlier, latest = sorted(places.values(), key=lambda own: max((f.modified, f.download) for f in own))
+    *earlier, latest = sorted(
+        places.values(), key=lambda own: max((f.modified, f.download) for f in own)
+    )
     for old in earlier:
-        entry["notes"].append(f"handed in twice; what is in {latest[0].place or 'the folder'} is later")
+        entry["notes"].append(
+            f"handed in twice; what is in {latest[0].place or 'the folder'} is later"
+        )
         if gone := sorted({file.path for file in old} - {file.path for file in latest}):
-            entry["look"].append(f"an earlier submission had files that are not in the later one: "
-                                 f"{', '.join(gone[:5])}")
+            entry["look"].append(
+                f"an earlier submission had files that are not in the later one: "
+                f"{', '.join(gone[:5])}"
+            )
     return latest
 
 

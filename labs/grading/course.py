@@ -30,12 +30,18 @@ class Course:
         """The folder of a lab with its answers. FileNotFoundError, with the labs there are, for another name."""
         folder = self.root / "source" / lab
         if not (folder / f"{lab}.ipynb").is_file():
-            raise FileNotFoundError(f"there is no lab {lab}; there are {', '.join(self.labs) or 'none'}")
+            raise FileNotFoundError(
+                f"there is no lab {lab}; there are {', '.join(self.labs) or 'none'}"
+            )
         return folder
 
     @property
     def labs(self) -> list[str]:
-        return sorted(path.parent.name for path in self.root.glob("source/*/*.ipynb") if path.stem == path.parent.name)
+        return sorted(
+            path.parent.name
+            for path in self.root.glob("source/*/*.ipynb")
+            if path.stem == path.parent.name
+        )
 
     def release(self, lab: str) -> Path:
         return self.root / "release" / lab / f"{lab}.ipynb"
@@ -61,7 +67,11 @@ class Course:
 
     def students(self, lab: str) -> list[str]:
         """The ids of those whose hand-in was collected, whether it could be unpacked or not."""
-        handed_in = {path.parent.name for path in self.root.glob(f"submitted/*/{glob.escape(lab)}") if path.is_dir()}
+        handed_in = {
+            path.parent.name
+            for path in self.root.glob(f"submitted/*/{glob.escape(lab)}")
+            if path.is_dir()
+        }
         return sorted(handed_in | set(self.collected(lab)))
 
     def collected(self, lab: str) -> dict[str, dict]:
@@ -95,7 +105,9 @@ def write_whole(path: Path, text: str) -> None:
     """Save `text` at `path`, whole or not at all, also in place of a read-only file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
-    part.write_bytes(text.encode("utf-8", "replace"))  # half a character cannot be saved, nor stop the class
+    part.write_bytes(
+        text.encode("utf-8", "replace")
+    )  # half a character cannot be saved, nor stop the class
     os.replace(part, path)
 
 
@@ -111,7 +123,9 @@ class Result:
     look: list[str] = field(default_factory=list)  # why a human should look
     other_id: str | None = None  # the student_id in the notebook, where it is another one
     untouched: list[str] = field(default_factory=list)  # answers that earn 0 by themselves
-    texts: dict[str, str] = field(default_factory=dict)  # grade_id: digest of what a person's mark is about
+    texts: dict[str, str] = field(
+        default_factory=dict
+    )  # grade_id: digest of what a person's mark is about
     notebook: str = ""  # as executed, JSON
     cpu_s: float = 0.0
     wall_s: float = 0.0

@@ -37,14 +37,17 @@ def load(notebook: str, name: str, namespace: dict, plain: bool) -> list[str]:
     flags = _future(statements)
     for cell, statement in _select(statements, name, plain):
         try:
-            exec(compile(ast.Module([statement], []), _name(cell), "exec", flags, dont_inherit=True), namespace)
+            exec(
+                compile(ast.Module([statement], []), _name(cell), "exec", flags, dont_inherit=True),
+                namespace,
+            )
         except BaseException as error:  # SystemExit too: the other definitions still count
             failures.append(f"cell {cell}, line {statement.lineno}: {type(error).__name__}")
     return failures
 
 
 def where(error: BaseException) -> str:
-    """" (cell 3, line 7)": the innermost line of the notebook that `error` passed through, "" if none."""
+    """ " (cell 3, line 7)": the innermost line of the notebook that `error` passed through, "" if none."""
     place, traceback = "", error.__traceback__
     while traceback is not None:
         if match := re.fullmatch(r"<(cell \d+)>", traceback.tb_frame.f_code.co_filename):
@@ -84,25 +87,40 @@ def parsed(source: str) -> ast.Module:
 
 def _future(statements: list[tuple[int, ast.stmt]]) -> int:
     """The compiler's flags of all `from __future__ import`: they hold for the cells below, too."""
-    names = [alias.name for _, s in statements if isinstance(s, ast.ImportFrom) and s.module == "__future__" for alias in s.names]
+    names = [
+        alias.name
+        for _, s in statements
+        if isinstance(s, ast.ImportFrom) and s.module == "__future__"
+        for alias in s.names
+    ]
     features = [getattr(__future__, name, None) for name in names]
-    return functools.reduce(operator.or_, (feature.compiler_flag for feature in features if feature), 0)
+    return functools.reduce(
+        operator.or_, (feature.compiler_flag for feature in features if feature), 0
+    )
 
 
-def _select(statements: list[tuple[int, ast.stmt]], name: str, plain: bool) -> list[tuple[int, ast.stmt]]:
+def _select(
+    statements: list[tuple[int, ast.stmt]], name: str, plain: bool
+) -> list[tuple[int, ast.stmt]]:
     """The statements that write `name`, and those that write or set what the selected ones read, in the notebook's order."""
     reads = [_names(statement, _READS) for _, statement in statements]
     bodies = [statement for _, statement in statements]
     writes = _writes(bodies, reads)
     plain_ones = [_is_definition(statement) or _is_constant(statement) for statement in bodies]
     computed = set().union(*(write for write, is_plain in zip(writes, plain_ones) if not is_plain))
-    constants = set().union(*(write for write, is_plain in zip(writes, plain_ones) if is_plain)) - computed
+    constants = (
+        set().union(*(write for write, is_plain in zip(writes, plain_ones) if is_plain)) - computed
+    )
     sets = settings.find(bodies, reads, constants, only_setters=plain)
     writes = [write | modules for write, modules in zip(writes, sets)]
-    reads = [read | settings.used(statement, read, bodies) for statement, read in zip(bodies, reads)]
+    reads = [
+        read | settings.used(statement, read, bodies) for statement, read in zip(bodies, reads)
+    ]
     allowed = [not plain or is_plain or modules for is_plain, modules in zip(plain_ones, sets)]
     chosen, needed = set(), {name, "*", *map(settings.module, settings.EVERYWHERE)}
-    while new := {i for i, may in enumerate(allowed) if may and i not in chosen and writes[i] & needed}:
+    while new := {
+        i for i, may in enumerate(allowed) if may and i not in chosen and writes[i] & needed
+    }:
         chosen |= new
         needed |= set().union(*(reads[i] for i in new))
     return [statements[i] for i in sorted(chosen)]
@@ -125,23 +143,36 @@ def _writes(statements: list[ast.stmt], reads: list[set[str]]) -> list[set[str]]
             todo, changed = _changed_in(statement, read) - defined, set()
             while todo:
                 changed |= todo
-                todo = set().union(*(made_from.get(other, ()) for other in todo)) - defined - changed
+                todo = (
+                    set().union(*(made_from.get(other, ()) for other in todo)) - defined - changed
+                )
             writes = writes.union(changed, *(sets.get(other, ()) for other in read))
         found.append(writes)
     return found
 
 
 def _is_definition(statement: ast.stmt) -> bool:
-    if isinstance(statement, (ast.If, ast.Try)):  # try: import torch, except ImportError: torch = None
-        parts = [child for child in ast.iter_child_nodes(statement) if isinstance(child, (ast.stmt, ast.ExceptHandler))]
-        inner = [s for part in parts for s in (part.body if isinstance(part, ast.ExceptHandler) else [part])]
+    if isinstance(
+        statement, (ast.If, ast.Try)
+    ):  # try: import torch, except ImportError: torch = None
+        parts = [
+            child
+            for child in ast.iter_child_nodes(statement)
+            if isinstance(child, (ast.stmt, ast.ExceptHandler))
+        ]
+        inner = [
+            s
+            for part in parts
+            for s in (part.body if isinstance(part, ast.ExceptHandler) else [part])
+        ]
         return all(isinstance(s, ast.Pass) or _is_definition(s) or _is_constant(s) for s in inner)
     return isinstance(statement, _DEFINITIONS)
 
 
 def _is_constant(statement: ast.stmt) -> bool:
     return isinstance(statement, (ast.Assign, ast.AnnAssign)) and not any(
-        isinstance(node, (ast.Call, ast.Await)) for node in ast.walk(statement))
+        isinstance(node, (ast.Call, ast.Await)) for node in ast.walk(statement)
+    )
 
 
 def _names(statement: ast.stmt, operations: set[str]) -> set[str]:
@@ -190,7 +221,9 @@ def _changed_in(statement: ast.stmt, read: set[str]) -> set[str]:
     if not (isinstance(statement, ast.Expr) and isinstance(call := statement.value, ast.Call)):
         return set()
     given = [*call.args, *(keyword.value for keyword in call.keywords)]
-    return set().union(*map(_base, given), _base(call.func) if isinstance(call.func, ast.Attribute) else ())
+    return set().union(
+        *map(_base, given), _base(call.func) if isinstance(call.func, ast.Attribute) else ()
+    )
 
 
 def _base(node: ast.AST) -> set[str]:

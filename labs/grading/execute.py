@@ -11,7 +11,8 @@ from pathlib import Path
 
 import nbformat
 
-from labs.grading import jail as jails, outputs
+from labs.grading import jail as jails
+from labs.grading import outputs
 from labs.grading.jail import HERE, Limits
 from labs.grading.process import stage
 from labs.grading.watch import Watch
@@ -20,14 +21,30 @@ MAX_BYTES = 40 << 20
 STOPPED = "Stopped here: "
 
 
-def execute(folder: Path, notebook: str, jail: bool, limits: Limits) -> tuple[str, list[str], float]:
+def execute(
+    folder: Path, notebook: str, jail: bool, limits: Limits
+) -> tuple[str, list[str], float]:
     """The notebook as executed, JSON; why it could not be run to its end, if so; processor time in s."""
     with tempfile.TemporaryDirectory(prefix="execute-") as staged:
         stage(folder, Path(staged), limits)
-        arguments = [notebook, json.dumps(limits.rlimits(limits.notebook_s)), str(limits.notebook_s)]
-        pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "start_new_session": True}
+        arguments = [
+            notebook,
+            json.dumps(limits.rlimits(limits.notebook_s)),
+            str(limits.notebook_s),
+        ]
+        pipes = {
+            "stdin": subprocess.DEVNULL,
+            "stdout": subprocess.PIPE,
+            "stderr": subprocess.DEVNULL,
+            "start_new_session": True,
+        }
         if jail:
-            process = jails.start([sys.executable, "-I", "/jail/grader/run_notebook.py", *arguments], staged, limits.disk_mb, **pipes)
+            process = jails.start(
+                [sys.executable, "-I", "/jail/grader/run_notebook.py", *arguments],
+                staged,
+                limits.disk_mb,
+                **pipes,
+            )
         else:
             argv = [sys.executable, "-I", str(HERE / "run_notebook.py"), *arguments]
             process = subprocess.Popen(argv, cwd=staged, env=os.environ | {"HOME": staged}, **pipes)
@@ -46,8 +63,11 @@ def execute(folder: Path, notebook: str, jail: bool, limits: Limits) -> tuple[st
         if cell.cell_type == "code":  # its outputs are all that is taken from the jail
             count = (executed or {}).get("execution_count")
             new = outputs.clean((executed or {}).get("outputs"))
-            stopped += [f"the notebook was stopped: {o.text.strip().removeprefix(STOPPED)}"
-                        for o in new if o.output_type == "stream" and o.text.startswith(STOPPED)]
+            stopped += [
+                f"the notebook was stopped: {o.text.strip().removeprefix(STOPPED)}"
+                for o in new
+                if o.output_type == "stream" and o.text.startswith(STOPPED)
+            ]
             cell.outputs = _with_handed_in(new, cell.outputs, was_run=isinstance(count, int))
             cell.execution_count = count if isinstance(count, int) else None
     return nbformat.writes(handed_in), stopped[:1], watch.cpu_s
@@ -57,7 +77,9 @@ def _cells(text: bytes, handed_in: nbformat.NotebookNode) -> list[dict] | None:
     """The executed cells; None where they are not those of the notebook that was handed in."""
     try:
         cells = json.loads(text)["cells"]
-        same = [outputs.text_of(cell["source"]) for cell in cells] == [cell.source for cell in handed_in.cells]
+        same = [outputs.text_of(cell["source"]) for cell in cells] == [
+            cell.source for cell in handed_in.cells
+        ]
     except (ValueError, TypeError, KeyError, RecursionError):
         return None
     return cells if same else None
@@ -65,7 +87,9 @@ def _cells(text: bytes, handed_in: nbformat.NotebookNode) -> list[dict] | None:
 
 def _with_handed_in(new: list, old: list, was_run: bool) -> list:
     """The outputs `new`; below them those handed in, where the cell was not run here or fails only here."""
-    fails_here = any(o.output_type == "error" for o in new) and not any(o.output_type == "error" for o in old)
+    fails_here = any(o.output_type == "error" for o in new) and not any(
+        o.output_type == "error" for o in old
+    )
     if not old or (was_run and not fails_here):
         return new
     why = "This cell fails here." if fails_here else "This cell was not run here."

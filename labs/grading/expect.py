@@ -16,9 +16,12 @@ def array(value, shape: tuple, what: str, *, integers: bool = False) -> np.ndarr
         found = np.asarray(value)
     except ValueError:
         found = np.array(None)
-    assert found.dtype.kind in ("iu" if integers else "iuf"), \
+    assert found.dtype.kind in ("iu" if integers else "iuf"), (
         f"{what}: {'an array of an integer type' if integers else 'an array of numbers'} was expected"
-    assert found.shape == tuple(shape), f"{what}: its shape is {found.shape}, it should be {tuple(shape)}"
+    )
+    assert found.shape == tuple(shape), (
+        f"{what}: its shape is {found.shape}, it should be {tuple(shape)}"
+    )
     assert np.isfinite(found).all(), f"{what}: it holds NaN or infinity"
     return found
 
@@ -26,7 +29,9 @@ def array(value, shape: tuple, what: str, *, integers: bool = False) -> np.ndarr
 def number(value, what: str) -> float:
     """`value`, a finite number or an array of one, as a float."""
     found = np.asarray(value)
-    assert found.dtype.kind in "iuf" and found.size == 1 and np.isfinite(found).all(), f"{what}: a number was expected"
+    assert found.dtype.kind in "iuf" and found.size == 1 and np.isfinite(found).all(), (
+        f"{what}: a number was expected"
+    )
     return float(found.reshape(()))
 
 
@@ -47,7 +52,9 @@ def parts(value, count: int, what: str) -> tuple:
 def close(found: np.ndarray, expected: np.ndarray, what: str, *, relative: float = 1e-4) -> None:
     """That `found` equals `expected` within `relative` times the largest absolute value expected."""
     tolerance = relative * np.abs(expected).max(initial=1e-30)
-    assert (np.abs(np.asarray(found, np.float64) - expected) <= tolerance).all(), f"{what}: some values are wrong"
+    assert (np.abs(np.asarray(found, np.float64) - expected) <= tolerance).all(), (
+        f"{what}: some values are wrong"
+    )
 
 
 def equal(found: np.ndarray, expected: np.ndarray, what: str) -> None:
@@ -61,12 +68,22 @@ def arrays_of(path: Path, *names: str) -> dict[str, np.ndarray]:
     message = f"{path.name} cannot be read: write it with np.savez, from arrays of numbers"
     try:
         with zipfile.ZipFile(path) as archive:
-            assert sum(entry.file_size for entry in archive.infolist()) < 64e6, f"{path.name} is too large"
+            assert sum(entry.file_size for entry in archive.infolist()) < 64e6, (
+                f"{path.name} is too large"
+            )
         with np.load(path, allow_pickle=False) as stored:
             missing = [name for name in names if name not in stored.files]
             assert not missing, f"{path.name} lacks {', '.join(missing)}"
             return {name: stored[name] for name in names}
-    except (OSError, ValueError, zipfile.BadZipFile, EOFError, KeyError, NotImplementedError, MemoryError) as error:
+    except (
+        OSError,
+        ValueError,
+        zipfile.BadZipFile,
+        EOFError,
+        KeyError,
+        NotImplementedError,
+        MemoryError,
+    ) as error:
         raise AssertionError(message) from error
 
 

@@ -25,5 +25,8 @@ def feedback(course: Course, lab: str) -> list[str]:
             continue
         page = course.feedback(lab, result.student)
         page.parent.mkdir(parents=True, exist_ok=True)
-        page.write_text(_PAGE.format(lab=html.escape(lab), problem=html.escape(result.problem)), encoding="utf-8")
+        page.write_text(
+            _PAGE.format(lab=html.escape(lab), problem=html.escape(result.problem)),
+            encoding="utf-8",
+        )
     return [result.student for result in results]

@@ -14,19 +14,24 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
-from labs.grading import api, jail as jails
+from labs.grading import api
+from labs.grading import jail as jails
+from labs.grading.cells import Unreadable
 from labs.grading.course import Course, Result, digest
 from labs.grading.execute import execute
-from labs.grading.cells import Unreadable
 from labs.grading.repair import repair
 from labs.grading.roster import same_id
 
 # no honest solution of a lab needs these; whoever wants to hide them can, so they only call a human
-SUSPICIOUS = re.compile(r"input_transformers|set_custom_exc|_getframe|inspect\.stack|os\._exit|os\.fork|ctypes|sqlite3|"
-                        r"gradebook|hidden\.py|/proc/|socket|subprocess|\bsignal\.signal|\.\./\.\./|__subclasses__")
+SUSPICIOUS = re.compile(
+    r"input_transformers|set_custom_exc|_getframe|inspect\.stack|os\._exit|os\.fork|ctypes|sqlite3|"
+    r"gradebook|hidden\.py|/proc/|socket|subprocess|\bsignal\.signal|\.\./\.\./|__subclasses__"
+)
 
 
-def grade_one(root: str | Path, lab: str, student: str, jail: bool = True, limits: api.Limits = api.Limits()) -> Result:
+def grade_one(
+    root: str | Path, lab: str, student: str, jail: bool = True, limits: api.Limits = api.Limits()
+) -> Result:
     """Grade one submission of the course at `root`. A plain function that only reads the course: any machine can run it.
 
     What goes wrong with a submission is in the Result. Raises jail.NoJail where this machine cannot build a jail.
@@ -42,12 +47,16 @@ def grade_one(root: str | Path, lab: str, student: str, jail: bool = True, limit
         try:
             if collected.get("problem"):
                 raise Unreadable(collected["problem"])
-            repaired = repair(course.submitted(lab, student), course.release(lab), Path(folder), limits)
+            repaired = repair(
+                course.submitted(lab, student), course.release(lab), Path(folder), limits
+            )
             result.notes += repaired.notes
             result.look += repaired.look
             result.untouched, result.texts = repaired.untouched, repaired.texts
             _ask(result, Path(folder), course, jail, limits)
-            if any(verdict["points"] < verdict["max_points"] for verdict in result.questions.values()):
+            if any(
+                verdict["points"] < verdict["max_points"] for verdict in result.questions.values()
+            ):
                 result.look += repaired.elsewhere
             result.notebook, stopped, cpu_s = execute(Path(folder), f"{lab}.ipynb", jail, limits)
             result.look += stopped
@@ -58,14 +67,19 @@ def grade_one(root: str | Path, lab: str, student: str, jail: bool = True, limit
             result.problem = f"the grader failed: {type(error).__name__}: {error}"[:300]
         _look_at_code(result, Path(folder) / f"{lab}.ipynb")
     result.look = list(dict.fromkeys(result.look))
-    result.cpu_s, result.wall_s = round(result.cpu_s + time.process_time() - cpu, 2), round(time.monotonic() - began, 2)
-    result.graded_at = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="milliseconds")
+    result.cpu_s, result.wall_s = (
+        round(result.cpu_s + time.process_time() - cpu, 2),
+        round(time.monotonic() - began, 2),
+    )
+    result.graded_at = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
     return result
 
 
 def _ask(result: Result, folder: Path, course: Course, jail: bool, limits: api.Limits) -> None:
     questions = api.load_questions(course.source(result.lab) / "hidden.py")
-    with api.Student(result.student, folder, f"{result.lab}.ipynb", jail=jail, limits=limits) as student:
+    with api.Student(
+        result.student, folder, f"{result.lab}.ipynb", jail=jail, limits=limits
+    ) as student:
         try:
             named = str(student.constant("student_id"))
         except api.StudentError:
@@ -74,7 +88,9 @@ def _ask(result: Result, folder: Path, course: Course, jail: bool, limits: api.L
             student.id = named  # the student's data were made from this spelling
         verdicts = api.ask(student, questions)
     result.questions = {name: dataclasses.asdict(verdict) for name, verdict in verdicts.items()}
-    result.look += [f"{name}: {v.doubt}" for name, v in verdicts.items() if v.doubt] + student.incidents
+    result.look += [
+        f"{name}: {v.doubt}" for name, v in verdicts.items() if v.doubt
+    ] + student.incidents
     if not same_id(named, result.student):
         result.other_id = named[:40]
         result.look.append(f"the notebook has another student_id: {named[:40]!r}")
@@ -89,36 +105,76 @@ def _look_at_code(result: Result, notebook: Path) -> None:
 
 def grade_in_process(root: Path, lab: str, student: str, jail: bool, limits: api.Limits) -> Result:
     """grade_one in a process of its own, ended with all its children when it takes longer than its limits allow."""
-    argv = [sys.executable, "-m", "labs.grading", "one", str(root), lab, student, json.dumps([jail, dataclasses.asdict(limits)])]
+    argv = [
+        sys.executable,
+        "-m",
+        "labs.grading",
+        "one",
+        str(root),
+        lab,
+        student,
+        json.dumps([jail, dataclasses.asdict(limits)]),
+    ]
     lifeline, ours = os.pipe()  # the process ends itself when our end closes, also if we are killed
     try:
-        process = subprocess.Popen(argv, cwd=jails.ROOT, stdin=lifeline, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                                   text=True, start_new_session=True, env=os.environ | jails.THREADS)
-        out, errors = process.communicate(timeout=3 * (limits.load_s + limits.wall_s) + limits.notebook_s + 60)
+        process = subprocess.Popen(
+            argv,
+            cwd=jails.ROOT,
+            stdin=lifeline,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+            env=os.environ | jails.THREADS,
+        )
+        out, errors = process.communicate(
+            timeout=3 * (limits.load_s + limits.wall_s) + limits.notebook_s + 60
+        )
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
-        return Result(student, lab, problem="the grader itself took too long", look=["grade it by hand"])
+        return Result(
+            student, lab, problem="the grader itself took too long", look=["grade it by hand"]
+        )
     finally:
         os.close(lifeline)
         os.close(ours)
     if process.returncode:
-        return Result(student, lab, problem=f"the grader failed: {(errors.strip().splitlines() or ['?'])[-1][:200]}")
+        return Result(
+            student,
+            lab,
+            problem=f"the grader failed: {(errors.strip().splitlines() or ['?'])[-1][:200]}",
+        )
     return Result(**json.loads(out))
 
 
-def grade_all(course: Course, lab: str, *, jobs: int, jail: bool = True, limits: api.Limits = api.Limits(),
-              again: Iterable[str] = (), progress: Callable = lambda results, total: results) -> list[Result]:
+def grade_all(
+    course: Course,
+    lab: str,
+    *,
+    jobs: int,
+    jail: bool = True,
+    limits: api.Limits = api.Limits(),
+    again: Iterable[str] = (),
+    progress: Callable = lambda results, total: results,
+) -> list[Result]:
     """Grade what is not graded yet, `jobs` at a time, and save every Result as soon as it is there.
 
     again: students to grade anew; who handed in anew is anyway. `progress(iterator, total)` wraps the loop (tqdm).
     """
     if jail:
         jails.check()
-    todo = [student for student in course.students(lab) if student in set(again) or not is_done(course, lab, student)]
+    todo = [
+        student
+        for student in course.students(lab)
+        if student in set(again) or not is_done(course, lab, student)
+    ]
     results = []
     with ThreadPoolExecutor(jobs) as pool:
-        futures = [pool.submit(grade_in_process, course.root, lab, student, jail, limits) for student in todo]
+        futures = [
+            pool.submit(grade_in_process, course.root, lab, student, jail, limits)
+            for student in todo
+        ]
         try:
             for future in progress(as_completed(futures), total=len(futures)):
                 result = future.result()

@@ -25,7 +25,9 @@ def release(course: Course, lab: str) -> Path:
     shutil.rmtree(stale, ignore_errors=True)
     _succeed(_nbgrader(course).generate_assignment(lab), f"the release of {lab}")
     if leaked := [p.name for p in stale.iterdir() if p.name in ("hidden.py", "rubric.md")]:
-        raise RuntimeError(f"the release of {source.name} holds {', '.join(leaked)}: see CourseDirectory.ignore")
+        raise RuntimeError(
+            f"the release of {source.name} holds {', '.join(leaked)}: see CourseDirectory.ignore"
+        )
     return course.release(lab)
 
 
@@ -39,13 +41,20 @@ def _nbgrader(course: Course):
     if binaries not in os.environ["PATH"].split(os.pathsep):
         os.environ["PATH"] = binaries + os.pathsep + os.environ["PATH"]
     config = PyFileConfigLoader("nbgrader_config.py", path=str(LABS)).load_config()
-    config.CourseDirectory.root, config.CourseDirectory.db_url = str(course.plain_root), course.database
+    config.CourseDirectory.root, config.CourseDirectory.db_url = (
+        str(course.plain_root),
+        course.database,
+    )
     return NbGraderAPI(CourseDirectory(config=config), config=config)
 
 
 def _succeed(outcome: dict, what: str) -> None:
     if not outcome["success"]:
-        reason = (outcome.get("error") or outcome.get("log") or "no reason given").strip().splitlines()[-1]
+        reason = (
+            (outcome.get("error") or outcome.get("log") or "no reason given")
+            .strip()
+            .splitlines()[-1]
+        )
         raise RuntimeError(f"nbgrader could not make {what}: {reason}")
 
 
@@ -69,14 +78,21 @@ def write(course: Course, lab: str, results: list[Result]) -> None:
             submission = book.update_or_create_submission(lab, result.student)
             earlier = _marked_texts(course, lab, result.student)
             for grade in submission.notebooks[0].grades:
-                changed = grade.name in earlier and earlier[grade.name] != result.texts.get(grade.name)
-                has_old_mark = grade.manual_score is not None and (changed or grade.needs_manual_grade)
+                changed = grade.name in earlier and earlier[grade.name] != result.texts.get(
+                    grade.name
+                )
+                has_old_mark = grade.manual_score is not None and (
+                    changed or grade.needs_manual_grade
+                )
                 if verdict := result.questions.get(grade.name):
                     grade.auto_score, grade.needs_manual_grade = verdict["points"], has_old_mark
                 elif grade.name in result.untouched:
                     grade.auto_score, grade.needs_manual_grade = 0.0, has_old_mark
                 else:
-                    grade.auto_score, grade.needs_manual_grade = None, has_old_mark or grade.manual_score is None
+                    grade.auto_score, grade.needs_manual_grade = (
+                        None,
+                        has_old_mark or grade.manual_score is None,
+                    )
             book.db.commit()
             write_whole(course.marked(lab, result.student), json.dumps(result.texts))
             write_whole(course.autograded(lab, result.student), _with_verdicts(result, released))
@@ -111,7 +127,10 @@ def _with_verdicts(result: Result, released: set[str]) -> str:
         verdict = result.questions.get(cell.metadata.get("nbgrader", {}).get("grade_id"))
         if verdict and cell.cell_type == "code":
             text = f"{verdict['points']:g} of {verdict['max_points']:g} points. {verdict['message']}".strip()
-            cell.outputs, cell.execution_count = [nbformat.v4.new_output("stream", name="stdout", text=text)], None
+            cell.outputs, cell.execution_count = (
+                [nbformat.v4.new_output("stream", name="stdout", text=text)],
+                None,
+            )
         if cell.cell_type != "code":
             cell.source = shown(cell, cell.source in released)
             cell.pop("attachments", None)
@@ -124,11 +143,13 @@ def _id_warning(result: Result) -> str:
     """What students read first where the id in the notebook is not theirs."""
     is_plain = re.fullmatch(r"\w[\w.@+-]*", result.other_id)
     named = f"`{result.other_id}`" if is_plain else "another one"
-    return (f"**Check your student id.** You are graded as `{result.student}`, but the `student_id` "
-            f"in this notebook is {named}. Your data, files and records depend on the id. Those made "
-            f"with another id earn no points. Write `{result.student}` into the cell "
-            f"`student_id = ...`: the check word becomes `{check_word(result.student)}`. Then run the "
-            "whole notebook, and submit it again with its new files.")
+    return (
+        f"**Check your student id.** You are graded as `{result.student}`, but the `student_id` "
+        f"in this notebook is {named}. Your data, files and records depend on the id. Those made "
+        f"with another id earn no points. Write `{result.student}` into the cell "
+        f"`student_id = ...`: the check word becomes `{check_word(result.student)}`. Then run the "
+        "whole notebook, and submit it again with its new files."
+    )
 
 
 def feedback_page(course: Course, lab: str, student: str) -> None:
@@ -137,24 +158,43 @@ def feedback_page(course: Course, lab: str, student: str) -> None:
         warnings.simplefilter("ignore")
         _succeed(_nbgrader(course).generate_feedback(lab, student), f"the feedback of {student}")
     path = course.feedback(lab, student)
-    page = path.read_text(encoding="utf-8").replace("</head>", "<style>pre { white-space: pre-wrap }</style></head>", 1)
+    page = path.read_text(encoding="utf-8").replace(
+        "</head>", "<style>pre { white-space: pre-wrap }</style></head>", 1
+    )
     marks = _marks(course, lab)[student]
     for name, mark in marks.items():
         mark = mark.points
-        page = re.sub(rf'(<a href="#{name}">)(Test cell|Written response)</a>', rf"\1{name}</a>", page)
+        page = re.sub(
+            rf'(<a href="#{name}">)(Test cell|Written response)</a>', rf"\1{name}</a>", page
+        )
         if mark is None:
-            page = re.sub(rf'(<a href="#{name}">{name}</a>) \(Score: [^)]*\)', r"\1 (not graded yet)", page)
-            page = re.sub(rf'(<a name="{name}"></a>.*?)Score: [\d.]+ / ([\d.]+)', r"\1not graded yet, of \2", page, count=1, flags=re.DOTALL)
+            page = re.sub(
+                rf'(<a href="#{name}">{name}</a>) \(Score: [^)]*\)', r"\1 (not graded yet)", page
+            )
+            page = re.sub(
+                rf'(<a name="{name}"></a>.*?)Score: [\d.]+ / ([\d.]+)',
+                r"\1not graded yet, of \2",
+                page,
+                count=1,
+                flags=re.DOTALL,
+            )
     if any(mark.points is None for mark in marks.values()):
         so_far = sum(mark.points or 0 for mark in marks.values())
-        page = re.sub(rf"<h4>{re.escape(lab)} \(Score: [\d.]+", f"<h4>{lab} (Score so far: {so_far}", page, count=1)
+        page = re.sub(
+            rf"<h4>{re.escape(lab)} \(Score: [\d.]+",
+            f"<h4>{lab} (Score so far: {so_far}",
+            page,
+            count=1,
+        )
     path.write_text(page, encoding="utf-8")
 
 
 def questions(course: Course, lab: str) -> dict[str, dict]:
     """{grade_id: {"max": points, "written": bool}} in the notebook's order."""
     cells = nbformat.read(course.release(lab), 4).cells
-    marked = [cell.metadata.nbgrader for cell in cells if cell.metadata.get("nbgrader", {}).get("grade")]
+    marked = [
+        cell.metadata.nbgrader for cell in cells if cell.metadata.get("nbgrader", {}).get("grade")
+    ]
     return {m.grade_id: {"max": float(m.points), "written": bool(m.solution)} for m in marked}
 
 
@@ -166,9 +206,19 @@ def rows(course: Course, lab: str) -> list[dict]:
     table = []
     for student in course.students(lab):
         collected, result = course.collected(lab).get(student, {}), results.get(student)
-        row = {"student": student, "name": collected.get("name", ""), "lab": lab, "points": None, "max_points": largest,
-               "automatic": None, "written": None, "marks": {}, "look": [], "notes": result.notes if result else []}
-        if result is None or not result.problem and student not in marks:
+        row = {
+            "student": student,
+            "name": collected.get("name", ""),
+            "lab": lab,
+            "points": None,
+            "max_points": largest,
+            "automatic": None,
+            "written": None,
+            "marks": {},
+            "look": [],
+            "notes": result.notes if result else [],
+        }
+        if result is None or (not result.problem and student not in marks):
             row["status"] = "not graded yet"
         elif result.problem:
             row |= {"status": "could not be graded", "look": [result.problem, *result.look]}
@@ -178,8 +228,12 @@ def rows(course: Course, lab: str) -> list[dict]:
             row["automatic"] = _sum(points[name] for name, q in asked.items() if not q["written"])
             row["written"] = _sum(points[name] for name, q in asked.items() if q["written"])
             row["points"] = _sum(points.values())
-            old = [f"{name} has changed since it was marked: the {mark.old:g} points do not count until you "
-                   "mark it again" for name, mark in own.items() if mark.old is not None]
+            old = [
+                f"{name} has changed since it was marked: the {mark.old:g} points do not count until you "
+                "mark it again"
+                for name, mark in own.items()
+                if mark.old is not None
+            ]
             row |= {"status": _status(own), "marks": points, "look": [*old, *result.look]}
         table.append(row)
     return table
@@ -208,17 +262,35 @@ def _marks(course: Course, lab: str) -> dict[str, dict[str, Mark]]:
     from nbgrader.api import Gradebook
 
     with Gradebook(course.database) as book:
-        return {submission.student.id: {grade.name: Mark(None, grade.manual_score) if grade.needs_manual_grade
-                                        else Mark(grade.score)
-                                        for notebook in submission.notebooks for grade in notebook.grades}
-                for submission in book.assignment_submissions(lab)}
+        return {
+            submission.student.id: {
+                grade.name: Mark(None, grade.manual_score)
+                if grade.needs_manual_grade
+                else Mark(grade.score)
+                for notebook in submission.notebooks
+                for grade in notebook.grades
+            }
+            for submission in book.assignment_submissions(lab)
+        }
 
 
 def export(course: Course, labs: list[str]) -> Path:
     """Write grades.csv, one row per student and lab. Empty points mean that there are none, not 0."""
-    columns = ["student", "name", "lab", "status", "points", "max_points", "automatic", "written", "look"]
+    columns = [
+        "student",
+        "name",
+        "lab",
+        "status",
+        "points",
+        "max_points",
+        "automatic",
+        "written",
+        "look",
+    ]
     path = course.root / "grades.csv"
-    with open(path, "w", newline="", encoding="utf-8-sig") as file:  # the mark lets spreadsheets read other letters
+    with open(
+        path, "w", newline="", encoding="utf-8-sig"
+    ) as file:  # the mark lets spreadsheets read other letters
         table = csv.writer(file)
         table.writerow(columns)
         for row in (row for lab in labs for row in rows(course, lab)):

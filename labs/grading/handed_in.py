@@ -13,7 +13,9 @@ CLOSE = 0.05  # an accuracy on other images of the same kind differs by less, wi
 def rows_of(student: Student) -> list[dict]:
     """The records as flat dicts ("latency_ns.p50"); AssertionError where the file cannot be read or is empty."""
     try:
-        rows, _ = records_file.read(student.file(RECORDS))  # records.problems counts lines that are no JSON
+        rows, _ = records_file.read(
+            student.file(RECORDS)
+        )  # records.problems counts lines that are no JSON
     except ValueError as error:
         raise AssertionError(f"{error}; it is written by helpers.results.append_result") from error
     assert rows, f"{RECORDS} holds no record"

@@ -7,7 +7,16 @@ from labs.grading import gradebook
 from labs.grading.course import Course
 from labs.grading.jail import ROOT
 
-NAMES = ("README.md", "LICENSE", "Makefile", "pyproject.toml", "environment.yml", "requirements.in", "requirements.txt", "requirements-pi.txt")
+NAMES = (
+    "README.md",
+    "LICENSE",
+    "Makefile",
+    "pyproject.toml",
+    "environment.yml",
+    "requirements.in",
+    "requirements.txt",
+    "requirements-pi.txt",
+)
 FOLDERS = ("notebooks", "helpers")
 LEFT_OUT = {"__pycache__", ".ipynb_checkpoints", "build"}
 PREFIX = "pi-workbook"
@@ -18,14 +27,20 @@ def handout(course: Course, target: Path) -> Path:
     for lab in course.labs:
         gradebook.release(course, lab)
     files = [ROOT / name for name in NAMES if (ROOT / name).is_file()]
-    files += [path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*")) if path.is_file()]
+    files += [
+        path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*")) if path.is_file()
+    ]
     members = {path.relative_to(ROOT).as_posix(): path for path in files}
     for lab in course.labs:  # the labs that there are now: an old release of another is not shipped
         released = course.release(lab).parent
-        members |= {f"labs/release/{path.relative_to(released.parent).as_posix()}": path for path in released.rglob("*") if path.is_file()}
+        members |= {
+            f"labs/release/{path.relative_to(released.parent).as_posix()}": path
+            for path in released.rglob("*")
+            if path.is_file()
+        }
     target.parent.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, path in members.items():
-            if not LEFT_OUT & set(path.parts[len(ROOT.parts):]) and path.suffix != ".pyc":
+            if not LEFT_OUT & set(path.parts[len(ROOT.parts) :]) and path.suffix != ".pyc":
                 archive.write(path, f"{PREFIX}/{name}")
     return target

@@ -11,7 +11,9 @@ _HARMFUL = re.compile(
     r"|<(?=[A-Za-z/!?])"  # a tag needs its name right after the <
     r"|!(?=\[)"  # a picture from elsewhere tells who opened the page, and when: a link is left of it
     rf"|\](?=[(:](?!{_WEB}))"  # [text](target) and [name]: target
-    rf"|\\(?=(?:{_COMMANDS})(?![A-Za-z]))", re.IGNORECASE)
+    rf"|\\(?=(?:{_COMMANDS})(?![A-Za-z]))",
+    re.IGNORECASE,
+)
 
 
 def harmless(markdown: str) -> str:

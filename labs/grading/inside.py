@@ -29,17 +29,21 @@ def main(kind: str, notebook: str, limits: dict) -> None:
     if kind == "code":  # where models run, no file of the student's may be imported
         sys.path.append(os.getcwd())
     restrict(limits)
-    namespaces: dict[str, dict] = {}  # what was loaded for each function, so that none waits for another's globals
+    namespaces: dict[
+        str, dict
+    ] = {}  # what was loaded for each function, so that none waits for another's globals
     while True:
         request = wire.decode(wire.read_frame(lambda n: _read(requests, n)), lists_to_arrays=False)
         answer = {"id": request["id"]}
         try:
-            frame = wire.encode(answer | {"result": _answer(request, notebook, namespaces, definitions)})
+            frame = wire.encode(
+                answer | {"result": _answer(request, notebook, namespaces, definitions)}
+            )
         except BaseException as error:
             frame = wire.encode(answer | {"error": _describe(error, definitions)})
         view = memoryview(frame)
         while view:
-            view = view[os.write(answers, view):]
+            view = view[os.write(answers, view) :]
 
 
 def copy_submission() -> None:
@@ -89,7 +93,9 @@ def _answer(request: dict, notebook: str, namespaces: dict[str, dict], definitio
     if "ready" in request:
         return True
     if "load" in request:
-        module = sys.modules["__main__"] = types.ModuleType("__main__")  # as in a kernel: dataclasses look for theirs
+        module = sys.modules["__main__"] = types.ModuleType(
+            "__main__"
+        )  # as in a kernel: dataclasses look for theirs
         namespace = namespaces[request["load"]] = vars(module)
         namespace["display"] = print
         return definitions.load(notebook, request["load"], namespace, request["plain"])
@@ -114,7 +120,11 @@ class Missing(Exception):
 def _describe(error: BaseException, definitions) -> dict:
     """What the grader may pass on: of a function's error the kind and the line, as its text could quote hidden inputs."""
     traced = definitions.where(error)
-    return {"kind": type(error).__name__[:50], "where": traced, "text": "" if traced else str(error)[:300]}
+    return {
+        "kind": type(error).__name__[:50],
+        "where": traced,
+        "text": "" if traced else str(error)[:300],
+    }
 
 
 if __name__ == "__main__":

@@ -17,7 +17,14 @@ from pathlib import Path
 from labs.grading import seccomp
 
 HERE, ROOT = Path(__file__).resolve().parent, Path(__file__).resolve().parents[2]
-INSIDE = ("inside.py", "definitions.py", "module_settings.py", "wire.py", "run_notebook.py", "outputs.py")  # the grader's files that the jail shows
+INSIDE = (
+    "inside.py",
+    "definitions.py",
+    "module_settings.py",
+    "wire.py",
+    "run_notebook.py",
+    "outputs.py",
+)  # the grader's files that the jail shows
 
 
 @dataclass(frozen=True)
@@ -37,8 +44,13 @@ class Limits:
 
     def rlimits(self, seconds: float) -> dict[str, int]:
         """For inside.restrict: address space beyond the resident limit, because libraries reserve more than they use."""
-        return {"RLIMIT_AS": (2 * self.memory_mb + 2000) << 20, "RLIMIT_FSIZE": self.disk_mb << 20, "RLIMIT_CORE": 0,
-                "RLIMIT_NPROC": self.processes, "RLIMIT_CPU": int(seconds) + 10}
+        return {
+            "RLIMIT_AS": (2 * self.memory_mb + 2000) << 20,
+            "RLIMIT_FSIZE": self.disk_mb << 20,
+            "RLIMIT_CORE": 0,
+            "RLIMIT_NPROC": self.processes,
+            "RLIMIT_CPU": int(seconds) + 10,
+        }
 
 
 class NoJail(RuntimeError):
@@ -50,23 +62,37 @@ def check() -> None:
     """Raise NoJail unless a jail can be built on this machine."""
     instead = "or grade work that you trust with python -m labs.grading grade --no-jail"
     if not shutil.which("bwrap"):
-        raise NoJail("bubblewrap is not installed, and without it a submission could read and change everything "
-                     f"that you can: sudo apt install bubblewrap (Linux and WSL), {instead}")
+        raise NoJail(
+            "bubblewrap is not installed, and without it a submission could read and change everything "
+            f"that you can: sudo apt install bubblewrap (Linux and WSL), {instead}"
+        )
     with tempfile.TemporaryDirectory() as folder:
-        tried = start([sys.executable, "-I", "-c", "print(6 * 7)"], folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        tried = start(
+            [sys.executable, "-I", "-c", "print(6 * 7)"],
+            folder,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
         said, errors = tried.communicate()
     if said.strip() != "42":
         reason = (errors.strip().splitlines() or ["no reason given"])[-1]
-        raise NoJail(f"bubblewrap (0.7 or newer is needed) cannot build a jail here ({reason}): allow user "
-                     f"namespaces or update it, {instead}")
+        raise NoJail(
+            f"bubblewrap (0.7 or newer is needed) cannot build a jail here ({reason}): allow user "
+            f"namespaces or update it, {instead}"
+        )
 
 
-def start(argv: list[str], submission: Path | str, disk_mb: int = Limits.disk_mb, **options) -> subprocess.Popen:
+def start(
+    argv: list[str], submission: Path | str, disk_mb: int = Limits.disk_mb, **options
+) -> subprocess.Popen:
     """Start `argv` in a jail: `submission` shown as /jail/submission, writable /jail/work and /tmp; `options` as of Popen."""
     with tempfile.TemporaryFile() as rules:
         rules.write(seccomp.program())
         rules.seek(0)
-        return subprocess.Popen(command(argv, submission, disk_mb, rules.fileno()), pass_fds=[rules.fileno()], **options)
+        return subprocess.Popen(
+            command(argv, submission, disk_mb, rules.fileno()), pass_fds=[rules.fileno()], **options
+        )
 
 
 def command(argv: list[str], submission: Path | str, disk_mb: int, rules: int) -> list[str]:
@@ -84,43 +110,124 @@ def command(argv: list[str], submission: Path | str, disk_mb: int, rules: int) -
         if not path.startswith("/usr/"):
             system += [*_parents(path), "--ro-bind", path, path]
     if Path(sys.prefix) in ROOT.parents or Path("/usr") in ROOT.parents:
-        system += ["--tmpfs", str(ROOT / "labs")]  # the course must not come along with the environment
-    grader = [word for name in INSIDE for word in ("--ro-bind", str(HERE / name), f"/jail/grader/{name}")]
-    fonts = [word for file in _font_lists() for word in ("--ro-bind", file, f"/tmp/matplotlib/{Path(file).name}")]
-    writable = [word for path in ("/jail/work", "/tmp", "/dev/shm") for word in ("--perms", "1777", *size, "--tmpfs", path)]
-    return ["bwrap", "--die-with-parent", "--new-session", *_namespaces(), "--dev", "/dev", *_parents("/jail/grader/_"), *writable, *system, *fonts,
-            "--proc", "/proc", "--seccomp", str(rules), *grader, "--ro-bind", str(submission), "/jail/submission", "--remount-ro", "/dev",
-            "--remount-ro", "/", "--chdir", "/jail/work", "--clearenv", *_environment(), "--", *_without_root(), *argv]
+        system += [
+            "--tmpfs",
+            str(ROOT / "labs"),
+        ]  # the course must not come along with the environment
+    grader = [
+        word for name in INSIDE for word in ("--ro-bind", str(HERE / name), f"/jail/grader/{name}")
+    ]
+    fonts = [
+        word
+        for file in _font_lists()
+        for word in ("--ro-bind", file, f"/tmp/matplotlib/{Path(file).name}")
+    ]
+    writable = [
+        word
+        for path in ("/jail/work", "/tmp", "/dev/shm")
+        for word in ("--perms", "1777", *size, "--tmpfs", path)
+    ]
+    return [
+        "bwrap",
+        "--die-with-parent",
+        "--new-session",
+        *_namespaces(),
+        "--dev",
+        "/dev",
+        *_parents("/jail/grader/_"),
+        *writable,
+        *system,
+        *fonts,
+        "--proc",
+        "/proc",
+        "--seccomp",
+        str(rules),
+        *grader,
+        "--ro-bind",
+        str(submission),
+        "/jail/submission",
+        "--remount-ro",
+        "/dev",
+        "--remount-ro",
+        "/",
+        "--chdir",
+        "/jail/work",
+        "--clearenv",
+        *_environment(),
+        "--",
+        *_without_root(),
+        *argv,
+    ]
 
 
 def _parents(path: str) -> list[str]:
     """The folders above `path`, open to every user: bubblewrap's own are its user's alone."""
     above = [str(parent) for parent in reversed(Path(path).parents)][1:]
-    return [word for parent in above if parent != "/tmp" for word in ("--perms", "0755", "--dir", parent)]
+    return [
+        word
+        for parent in above
+        if parent != "/tmp"
+        for word in ("--perms", "0755", "--dir", parent)
+    ]
 
 
 def _namespaces() -> list[str]:
-    if os.geteuid() == 0:  # no user namespace: the process becomes a user of its own, whom the limit of processes binds
-        return ["--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts", "--unshare-cgroup-try",
-                "--cap-drop", "ALL", "--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
+    if (
+        os.geteuid() == 0
+    ):  # no user namespace: the process becomes a user of its own, whom the limit of processes binds
+        return [
+            "--unshare-ipc",
+            "--unshare-pid",
+            "--unshare-net",
+            "--unshare-uts",
+            "--unshare-cgroup-try",
+            "--cap-drop",
+            "ALL",
+            "--cap-add",
+            "CAP_SETUID",
+            "--cap-add",
+            "CAP_SETGID",
+        ]
     return ["--unshare-all"]
 
 
 def _without_root() -> list[str]:
     if os.geteuid() != 0:
         return []
-    user = str(random.SystemRandom().randrange(1 << 29, 1 << 30))  # one nobody has: jails do not count each other's processes
-    return ["setpriv", "--reuid", user, "--regid", user, "--clear-groups", "--no-new-privs", "--bounding-set=-all", "--inh-caps=-all"]
+    user = str(
+        random.SystemRandom().randrange(1 << 29, 1 << 30)
+    )  # one nobody has: jails do not count each other's processes
+    return [
+        "setpriv",
+        "--reuid",
+        user,
+        "--regid",
+        user,
+        "--clear-groups",
+        "--no-new-privs",
+        "--bounding-set=-all",
+        "--inh-caps=-all",
+    ]
 
 
 def _environment() -> list[str]:
-    values = {"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin", "HOME": "/tmp", "LANG": "C.UTF-8", "USER": "student",
-              "LOGNAME": "student", "MPLCONFIGDIR": "/tmp/matplotlib", "MPLBACKEND": "agg", **THREADS,
-              "WORKBOOK_BUILD": "/tmp/build", "WORKBOOK_OFFLINE": "1", "IPYTHONDIR": "/tmp/ipython"}
+    values = {
+        "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin",
+        "HOME": "/tmp",
+        "LANG": "C.UTF-8",
+        "USER": "student",
+        "LOGNAME": "student",
+        "MPLCONFIGDIR": "/tmp/matplotlib",
+        "MPLBACKEND": "agg",
+        **THREADS,
+        "WORKBOOK_BUILD": "/tmp/build",
+        "WORKBOOK_OFFLINE": "1",
+        "IPYTHONDIR": "/tmp/ipython",
+    }
     return [word for name, value in values.items() for word in ("--setenv", name, value)]
 
 
-THREADS = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
+THREADS = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 
 @cache

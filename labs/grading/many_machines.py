@@ -14,12 +14,17 @@ from labs.grading.grade import grade_one, is_done
 from labs.grading.jail import Limits
 
 
-def grade_on(client, course: Course, lab: str, jail: bool = True, limits: Limits = Limits()) -> list[Result]:
+def grade_on(
+    client, course: Course, lab: str, jail: bool = True, limits: Limits = Limits()
+) -> list[Result]:
     """Grade what is not graded yet on the workers of `client`, a distributed.Client; each result is saved when it comes."""
     from distributed import as_completed
 
     todo = [student for student in course.students(lab) if not is_done(course, lab, student)]
-    futures = [client.submit(grade_one, str(course.root), lab, student, jail, limits, pure=False) for student in todo]
+    futures = [
+        client.submit(grade_one, str(course.root), lab, student, jail, limits, pure=False)
+        for student in todo
+    ]
     graded = []
     for future in as_completed(futures):
         graded.append(future.result())

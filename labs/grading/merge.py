@@ -19,22 +19,27 @@ class Repaired:
     look: list[str] = field(default_factory=list)
     elsewhere: list[str] = field(default_factory=list)
     untouched: list[str] = field(default_factory=list)  # written answers that earn 0 by themselves
-    texts: dict[str, str] = field(default_factory=dict)  # {grade_id: digest of what a mark is about}
+    texts: dict[str, str] = field(
+        default_factory=dict
+    )  # {grade_id: digest of what a mark is about}
 
 
 def own(given: list[Cell], was: list[int | None], released: list) -> list[Cell]:
     """The cells that the student added, and those around the answers that the student changed."""
     found = []
     for cell, i in zip(given, was):
-        changed = i is None or not cells.is_answer(released[i]) and cells.is_worked_on(cell, released[i])
+        changed = i is None or (
+            not cells.is_answer(released[i]) and cells.is_worked_on(cell, released[i])
+        )
         is_empty = not cell.source.strip() and not cell.node.get("outputs")
         if changed and not is_empty and cell.names != {"student_id"}:
             found.append(cell)
     return found
 
 
-def merge(given: list[Cell], was: list[int | None], released: list, elsewhere: list[str],
-          found: Repaired) -> list[nbformat.NotebookNode]:
+def merge(
+    given: list[Cell], was: list[int | None], released: list, elsewhere: list[str], found: Repaired
+) -> list[nbformat.NotebookNode]:
     """The cells of the repaired notebook; `was` gives for each of `given` the released cell that it was.
 
     elsewhere: files that may hold answers, too. What is repaired or unclear is added to `found`.
@@ -49,13 +54,17 @@ def merge(given: list[Cell], was: list[int | None], released: list, elsewhere: l
     for cell, i in zip(given, was):
         if i not in chosen:
             merged.append(cell.node)
-        elif cell is not chosen[i]:  # a copy; one that is as released would hide the answer from Python
+        elif (
+            cell is not chosen[i]
+        ):  # a copy; one that is as released would hide the answer from Python
             merged += [cell.node] if cells.is_worked_on(cell, released[i]) else []
         else:
             is_stub = cells.is_answer(released[i]) and not cells.is_worked_on(cell, released[i])
             merged += _in_its_place(cell, released[i], found)
             stubs += merged[-1:] if is_stub else []
-    stubs += _bring_back(merged, [cell for i, cell in enumerate(released) if i not in claims], released, found)
+    stubs += _bring_back(
+        merged, [cell for i, cell in enumerate(released) if i not in claims], released, found
+    )
     _judge(stubs, added, elsewhere, found)
     _silence(stubs, merged, found)
     used = set()
@@ -82,7 +91,9 @@ def _in_its_place(cell: Cell, released: nbformat.NotebookNode, found: Repaired) 
     """The cell with the marks of the released one. Below what was written into a locked cell stands that cell."""
     name = cells.grade_id(released)
     if cell.kind != released.cell_type:
-        found.notes.append(f"cell {name} was a {cell.kind} cell, and is a {released.cell_type} cell again")
+        found.notes.append(
+            f"cell {name} was a {cell.kind} cell, and is a {released.cell_type} cell again"
+        )
         cell.turned(released.cell_type)
     before = []
     if cells.is_locked(released) and not cells.same(cell.source, released.source):
@@ -95,15 +106,19 @@ def _in_its_place(cell: Cell, released: nbformat.NotebookNode, found: Repaired) 
     return [*before, cell.node]
 
 
-def _bring_back(merged: list, missing: list, released: list, found: Repaired) -> list[nbformat.NotebookNode]:
+def _bring_back(
+    merged: list, missing: list, released: list, found: Repaired
+) -> list[nbformat.NotebookNode]:
     """Insert the marked cells that are `missing` where they were; those of them that are answers."""
     order = [cells.grade_id(cell) for cell in released if cells.grade_id(cell)]
     answers = []
     for cell in missing:
         if name := cells.grade_id(cell):
             found.notes.append(f"cell {name} was deleted, and is back")
-            before = order[:order.index(name)]
-            place = max((i for i, other in enumerate(merged) if cells.grade_id(other) in before), default=-1)
+            before = order[: order.index(name)]
+            place = max(
+                (i for i, other in enumerate(merged) if cells.grade_id(other) in before), default=-1
+            )
             merged.insert(place + 1, cell.copy())
             answers += [merged[place + 1]] if cells.is_answer(cell) else []
     return answers
@@ -115,19 +130,28 @@ def _judge(stubs: list, added: list[Cell], elsewhere: list[str], found: Repaired
     code = [cells.grade_id(cell) for cell in stubs if cell.cell_type == "code"]
     places = ["cells of their own"] * any(map(cells.has_words, added)) + elsewhere
     if written and places:
-        found.look.append(f"no answer in {', '.join(written)}, but the student wrote {', '.join(places)}: "
-                          "read it before you give 0")
+        found.look.append(
+            f"no answer in {', '.join(written)}, but the student wrote {', '.join(places)}: "
+            "read it before you give 0"
+        )
     elif written:
         found.untouched = written
     places = ["cells of their own"] * bool(added) + elsewhere
     if code and places:
-        found.elsewhere.append(f"no answer in {', '.join(code)}, but the student wrote {', '.join(places)}")
+        found.elsewhere.append(
+            f"no answer in {', '.join(code)}, but the student wrote {', '.join(places)}"
+        )
 
 
 def _silence(stubs: list, merged: list, found: Repaired) -> None:
     """A released function without an answer must not replace the one that the student wrote elsewhere."""
-    others = [cell for cell in merged if cell.cell_type == "code" and not cells.is_locked(cell)
-              and not any(cell is stub for stub in stubs)]
+    others = [
+        cell
+        for cell in merged
+        if cell.cell_type == "code"
+        and not cells.is_locked(cell)
+        and not any(cell is stub for stub in stubs)
+    ]
     defined = set().union(*(Cell(cell).names or () for cell in others))
     for stub in stubs:
         if stub.cell_type == "code" and (names := (Cell(stub).names or set()) & defined):

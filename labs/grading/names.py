@@ -9,9 +9,11 @@ from typing import NamedTuple
 
 MAX_NAME = 200  # bytes; most file systems allow 255
 _MOODLE = re.compile(
-    r"(?P<name>.+?)_(?P<number>[0-9]{1,20})_assignsubmission_[a-z]+_?(?P<file>.*)", re.DOTALL)
+    r"(?P<name>.+?)_(?P<number>[0-9]{1,20})_assignsubmission_[a-z]+_?(?P<file>.*)", re.DOTALL
+)
 _CANVAS = re.compile(
-    r"(?P<name>[^_]+)_(?:LATE_)?(?P<number>[0-9]{1,20})_[0-9]+_(?P<file>.+)", re.DOTALL)
+    r"(?P<name>[^_]+)_(?:LATE_)?(?P<number>[0-9]{1,20})_[0-9]+_(?P<file>.+)", re.DOTALL
+)
 _CLUTTER = {"__macosx", "__pycache__", "thumbs.db", "desktop.ini", "icon\r", "$recycle.bin"}
 _COPY = re.compile(r"([ _-]*(\(\d+\)|[-_ ]\d{1,2}|copy\d*|kopie|copia))+$", re.IGNORECASE)
 _NOTEBOOK = re.compile(r"\.ipynb(\.(txt|json))?$", re.IGNORECASE)
@@ -80,7 +82,7 @@ def is_notebook(name: str) -> bool:
 
 
 def without_copy(name: str) -> str:
-    """"lab (1).ipynb.txt" -> "lab.ipynb", "run-Copy1.json" -> "run.json"."""
+    """ "lab (1).ipynb.txt" -> "lab.ipynb", "run-Copy1.json" -> "run.json"."""
     if is_notebook(name):
         return _COPY.sub("", _NOTEBOOK.sub("", name)) + ".ipynb"
     stem, suffix = os.path.splitext(name)

@@ -12,7 +12,15 @@ MAX_BYTES, MAX_FIELDS = 10_000_000, 300_000  # an empty message of two bytes tak
 MAX_RANK = 16  # the product of a million dimensions would take hours
 LARGE = 4096  # elements: a flat table of more is weights, and no bias or scale
 INTEGERS = {"INT8": 8, "UINT8": 8, "INT4": 4, "UINT4": 4, "INT2": 2, "UINT2": 2}
-BITS = INTEGERS | {"FLOAT16": 16, "BFLOAT16": 16, "INT16": 16, "UINT16": 16, "INT64": 64, "UINT64": 64, "DOUBLE": 64}  # others: 32
+BITS = INTEGERS | {
+    "FLOAT16": 16,
+    "BFLOAT16": 16,
+    "INT16": 16,
+    "UINT16": 16,
+    "INT64": 64,
+    "UINT64": 64,
+    "DOUBLE": 64,
+}  # others: 32
 FIXED = {1: 8, 5: 4}  # protobuf's wire types of fixed size
 
 
@@ -31,8 +39,11 @@ class Content:
     @property
     def is_int8(self) -> bool:
         """Whether weights are stored in 8 bits or fewer, and activations quantized."""
-        quantizing = any(o.startswith("QLinear") or o in ("QuantizeLinear", "DynamicQuantizeLinear", "ConvInteger", "MatMulInteger")
-                         for o in self.operators)
+        quantizing = any(
+            o.startswith("QLinear")
+            or o in ("QuantizeLinear", "DynamicQuantizeLinear", "ConvInteger", "MatMulInteger")
+            for o in self.operators
+        )
         return quantizing and self.weights > 0 and self.int8 >= 0.8 * self.weights
 
 
@@ -46,26 +57,42 @@ def read(path: Path, max_bytes: int = MAX_BYTES, limit: str = "10 MB") -> Conten
         _count(memoryview(data), onnx.ModelProto.DESCRIPTOR, [MAX_FIELDS])
         model = onnx.ModelProto.FromString(data)
     except Exception as error:  # protobuf has several, in C and in Python
-        raise AssertionError(f"{path.name} is no ONNX file, or one with far too many parts") from error
+        raise AssertionError(
+            f"{path.name} is no ONNX file, or one with far too many parts"
+        ) from error
     assert model.graph.output, f"{path.name} is no ONNX file: it has no outputs"
     functions = [node for function in model.functions for node in function.node]
     everything = [*_tensors(model.graph), *_in_nodes(functions)]
-    assert not any(t.external_data or t.data_location == onnx.TensorProto.EXTERNAL for t in everything), \
-        f"{path.name} keeps its weights in another file: export it with external_data=False"
-    assert all(len(t.dims) <= MAX_RANK for t in everything), f"{path.name} holds a table of more than {MAX_RANK} dimensions"
+    assert not any(
+        t.external_data or t.data_location == onnx.TensorProto.EXTERNAL for t in everything
+    ), f"{path.name} keeps its weights in another file: export it with external_data=False"
+    assert all(len(t.dims) <= MAX_RANK for t in everything), (
+        f"{path.name} holds a table of more than {MAX_RANK} dimensions"
+    )
     live = _live(model.graph)
-    names = {name for node in live for name in _inputs(node)} | {output.name for output in model.graph.output}
+    names = {name for node in live for name in _inputs(node)} | {
+        output.name for output in model.graph.output
+    }
     tables = [t for t in _own(model.graph) if t.name in names] + [*_in_nodes([*live, *functions])]
     types = {number: name for name, number in onnx.TensorProto.DataType.items()}
     # what Constant's lists hold counts like tables
-    counted = [(math.prod(max(0, d) for d in t.dims), types.get(t.data_type), len(t.dims)) for t in tables]
-    counted += [(len(a.floats), "FLOAT", 1) for node in [*live, *functions] for a in node.attribute if a.floats]
+    counted = [
+        (math.prod(max(0, d) for d in t.dims), types.get(t.data_type), len(t.dims)) for t in tables
+    ]
+    counted += [
+        (len(a.floats), "FLOAT", 1)
+        for node in [*live, *functions]
+        for a in node.attribute
+        if a.floats
+    ]
     elements, bits = Counter(), 0
     for count, kind, rank in counted:
         bits += count * BITS.get(kind, 32)
         if rank >= 2 or count > LARGE:
             elements[kind in INTEGERS] += count
-    return Content(bits // 8, frozenset(node.op_type for node in live), sum(elements.values()), elements[True])
+    return Content(
+        bits // 8, frozenset(node.op_type for node in live), sum(elements.values()), elements[True]
+    )
 
 
 def _live(graph) -> list:
@@ -83,11 +110,19 @@ def _live(graph) -> list:
 def _inputs(node) -> list[str]:
     """Names that the node reads, those inside its branches and loops among them."""
     inner = [name for graph in _graphs(node) for part in graph.node for name in _inputs(part)]
-    return [*node.input, *inner, *(output.name for graph in _graphs(node) for output in graph.output)]
+    return [
+        *node.input,
+        *inner,
+        *(output.name for graph in _graphs(node) for output in graph.output),
+    ]
 
 
 def _graphs(node) -> list:
-    return [graph for a in node.attribute for graph in ([a.g] if a.HasField("g") else []) + list(a.graphs)]
+    return [
+        graph
+        for a in node.attribute
+        for graph in ([a.g] if a.HasField("g") else []) + list(a.graphs)
+    ]
 
 
 def _tensors(graph) -> list:
@@ -96,7 +131,10 @@ def _tensors(graph) -> list:
 
 
 def _own(graph) -> list:
-    return [*graph.initializer, *(part for sparse in graph.sparse_initializer for part in (sparse.values, sparse.indices))]
+    return [
+        *graph.initializer,
+        *(part for sparse in graph.sparse_initializer for part in (sparse.values, sparse.indices)),
+    ]
 
 
 def _in_nodes(nodes) -> list:
@@ -104,8 +142,14 @@ def _in_nodes(nodes) -> list:
     found = []
     for node in nodes:
         for a in node.attribute:
-            sparse = ([a.sparse_tensor] if a.HasField("sparse_tensor") else []) + list(a.sparse_tensors)
-            found += ([a.t] if a.HasField("t") else []) + list(a.tensors) + [part for s in sparse for part in (s.values, s.indices)]
+            sparse = ([a.sparse_tensor] if a.HasField("sparse_tensor") else []) + list(
+                a.sparse_tensors
+            )
+            found += (
+                ([a.t] if a.HasField("t") else [])
+                + list(a.tensors)
+                + [part for s in sparse for part in (s.values, s.indices)]
+            )
         for graph in _graphs(node):
             found += _tensors(graph)
     return found
@@ -129,7 +173,7 @@ def _count(data: memoryview, descriptor, left: list[int]) -> None:
             if length > len(data) - place:
                 raise ValueError("cut short")
             if field is not None and field.message_type is not None:
-                _count(data[place:place + length], field.message_type, left)
+                _count(data[place : place + length], field.message_type, left)
             place += length
         else:
             raise ValueError("a wire type that ONNX has not")

@@ -50,7 +50,9 @@ def essential(data: dict) -> dict[str, str]:
     if not found["text/plain"] or found["text/plain"].startswith("<IPython.core.display"):
         sources = [text_of(data[kind]) for kind in _SOURCES if kind in data]
         others = ", ".join(str(kind)[:60] for kind in list(data)[:5] if kind != "text/plain")
-        found["text/plain"] = next(filter(None, sources), "") or f"[not shown: an output of type {others}]"
+        found["text/plain"] = (
+            next(filter(None, sources), "") or f"[not shown: an output of type {others}]"
+        )
     found["text/plain"] = clipped(found["text/plain"])
     return found
 
@@ -84,7 +86,7 @@ def clipped(text: str, room: int = MAX_TEXT) -> str:
     if len(text) <= room:
         return text
     end = room // 10
-    return f"{text[:room - end]}\n{left_out(len(text) - room)}\n{text[-end:]}"
+    return f"{text[: room - end]}\n{left_out(len(text) - room)}\n{text[-end:]}"
 
 
 def left_out(count: int) -> str:

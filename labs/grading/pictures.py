@@ -12,10 +12,18 @@ from labs.grading.harmless import harmless
 from labs.grading.outputs import as_image
 
 MAX_BYTES = 5 << 20
-_TYPES = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".gif": "image/gif",
-          ".webp": "image/webp", ".svg": "image/svg+xml"}
+_TYPES = {
+    ".png": "image/png",
+    ".jpg": "image/jpeg",
+    ".jpeg": "image/jpeg",
+    ".gif": "image/gif",
+    ".webp": "image/webp",
+    ".svg": "image/svg+xml",
+}
 _IN_TEXT = ("image/png", "image/jpeg", "image/gif")  # what Markdown may hold as data
-_MARKDOWN = re.compile(r"!\[(?P<text>[^\]]*)\]\(\s*<?(?P<name>[^)>]+?)>?(?:\s+[\"'][^\"')]*[\"'])?\s*\)")
+_MARKDOWN = re.compile(
+    r"!\[(?P<text>[^\]]*)\]\(\s*<?(?P<name>[^)>]+?)>?(?:\s+[\"'][^\"')]*[\"'])?\s*\)"
+)
 _HTML = re.compile(r"<img\s[^>]*?src\s*=\s*[\"']?(?P<name>[^\"'>]+)", re.IGNORECASE)
 
 
@@ -34,7 +42,10 @@ def attach_files(merged: list[nbformat.NotebookNode], files: dict[str, bytes]) -
 
 def shown(cell: nbformat.NotebookNode, is_released: bool) -> str:
     """The source of a text cell for a page: harmless unless `is_released`, with its pictures in it."""
-    pictures = {name: next(iter(data.items()), ("", "")) for name, data in cell.get("attachments", {}).items()}
+    pictures = {
+        name: next(iter(data.items()), ("", ""))
+        for name, data in cell.get("attachments", {}).items()
+    }
     placed = set()
 
     def with_data(match: re.Match) -> str:
@@ -51,7 +62,9 @@ def shown(cell: nbformat.NotebookNode, is_released: bool) -> str:
         text = harmless(text) if cell.cell_type == "markdown" else html.escape(harmless(text))
     for name, (kind, picture) in pictures.items():
         if not picture:
-            text += html.escape(f"\n\n[not shown: {name}, an attachment of type {kind or 'unknown'}]")
+            text += html.escape(
+                f"\n\n[not shown: {name}, an attachment of type {kind or 'unknown'}]"
+            )
         elif name not in placed:
             text += f"\n\n{as_image(kind, picture, name)}"
     return text

@@ -16,7 +16,6 @@ from labs.grading import wire
 from labs.grading.jail import HERE, Limits
 from labs.grading.watch import Deadline, Watch, kill, tree
 
-
 _PLACE = re.compile(r" \(cell \d{1,4}, line \d{1,4}\)")
 _FAILURE = re.compile(r"cell \d{1,4}(, line \d{1,4})?: [A-Z][A-Za-z]{1,30}")
 
@@ -35,12 +34,31 @@ class StudentProcess:
     It starts with the first `ask`, and anew after it died or was ended for taking too long.
     """
 
-    def __init__(self, kind: str, folder: Path, notebook: str, *, jail: bool, limits: Limits, incidents: list[str]):
-        self._kind, self._folder, self._notebook, self._jail, self._limits = kind, folder, notebook, jail, limits
+    def __init__(
+        self,
+        kind: str,
+        folder: Path,
+        notebook: str,
+        *,
+        jail: bool,
+        limits: Limits,
+        incidents: list[str],
+    ):
+        self._kind, self._folder, self._notebook, self._jail, self._limits = (
+            kind,
+            folder,
+            notebook,
+            jail,
+            limits,
+        )
         self._incidents = incidents
         self._process: subprocess.Popen | None = None
-        self._plain: set[str] = set()  # names to load with constants only: computing the globals they read took too long
-        self._failures: dict[str, list[str]] = {}  # by loaded name: the cells of the notebook that failed
+        self._plain: set[str] = (
+            set()
+        )  # names to load with constants only: computing the globals they read took too long
+        self._failures: dict[
+            str, list[str]
+        ] = {}  # by loaded name: the cells of the notebook that failed
         self.cpu_s = 0.0
 
     def ask(self, request: dict, timeout: float, what: str):
@@ -51,7 +69,9 @@ class StudentProcess:
             self._start()
         answer = self._exchange(request, timeout, what)
         if "error" in answer:
-            raise StudentError(f"{what}: {self._sentence(answer['error'], self._failures.get(what, []))}")
+            raise StudentError(
+                f"{what}: {self._sentence(answer['error'], self._failures.get(what, []))}"
+            )
         return answer["result"]
 
     def _sentence(self, error, failures: list[str]) -> str:
@@ -65,7 +85,9 @@ class StudentProcess:
             return f"the notebook does not define it{failed}"
         if kind == "WireError":
             return "its result cannot be sent: return numbers, arrays or tuples of them, no more than some MB"
-        known = isinstance(getattr(builtins, kind, None), type) and issubclass(getattr(builtins, kind), BaseException)
+        known = isinstance(getattr(builtins, kind, None), type) and issubclass(
+            getattr(builtins, kind), BaseException
+        )
         return (kind if known else "an exception") + (where if self._is_place(where) else "")
 
     def _is_place(self, where: str) -> bool:
@@ -74,7 +96,11 @@ class StudentProcess:
             return False
         try:
             cells = json.loads((self._folder / self._notebook).read_text(encoding="utf-8"))["cells"]
-            lines = ["".join(cell["source"]).count("\n") + 1 for cell in cells if cell["cell_type"] == "code"]
+            lines = [
+                "".join(cell["source"]).count("\n") + 1
+                for cell in cells
+                if cell["cell_type"] == "code"
+            ]
         except (OSError, ValueError, TypeError, KeyError):
             return False
         cell, line = map(int, re.findall(r"\d+", where))
@@ -101,13 +127,15 @@ class StudentProcess:
 
     def _load(self, name: str) -> None:
         """Have what the notebook needs for `name` loaded, once for each process."""
-        for plain in ([True] if name in self._plain else [False, True]):
+        for plain in [True] if name in self._plain else [False, True]:
             if self._process is None:
                 self._start()
             elif name in self._failures:
                 return
             try:
-                loaded = self._exchange({"load": name, "plain": plain}, self._limits.load_s, "loading the notebook")
+                loaded = self._exchange(
+                    {"load": name, "plain": plain}, self._limits.load_s, "loading the notebook"
+                )
             except StudentError as error:
                 self._plain.add(name)
                 problem = error
@@ -115,7 +143,9 @@ class StudentProcess:
             if "error" in loaded:
                 raise StudentError("the functions of the notebook cannot be loaded")
             failures = loaded["result"] if isinstance(loaded["result"], (list, tuple)) else []
-            self._failures[name] = [str(failure) for failure in failures if _FAILURE.fullmatch(str(failure))]
+            self._failures[name] = [
+                str(failure) for failure in failures if _FAILURE.fullmatch(str(failure))
+            ]
             return
         raise StudentError(f"the functions of the notebook cannot be loaded: {problem}")
 
@@ -123,25 +153,52 @@ class StudentProcess:
         self._failures.clear()
         limits = json.dumps(self._limits.rlimits(self._limits.wall_s))
         with tempfile.TemporaryFile() as errors:
-            pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": errors, "bufsize": 0}
+            pipes = {
+                "stdin": subprocess.PIPE,
+                "stdout": subprocess.PIPE,
+                "stderr": errors,
+                "bufsize": 0,
+            }
             if self._jail:
                 jails.check()
-                argv = [sys.executable, "-I", "/jail/grader/inside.py", self._kind, self._notebook, limits]
+                argv = [
+                    sys.executable,
+                    "-I",
+                    "/jail/grader/inside.py",
+                    self._kind,
+                    self._notebook,
+                    limits,
+                ]
                 self._process = jails.start(argv, self._folder, self._limits.disk_mb, **pipes)
             else:
                 self._work = tempfile.mkdtemp(prefix="no-jail-")
                 shutil.copytree(self._folder, self._work, dirs_exist_ok=True)
-                limits = limits.replace("RLIMIT_NPROC", "RLIMIT_CORE")  # it would count all processes of this user
-                argv = [sys.executable, "-I", str(HERE / "inside.py"), self._kind, self._notebook, limits]
-                self._process = subprocess.Popen(argv, cwd=self._work, env=os.environ | jails.THREADS, **pipes)
+                limits = limits.replace(
+                    "RLIMIT_NPROC", "RLIMIT_CORE"
+                )  # it would count all processes of this user
+                argv = [
+                    sys.executable,
+                    "-I",
+                    str(HERE / "inside.py"),
+                    self._kind,
+                    self._notebook,
+                    limits,
+                ]
+                self._process = subprocess.Popen(
+                    argv, cwd=self._work, env=os.environ | jails.THREADS, **pipes
+                )
             os.set_blocking(self._process.stdin.fileno(), False)
             os.set_blocking(self._process.stdout.fileno(), False)
             self._watch = Watch(self._process, self._limits)
             try:
                 self._exchange({"ready": True}, self._limits.load_s, "the student process")
-            except StudentError as error:  # before any line of the student's: not the student's fault
+            except (
+                StudentError
+            ) as error:  # before any line of the student's: not the student's fault
                 errors.seek(0)
-                raise GraderError(f"the student process does not start: {errors.read(2000).decode(errors='replace') or error}") from error
+                raise GraderError(
+                    f"the student process does not start: {errors.read(2000).decode(errors='replace') or error}"
+                ) from error
 
     def _exchange(self, request: dict, timeout: float, what: str) -> dict:
         """Send `request` and read the answer to it; the process is ended where that fails."""
@@ -149,7 +206,11 @@ class StudentProcess:
         try:
             self._send(wire.encode({"id": number, **request}), deadline)
             answer = wire.decode(wire.read_frame(lambda n: self._read(n, deadline)))
-            if not isinstance(answer, dict) or answer.get("id") != number or not {"result", "error"} & set(answer):
+            if (
+                not isinstance(answer, dict)
+                or answer.get("id") != number
+                or not {"result", "error"} & set(answer)
+            ):
                 self._incidents.append(f"{what}: an answer that nobody asked for")
                 raise StudentError(f"{what}: the process gave an answer that nobody asked for")
             return answer
@@ -173,7 +234,7 @@ class StudentProcess:
         view = memoryview(frame)
         while view:
             deadline.wait(self._process.stdin, writing=True)
-            view = view[os.write(self._process.stdin.fileno(), view[:1 << 16]):]
+            view = view[os.write(self._process.stdin.fileno(), view[: 1 << 16]) :]
 
     def _read(self, n: int, deadline: Deadline) -> bytes:
         data = bytearray()

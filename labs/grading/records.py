@@ -14,7 +14,10 @@ from helpers import device, timing
 from labs.grading import record_fields, records_file
 
 MIN_CALLS = 50
-MAX_PERIODS, MAX_COMPARED = 2000, 50_000  # so many orders are looked for in so many times: a tenth of a second
+MAX_PERIODS, MAX_COMPARED = (
+    2000,
+    50_000,
+)  # so many orders are looked for in so many times: a tenth of a second
 
 
 def problems(path: Path | str, min_calls: int = MIN_CALLS) -> list[str]:
@@ -45,24 +48,46 @@ def _row_problems(row: dict, min_calls: int) -> list[str]:
     if 0 in records_file.rounds_and_calls(row):
         return ["samples_ns is not a table of positive times in whole nanoseconds, rounds x calls"]
     samples = np.array(row["samples_ns"], np.int64)
-    return [*_counts(row, samples, min_calls), *_statistics(row, samples), *record_fields.missing(row),
-            *record_fields.contradictions(row, samples), *_void(row), *_invented(samples)]
+    return [
+        *_counts(row, samples, min_calls),
+        *_statistics(row, samples),
+        *record_fields.missing(row),
+        *record_fields.contradictions(row, samples),
+        *_void(row),
+        *_invented(samples),
+    ]
 
 
 def _counts(row: dict, samples: np.ndarray, min_calls: int) -> list[str]:
-    found = [] if samples.size >= min_calls else [f"{samples.size} calls are too few: at least {min_calls}"]
-    stated = [str(row.get(name))[:20] for name in ("latency_ns.n", "method.rounds", "method.calls_per_round")]
+    found = (
+        []
+        if samples.size >= min_calls
+        else [f"{samples.size} calls are too few: at least {min_calls}"]
+    )
+    stated = [
+        str(row.get(name))[:20]
+        for name in ("latency_ns.n", "method.rounds", "method.calls_per_round")
+    ]
     if stated != [str(samples.size), *map(str, samples.shape)]:
-        found.append(f"it states {stated[0]} calls in {stated[1]} rounds of {stated[2]}, "
-                     f"and has {samples.size} in {samples.shape[0]} of {samples.shape[1]}")
+        found.append(
+            f"it states {stated[0]} calls in {stated[1]} rounds of {stated[2]}, "
+            f"and has {samples.size} in {samples.shape[0]} of {samples.shape[1]}"
+        )
     return found
 
 
 def _statistics(row: dict, samples: np.ndarray) -> list[str]:
     """p50 and the others once more from the raw times."""
-    computed = {"min": samples.min(), "mean": samples.mean(), **{f"p{q}": timing.percentile(samples, q) for q in (50, 90, 99)}}
-    return [f"{name} does not follow from its raw times" for name, value in computed.items()
-            if not _close(row.get(f"latency_ns.{name}"), value)]
+    computed = {
+        "min": samples.min(),
+        "mean": samples.mean(),
+        **{f"p{q}": timing.percentile(samples, q) for q in (50, 90, 99)},
+    }
+    return [
+        f"{name} does not follow from its raw times"
+        for name, value in computed.items()
+        if not _close(row.get(f"latency_ns.{name}"), value)
+    ]
 
 
 def _close(stated, value: float) -> bool:
@@ -72,7 +97,9 @@ def _close(stated, value: float) -> bool:
 def _void(row: dict) -> list[str]:
     states = [row.get(f"conditions.{when}.throttled") for when in ("before", "after")]
     try:
-        reasons = device.void_reasons(*({"throttled": state[:20] if isinstance(state, str) else None} for state in states))
+        reasons = device.void_reasons(
+            *({"throttled": state[:20] if isinstance(state, str) else None} for state in states)
+        )
     except ValueError:
         reasons = ["its throttling flags are no number"]
     contention, stated = row.get("contention"), row.get("void_reasons")
@@ -81,7 +108,11 @@ def _void(row: dict) -> list[str]:
     reasons += [str(reason)[:100] for reason in stated] if isinstance(stated, list) else []
     if row.get("valid") is not True and not reasons:
         reasons.append("it says so")
-    return [f"it does not count: {'; '.join(dict.fromkeys(reasons))}; measure again"] if reasons else []
+    return (
+        [f"it does not count: {'; '.join(dict.fromkeys(reasons))}; measure again"]
+        if reasons
+        else []
+    )
 
 
 def _passed(rows: list[dict]) -> list[str]:
@@ -94,9 +125,13 @@ def _passed(rows: list[dict]) -> list[str]:
     found = []
     for (_, _, elapsed), calls in runs.items():
         if calls > elapsed + 0.01:
-            found.append(f"the calls of a run took {calls:.2f} s, and {elapsed:.2f} s passed: the times are invented")
+            found.append(
+                f"the calls of a run took {calls:.2f} s, and {elapsed:.2f} s passed: the times are invented"
+            )
         elif elapsed > record_fields.PAUSE_S + record_fields.PER_CALL_TIME * calls:
-            found.append(f"the calls of a run took {calls:.2f} s, and {elapsed:.0f} s passed: take both conditions around the measurement")
+            found.append(
+                f"the calls of a run took {calls:.2f} s, and {elapsed:.0f} s passed: take both conditions around the measurement"
+            )
     return found
 
 
@@ -105,18 +140,27 @@ def _invented(samples: np.ndarray) -> list[str]:
     flat, found = samples.ravel(), []
     # a short call has few different times: a Pi's clock ticks every 18.5 ns
     if len(np.unique(flat)) < min(flat.size / 10, 20):
-        found.append(f"only {len(np.unique(flat))} different times in {flat.size} calls: they look invented")
+        found.append(
+            f"only {len(np.unique(flat))} different times in {flat.size} calls: they look invented"
+        )
     elif (flat % 1000 == 0).all():
-        found.append("all times are whole microseconds, where a clock gives nanoseconds: they look invented")
+        found.append(
+            "all times are whole microseconds, where a clock gives nanoseconds: they look invented"
+        )
     if _repeats(flat[:MAX_COMPARED], samples.shape[1]) or _is_line(flat):
-        found.append("the times repeat in the same order or rise by equal steps: they look invented")
+        found.append(
+            "the times repeat in the same order or rise by equal steps: they look invented"
+        )
     return found
 
 
 def _repeats(flat: np.ndarray, calls: int) -> bool:
     half = flat.size // 2
     periods = {*range(2, min(half, MAX_PERIODS)), *([calls] if 1 < calls < half else [])}
-    return any(np.count_nonzero(flat[period:] == flat[:-period]) > 0.5 * (flat.size - period) for period in periods)
+    return any(
+        np.count_nonzero(flat[period:] == flat[:-period]) > 0.5 * (flat.size - period)
+        for period in periods
+    )
 
 
 def _is_line(flat: np.ndarray) -> bool:

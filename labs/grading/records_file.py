@@ -42,16 +42,28 @@ def read(path: Path) -> tuple[list[dict], int]:
 def rounds_and_calls(row: dict) -> tuple[int, int]:
     """The shape of the record's raw times; (0, 0) where they are no table of whole positive nanoseconds."""
     samples = row.get("samples_ns")
-    if not isinstance(samples, list) or not samples or not all(isinstance(calls, list) for calls in samples):
+    if (
+        not isinstance(samples, list)
+        or not samples
+        or not all(isinstance(calls, list) for calls in samples)
+    ):
         return 0, 0
     # before numpy sees them: an array of texts would take the longest one's room for each
-    if len(set(map(len, samples))) != 1 or not all(type(ns) is int and 0 < ns < LONGEST_NS for calls in samples for ns in calls):
+    if len(set(map(len, samples))) != 1 or not all(
+        type(ns) is int and 0 < ns < LONGEST_NS for calls in samples for ns in calls
+    ):
         return 0, 0
     return len(samples), len(samples[0])
 
 
 def _row(line: bytes) -> dict:
-    entry = json.loads(line, object_pairs_hook=_object, parse_int=_whole, parse_float=_finite, parse_constant=_finite)
+    entry = json.loads(
+        line,
+        object_pairs_hook=_object,
+        parse_int=_whole,
+        parse_float=_finite,
+        parse_constant=_finite,
+    )
     version = entry.get("schema_version") if isinstance(entry, dict) else None
     if type(version) is not int:
         raise _Refused("is no record of a measurement: it has no schema_version")
@@ -59,7 +71,10 @@ def _row(line: bytes) -> dict:
         raise _Refused("was written by a newer workbook than the grader's")
     row = dict(_flat(entry))
     samples = row.get("samples_ns")
-    if isinstance(samples, list) and sum(len(calls) for calls in samples if isinstance(calls, list)) > MAX_SAMPLES:
+    if (
+        isinstance(samples, list)
+        and sum(len(calls) for calls in samples if isinstance(calls, list)) > MAX_SAMPLES
+    ):
         raise _Refused(f"has more than {MAX_SAMPLES:,} calls")
     return row
 

@@ -20,7 +20,9 @@ from labs.grading.merge import Repaired, merge, own
 from labs.grading.pictures import attach_files
 
 # where a student may have written what belongs into the notebook
-_DOCUMENT = re.compile(r"\.(pdf|docx?|odt|rtf|txt|md|tex|html?|pages|png|jpe?g|gif|webp|svg|heic|py)$", re.IGNORECASE)
+_DOCUMENT = re.compile(
+    r"\.(pdf|docx?|odt|rtf|txt|md|tex|html?|pages|png|jpe?g|gif|webp|svg|heic|py)$", re.IGNORECASE
+)
 
 
 @dataclass
@@ -36,8 +38,13 @@ class _Book:
 
     def answers(self, released: list) -> dict[int, str]:
         """{released cell: source} of the answers that were worked on; of copies the last one."""
-        return {i: cell.source for cell, i in zip(self.cells, self.was)
-                if i is not None and cells.is_answer(released[i]) and cells.is_worked_on(cell, released[i])}
+        return {
+            i: cell.source
+            for cell, i in zip(self.cells, self.was)
+            if i is not None
+            and cells.is_answer(released[i])
+            and cells.is_worked_on(cell, released[i])
+        }
 
 
 def repair(folder: Path, release: Path, target: Path, limits: Limits = Limits()) -> Repaired:
@@ -58,15 +65,22 @@ def repair(folder: Path, release: Path, target: Path, limits: Limits = Limits())
     book, *others = sorted(books, key=lambda book: _rank(book, released.cells, wanted))
     if book.name != wanted:
         found.notes.append(f"took {book.name} for {wanted}")
-    documents = [name for name in files if _DOCUMENT.search(name) and not names.is_notebook(name)
-                 and not (release.parent / name).exists()]
+    documents = [
+        name
+        for name in files
+        if _DOCUMENT.search(name)
+        and not names.is_notebook(name)
+        and not (release.parent / name).exists()
+    ]
     found.notes += [f"also handed in: {', '.join(documents)}"] if documents else []
     elsewhere = [*_unread(book, others, released.cells, found), *documents]
     merged = merge(book.cells, book.was, released.cells, elsewhere, found)
     attach_files(merged, files)
     found.texts = _digests(merged, released.cells, files)
     _save({name: content for name, content in files.items() if name != book.name}, target)
-    nbformat.write(nbformat.v4.new_notebook(metadata=released.metadata, cells=merged), target / wanted)
+    nbformat.write(
+        nbformat.v4.new_notebook(metadata=released.metadata, cells=merged), target / wanted
+    )
     return found
 
 
@@ -111,8 +125,9 @@ def _books(files: dict[str, bytes], released: list, wanted: str, found: Repaired
     """The notebooks of the hand-in that can be read; Unreadable where there is none."""
     books, unread = [], []
     for name in files:
-        if not names.is_notebook(name) and not (Path(name).suffix.lower() in ("", ".json", ".txt")
-                                                and cells.is_notebook(files[name])):
+        if not names.is_notebook(name) and not (
+            Path(name).suffix.lower() in ("", ".json", ".txt") and cells.is_notebook(files[name])
+        ):
             continue
         try:
             given = cells.read(files[name])
@@ -131,8 +146,14 @@ def _books(files: dict[str, bytes], released: list, wanted: str, found: Repaired
 def _rank(book: _Book, released: list, wanted: str) -> tuple:
     """Where the most answers were worked on comes first; of equal ones the name of the release, then one like it."""
     plain = names.without_copy(book.name).lower()
-    return (-len(book.answers(released)), book.name != wanted, plain != wanted.lower(),
-            Path(wanted).stem.lower() not in plain, -len(book.own(released)), book.name)
+    return (
+        -len(book.answers(released)),
+        book.name != wanted,
+        plain != wanted.lower(),
+        Path(wanted).stem.lower() not in plain,
+        -len(book.own(released)),
+        book.name,
+    )
 
 
 def _unread(book: _Book, others: list[_Book], released: list, found: Repaired) -> list[str]:
@@ -142,10 +163,15 @@ def _unread(book: _Book, others: list[_Book], released: list, found: Repaired) -
     for other in others:
         new = [cell for cell in other.own(released) if " ".join(cell.source.split()) not in texts]
         answers = other.answers(released)
-        differing = [cells.grade_id(released[i]) for i, source in answers.items()
-                     if " ".join(source.split()) not in texts]
+        differing = [
+            cells.grade_id(released[i])
+            for i, source in answers.items()
+            if " ".join(source.split()) not in texts
+        ]
         if differing:
-            found.look.append(f"{other.name} has other answers ({', '.join(differing)}): {book.name} was graded")
+            found.look.append(
+                f"{other.name} has other answers ({', '.join(differing)}): {book.name} was graded"
+            )
         if differing or new:
             names_of_others.append(other.name)
     return names_of_others

@@ -26,21 +26,32 @@ class Roster:
         if path is None:
             return
         header, rows = _table(path)
-        columns = {what: next((header.index(name) for name in names if name in header), None)
-                   for what, names in (("student", STUDENT), ("number", NUMBER), ("name", NAME),
-                                       ("first", FIRST), ("last", LAST))}
+        columns = {
+            what: next((header.index(name) for name in names if name in header), None)
+            for what, names in (
+                ("student", STUDENT),
+                ("number", NUMBER),
+                ("name", NAME),
+                ("first", FIRST),
+                ("last", LAST),
+            )
+        }
         named = any(columns[what] is not None for what in ("number", "name", "first"))
         if columns["student"] is None or not named:
-            raise ValueError(f"{path.name} needs a column student_id, and lms_id or name or both, in its "
-                             "first line; save it as CSV, with commas, semicolons or tabs")
+            raise ValueError(
+                f"{path.name} needs a column student_id, and lms_id or name or both, in its "
+                "first line; save it as CSV, with commas, semicolons or tabs"
+            )
         for row in rows:
             self._add(path, lambda what: _cell(row, columns[what]))
 
     def _add(self, path: Path, cell: Callable[[str], str]) -> None:
         student = _whole_number(cell("student"))
         if re.fullmatch(r"\d+[.,]\d+E\+\d+", student, re.IGNORECASE):
-            raise ValueError(f"{path.name} has the id {student}, which a spreadsheet has rounded: format "
-                             "the column as text and enter the ids again")
+            raise ValueError(
+                f"{path.name} has the id {student}, which a spreadsheet has rounded: format "
+                "the column as text and enter the ids again"
+            )
         if not re.fullmatch(r"[\w.@+-]{1,60}", student):
             return  # a test student or a line of maximum points
         number = re.search(r"\d+", _whole_number(cell("number")))  # "Participant 1843321"
@@ -63,8 +74,10 @@ class Roster:
         named = self._by_name.get(_words(name), set())
         if len(named) == 1:
             return next(iter(named)), ""
-        return number, (f"{name[:80]} is not in the list of students, or not alone: graded under "
-                        f"the number {number}")
+        return number, (
+            f"{name[:80]} is not in the list of students, or not alone: graded under "
+            f"the number {number}"
+        )
 
 
 def same_name(one: str, other: str) -> bool:
@@ -85,12 +98,16 @@ def _table(path: Path) -> tuple[list[str], list[list[str]]]:
     """The columns' names in small letters, and the rows that are not empty."""
     text = _decoded(path)
     lines = text.lstrip("\r\n ").splitlines()
-    if lines and (chosen := re.fullmatch(r'"?sep=(.)"?', lines[0].strip(), re.IGNORECASE)):  # Excel's
+    if lines and (
+        chosen := re.fullmatch(r'"?sep=(.)"?', lines[0].strip(), re.IGNORECASE)
+    ):  # Excel's
         delimiter, text = chosen[1], "\n".join(lines[1:])
     else:
         first = lines[0] if lines else ""
         delimiter = max(DELIMITERS, key=first.count)
-    rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True))
+    rows = list(
+        csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True)
+    )
     rows = [[_unquoted(cell) for cell in row] for row in rows]
     rows = [row for row in rows if any(row)]
     header = [" ".join(name.casefold().split()) for name in rows[0]] if rows else []
@@ -101,7 +118,9 @@ def _decoded(path: Path) -> str:
     """The text of a list: UTF-8, UTF-16 as Excel's "Unicode text", or Windows-1252."""
     data = path.read_bytes()
     if data.startswith(b"PK"):
-        raise ValueError(f"{path.name} is a workbook of a spreadsheet program: save it as CSV (UTF-8)")
+        raise ValueError(
+            f"{path.name} is a workbook of a spreadsheet program: save it as CSV (UTF-8)"
+        )
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return data.decode("utf-16", errors="replace")
     if b"\0" in data[:200]:
@@ -125,7 +144,7 @@ def _unquoted(cell: str) -> str:
 
 
 def _whole_number(text: str) -> str:
-    """"1001.0" -> "1001", which a spreadsheet or a data frame makes of ids."""
+    """ "1001.0" -> "1001", which a spreadsheet or a data frame makes of ids."""
     text = text.strip()
     return re.sub(r"[.,]0+$", "", text) if re.fullmatch(r"\d+[.,]0+", text) else text
 

@@ -40,27 +40,48 @@ def main(notebook: str, limits: dict, seconds: float) -> None:
                 return super().output(outs, message, display_id, cell_index)
             return None
 
-    os.environ.pop("MPLBACKEND", None)  # the kernel chooses the one that shows plots in the notebook
+    os.environ.pop(
+        "MPLBACKEND", None
+    )  # the kernel chooses the one that shows plots in the notebook
     inside.hide()
     inside.restrict(limits)
     book = nbformat.read(notebook, as_version=4)
-    book.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    manager = AsyncKernelManager(kernel_name="python3", transport="ipc", connection_file=os.path.abspath(f"{os.environ['HOME']}/kernel.json"))
+    book.metadata["kernelspec"] = {
+        "name": "python3",
+        "display_name": "Python 3",
+        "language": "python",
+    }
+    manager = AsyncKernelManager(
+        kernel_name="python3",
+        transport="ipc",
+        connection_file=os.path.abspath(f"{os.environ['HOME']}/kernel.json"),
+    )
     for cell in book.cells:
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None  # what is there is from elsewhere
     ends, running = time.monotonic() + seconds, []
-    client = Client(book, km=manager, allow_errors=True, record_timing=False,
-                    timeout_func=lambda cell: max(ends - time.monotonic(), 0.5),  # 0 would mean for ever
-                    on_cell_execute=lambda cell, cell_index: running.append(cell))
+    client = Client(
+        book,
+        km=manager,
+        allow_errors=True,
+        record_timing=False,
+        timeout_func=lambda cell: max(ends - time.monotonic(), 0.5),  # 0 would mean for ever
+        on_cell_execute=lambda cell, cell_index: running.append(cell),
+    )
     try:
         client.execute()
     except (CellTimeoutError, DeadKernelError) as error:
-        reason = f"the notebook took more than {seconds:.0f} s" if isinstance(error, CellTimeoutError) else "this cell ended the kernel"
+        reason = (
+            f"the notebook took more than {seconds:.0f} s"
+            if isinstance(error, CellTimeoutError)
+            else "this cell ended the kernel"
+        )
         text = f"Stopped here: {reason}. The cells below were not run.\n"
         running[-1].outputs.insert(0, nbformat.v4.new_output("stream", name="stderr", text=text))
     for number, cut in cuts.items():
-        book.cells[number].outputs += [nbformat.v4.new_output("stream", text=cut.note())] if cut.count else []
+        book.cells[number].outputs += (
+            [nbformat.v4.new_output("stream", text=cut.note())] if cut.count else []
+        )
     with os.fdopen(answer, "w", encoding="utf-8") as file:
         file.write(nbformat.writes(book))
 
@@ -76,8 +97,8 @@ class Cut:
         """Whether any of a message is kept; `content` is what is kept of it, `room` what all cells have left."""
         if kind == "stream":
             text = content["text"]
-            content["text"] = text[:min(self._room, room["text"])]
-            rest = text[len(content["text"]):]
+            content["text"] = text[: min(self._room, room["text"])]
+            rest = text[len(content["text"]) :]
             self.count, self.end = self.count + len(rest), (self.end + rest)[-END:]
             size = len(content["text"])
         elif kind == "error":

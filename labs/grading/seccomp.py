@@ -11,10 +11,22 @@ import struct
 
 _AUDIT_ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 _REFUSED = {  # numbers on x86_64 and aarch64
-    "memfd_create": (319, 279), "memfd_secret": (447, 447), "shmget": (29, 194), "msgget": (68, 186),
-    "ptrace": (101, 117), "process_vm_readv": (310, 270), "process_vm_writev": (311, 271), "pidfd_getfd": (438, 438),
-    "io_uring_setup": (425, 425), "bpf": (321, 280), "userfaultfd": (323, 282), "perf_event_open": (298, 241),
-    "add_key": (248, 217), "request_key": (249, 218), "keyctl": (250, 219), "unshare": (272, 97),
+    "memfd_create": (319, 279),
+    "memfd_secret": (447, 447),
+    "shmget": (29, 194),
+    "msgget": (68, 186),
+    "ptrace": (101, 117),
+    "process_vm_readv": (310, 270),
+    "process_vm_writev": (311, 271),
+    "pidfd_getfd": (438, 438),
+    "io_uring_setup": (425, 425),
+    "bpf": (321, 280),
+    "userfaultfd": (323, 282),
+    "perf_event_open": (298, 241),
+    "add_key": (248, 217),
+    "request_key": (249, 218),
+    "keyctl": (250, 219),
+    "unshare": (272, 97),
 }
 _LOAD, _IF_EQUAL, _IF_AT_LEAST, _RETURN = 0x20, 0x15, 0x35, 0x06
 _ALLOW, _REFUSE = 0x7FFF0000, 0x00050000 | errno.ENOSYS
@@ -28,8 +40,14 @@ def program(machine: str = platform.machine()) -> bytes:
         return _packed([(_RETURN, 0, 0, _ALLOW)])
     column = list(_AUDIT_ARCH).index(machine)
     tests = [(_IF_AT_LEAST, _X32)] + [(_IF_EQUAL, numbers[column]) for numbers in _REFUSED.values()]
-    rules = [(_LOAD, 0, 0, _ARCH), (_IF_EQUAL, 0, len(tests) + 2, _AUDIT_ARCH[machine]), (_LOAD, 0, 0, _NUMBER)]
-    rules += [(code, len(tests) - i, 0, k) for i, (code, k) in enumerate(tests)]  # jumps to the last rule
+    rules = [
+        (_LOAD, 0, 0, _ARCH),
+        (_IF_EQUAL, 0, len(tests) + 2, _AUDIT_ARCH[machine]),
+        (_LOAD, 0, 0, _NUMBER),
+    ]
+    rules += [
+        (code, len(tests) - i, 0, k) for i, (code, k) in enumerate(tests)
+    ]  # jumps to the last rule
     rules += [(_RETURN, 0, 0, _ALLOW), (_RETURN, 0, 0, _REFUSE)]
     return _packed(rules)
 

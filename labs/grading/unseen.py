@@ -17,7 +17,9 @@ def images(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     generator, test = np.random.default_rng(seed), mnist("test")
     chosen = generator.choice(len(test.images), count, replace=False)
     shifts = generator.integers(-1, 2, (count, 2))
-    moved = np.stack([np.roll(test.images[i], shift, axis=(0, 1)) for i, shift in zip(chosen, shifts)]).astype(np.float32)
+    moved = np.stack(
+        [np.roll(test.images[i], shift, axis=(0, 1)) for i, shift in zip(chosen, shifts)]
+    ).astype(np.float32)
     noisy = np.clip(moved + generator.normal(0, 6, moved.shape), 0, 255).astype(np.uint8)
     return normalize(noisy), test.labels[chosen]
 

@@ -48,7 +48,12 @@ class Deadline:
     """
 
     def __init__(self, seconds: float, watch: Watch):
-        self._seconds, self._watch, self._began, self._cpu = seconds, watch, time.monotonic(), watch.cpu_s
+        self._seconds, self._watch, self._began, self._cpu = (
+            seconds,
+            watch,
+            time.monotonic(),
+            watch.cpu_s,
+        )
 
     def wait(self, pipe, writing: bool) -> None:
         """Return once `pipe` can be read or written; TimeoutError when the time is up."""

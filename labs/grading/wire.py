@@ -33,14 +33,18 @@ def encode(value) -> bytes:
 def _tree(value, blobs: list[bytes], depth: int):
     if depth > 20:
         raise WireError("the value is nested too deeply")
-    if hasattr(value, "detach") and hasattr(value, "numpy"):  # a torch tensor, without importing torch
+    if hasattr(value, "detach") and hasattr(
+        value, "numpy"
+    ):  # a torch tensor, without importing torch
         value = value.detach().cpu().resolve_conj().resolve_neg().numpy()
     if isinstance(value, (np.ndarray, np.generic)):
         array = np.asarray(value)
         _check_sizes(0, array.nbytes)
         array = np.ascontiguousarray(array, array.dtype.newbyteorder("<")).reshape(array.shape)
         if array.dtype.str not in _DTYPES:
-            raise WireError(f"an array of type {array.dtype} cannot be sent, only booleans and numbers")
+            raise WireError(
+                f"an array of type {array.dtype} cannot be sent, only booleans and numbers"
+            )
         blobs.append(array.tobytes())
         return {"array": [array.dtype.str, list(array.shape)]}
     if value is None or isinstance(value, (bool, int, float, str)):
@@ -48,12 +52,18 @@ def _tree(value, blobs: list[bytes], depth: int):
     if isinstance(value, (list, tuple, dict)):
         _check_sizes(len(value) * SMALLEST_PART, 0)  # before the seconds that a million parts take
     if isinstance(value, (list, tuple)):
-        return {"tuple" if isinstance(value, tuple) else "list": [_tree(v, blobs, depth + 1) for v in value]}
+        return {
+            "tuple" if isinstance(value, tuple) else "list": [
+                _tree(v, blobs, depth + 1) for v in value
+            ]
+        }
     if isinstance(value, dict):
         return {"dict": [[str(key), _tree(v, blobs, depth + 1)] for key, v in value.items()]}
     if hasattr(value, "__array__"):
         return _tree(np.asarray(value), blobs, depth + 1)
-    raise WireError(f"a {type(value).__name__} cannot be sent: return numbers, arrays, or tuples of them")
+    raise WireError(
+        f"a {type(value).__name__} cannot be sent: return numbers, arrays, or tuples of them"
+    )
 
 
 def read_frame(read) -> bytes:
@@ -66,7 +76,9 @@ def read_frame(read) -> bytes:
 
 def _check_sizes(tree: int, body: int) -> None:
     if body > MAX_BYTES:
-        raise WireError(f"arrays of {body >> 20} MiB are too large: at most {MAX_BYTES >> 20} MiB can be sent")
+        raise WireError(
+            f"arrays of {body >> 20} MiB are too large: at most {MAX_BYTES >> 20} MiB can be sent"
+        )
     if tree > MAX_TREE:
         raise WireError("a value of so many parts is too large to be sent: return arrays")
 
@@ -75,14 +87,23 @@ def decode(frame: bytes, lists_to_arrays: bool = True):
     """The value in `frame`; arrays of no dimension become numpy scalars, lists of numbers become arrays if asked."""
     try:
         size, body_size = _HEAD.unpack_from(frame)
-        tree = json.loads(frame[_HEAD.size:_HEAD.size + size])
-        body = memoryview(frame)[_HEAD.size + size:]
+        tree = json.loads(frame[_HEAD.size : _HEAD.size + size])
+        body = memoryview(frame)[_HEAD.size + size :]
         if len(body) != body_size:
             raise WireError("the lengths do not fit")
         value, used = _value(tree, body, 0, lists_to_arrays)
     except WireError:
         raise
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError, struct.error, RecursionError, OverflowError) as error:
+    except (
+        ValueError,
+        TypeError,
+        KeyError,
+        IndexError,
+        AttributeError,
+        struct.error,
+        RecursionError,
+        OverflowError,
+    ) as error:
         raise WireError(f"a malformed message ({type(error).__name__})") from error
     if used != len(body):
         raise WireError("the arrays do not have the announced sizes")
@@ -90,7 +111,7 @@ def decode(frame: bytes, lists_to_arrays: bool = True):
 
 
 def _value(tree, body: memoryview, offset: int, lists_to_arrays: bool):
-    (kind, content), = tree.items()
+    ((kind, content),) = tree.items()
     if kind == "plain":
         if not (content is None or isinstance(content, (bool, int, float, str))):
             raise WireError("a malformed message")
@@ -103,7 +124,7 @@ def _value(tree, body: memoryview, offset: int, lists_to_arrays: bool):
         size = math.prod(shape) * dtype.itemsize
         if size > len(body) - offset:
             raise WireError("an array that is shorter than its shape says")
-        array = np.frombuffer(body[offset:offset + size], dtype).reshape(shape).copy()
+        array = np.frombuffer(body[offset : offset + size], dtype).reshape(shape).copy()
         return (array if shape else array[()]), offset + size
     values = []
     for entry in content:

@@ -14,9 +14,9 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from notebook_code import definitions  # noqa: E402
+from notebook_code import definitions
 
-from helpers.training import trained  # noqa: E402
+from helpers.training import trained
 
 
 def exact_inertia(book, weights: np.ndarray, k: int) -> float:
@@ -39,9 +39,11 @@ def main(ks: list[int]) -> None:
         print(f"k = {k}: exact optimum {optimum:.8g} in {time.process_time() - begin:.0f} CPU s")
         results = book.race(weights, k, rounds=3)
         for row in results.to_dict("records"):
-            print(f"  {row['method']:30} inertia {row['inertia'] / optimum - 1:+9.1e} relative to it, "
-                  f"{row['CPU s'] * 1000:8.1f} CPU ms, scikit-learn / this {results['CPU s'][0] / row['CPU s']:6.1f}",
-                  flush=True)
+            print(
+                f"  {row['method']:30} inertia {row['inertia'] / optimum - 1:+9.1e} relative to it, "
+                f"{row['CPU s'] * 1000:8.1f} CPU ms, scikit-learn / this {results['CPU s'][0] / row['CPU s']:6.1f}",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

@@ -27,7 +27,9 @@ REPETITIONS = int(sys.argv[1]) if len(sys.argv) > 1 else 10
 def network(model: torch.nn.Module, *shape: int):
     """A call of the network in ONNX Runtime on one random image."""
     with tempfile.TemporaryDirectory() as folder:
-        opened = open_model(convert.to_onnx(model, torch.zeros(1, *shape), Path(folder, "net.onnx")))
+        opened = open_model(
+            convert.to_onnx(model, torch.zeros(1, *shape), Path(folder, "net.onnx"))
+        )
     image = np.random.default_rng(0).standard_normal((1, *shape), np.float32)
     return lambda: opened.run(image)
 
@@ -42,7 +44,10 @@ def loadgen_p50(call, seconds: float = 1.0) -> float:
             loadgen.QuerySamplesComplete([loadgen.QuerySampleResponse(sample.id, 0, 0)])
 
     settings = loadgen.TestSettings()
-    settings.scenario, settings.mode = loadgen.TestScenario.SingleStream, loadgen.TestMode.PerformanceOnly
+    settings.scenario, settings.mode = (
+        loadgen.TestScenario.SingleStream,
+        loadgen.TestMode.PerformanceOnly,
+    )
     settings.min_duration_ms, settings.min_query_count = int(seconds * 1000), 100
     with tempfile.TemporaryDirectory() as folder:
         output, log = loadgen.LogOutputSettings(), loadgen.LogSettings()
@@ -54,7 +59,11 @@ def loadgen_p50(call, seconds: float = 1.0) -> float:
         loadgen.DestroyQSL(library)
         loadgen.DestroySUT(system)
         summary = Path(folder, "mlperf_log_summary.txt").read_text()
-    return next(float(line.split(":")[1]) for line in summary.splitlines() if line.startswith("50.00 percentile latency (ns)"))
+    return next(
+        float(line.split(":")[1])
+        for line in summary.splitlines()
+        if line.startswith("50.00 percentile latency (ns)")
+    )
 
 
 @contextlib.contextmanager
@@ -86,24 +95,33 @@ def against_loadgen(call) -> None:
     for _ in range(REPETITIONS):
         for found, measure in order.sample([(ours, p50), (theirs, loadgen_p50)], 2):
             found.append(measure(call))
-    print(f"p50: ours {np.median(ours) / 1e3:.1f} us (variation {variation(ours):.1f} %), LoadGen {np.median(theirs) / 1e3:.1f} us "
-          f"({variation(theirs):.1f} %), ours / LoadGen {np.median(ours) / np.median(theirs):.3f}, n = {REPETITIONS}")
+    print(
+        f"p50: ours {np.median(ours) / 1e3:.1f} us (variation {variation(ours):.1f} %), LoadGen {np.median(theirs) / 1e3:.1f} us "
+        f"({variation(theirs):.1f} %), ours / LoadGen {np.median(ours) / np.median(theirs):.3f}, n = {REPETITIONS}"
+    )
 
 
 def when_disturbed(call) -> None:
     mine, other = sorted(os.sched_getaffinity(0))[:2]
     for name, core in (("the other core busy", other), ("the same core busy", mine)):
         with busy_core(core, mine):
-            runs = [timing.benchmark({"a": call}, rounds=30, seed=seed)["a"] for seed in range(REPETITIONS)]
+            runs = [
+                timing.benchmark({"a": call}, rounds=30, seed=seed)["a"]
+                for seed in range(REPETITIONS)
+            ]
         flagged = sum(any("contended" in text for text in run.warnings) for run in runs)
-        print(f"{name}: variation of p50 {variation([run.percentile(50) for run in runs]):.1f} %, of the loop's time "
-              f"{variation([run.round_ns[:, 0].sum() for run in runs]):.1f} %, flagged as contended {flagged} of {len(runs)}")
+        print(
+            f"{name}: variation of p50 {variation([run.percentile(50) for run in runs]):.1f} %, of the loop's time "
+            f"{variation([run.round_ns[:, 0].sum() for run in runs]):.1f} %, flagged as contended {flagged} of {len(runs)}"
+        )
 
 
 def overhead() -> None:
     timing.warm_up(lambda: None)
     wall, *_ = timing.time_calls(lambda: None, 100_000, discard=100)
-    print(f"inside the timed window: p50 {np.percentile(wall, 50):.0f} ns, p99 {np.percentile(wall, 99):.0f} ns")
+    print(
+        f"inside the timed window: p50 {np.percentile(wall, 50):.0f} ns, p99 {np.percentile(wall, 99):.0f} ns"
+    )
 
 
 def known_ratios(call) -> None:
@@ -111,18 +129,23 @@ def known_ratios(call) -> None:
         def candidate() -> None:
             for _ in range(n):
                 call()
+
         return candidate
 
     errors, covered, total = [], 0, 0
     for repetition in range(15):
         for truth, n in ((1.0, 4), (1.25, 5)):
-            run = timing.benchmark({"four": times(4), "n": times(n)}, rounds=30, min_round_s=0, seed=repetition)
+            run = timing.benchmark(
+                {"four": times(4), "n": times(n)}, rounds=30, min_round_s=0, seed=repetition
+            )
             ratio = timing.speedup(run["n"], run["four"])
             errors.append((truth, 100 * abs(ratio.value / truth - 1)))
             covered, total = covered + (ratio.low <= truth <= ratio.high), total + 1
     for truth in (1.0, 1.25):
         mine = [error for t, error in errors if t == truth]
-        print(f"true ratio {truth:.2f}: median error {np.median(mine):.2f} %, worst of {len(mine)} {max(mine):.2f} %")
+        print(
+            f"true ratio {truth:.2f}: median error {np.median(mine):.2f} %, worst of {len(mine)} {max(mine):.2f} %"
+        )
     print(f"the interval covered the truth {covered} of {total} times")
 
 
@@ -131,8 +154,12 @@ def beside_a_large_network(call) -> None:
     alone, beside = [], []
     for seed in range(max(3, REPETITIONS // 2)):
         alone.append(p50(call, seed))
-        beside.append(timing.benchmark({"a": call, "large": large}, rounds=10, seed=seed)["a"].percentile(50))
-    print(f"p50 in rounds beside MobileNetV2 against alone: {100 * (np.median(beside) / np.median(alone) - 1):+.1f} %")
+        beside.append(
+            timing.benchmark({"a": call, "large": large}, rounds=10, seed=seed)["a"].percentile(50)
+        )
+    print(
+        f"p50 in rounds beside MobileNetV2 against alone: {100 * (np.median(beside) / np.median(alone) - 1):+.1f} %"
+    )
 
 
 if __name__ == "__main__":

@@ -76,7 +76,10 @@ def silent_zeros(root: Path, count: int, seed: int = SEED) -> tuple[list[str], c
     answered = json.loads(json.dumps(toy.answer(course)))
     result = json.dumps({"answer": toy.SECRET}).encode()
     students = [str(1000 + i) for i in range(count)]
-    hand_ins = {student: mangle.packed(mangle.hand_in(answered, release, result, rng), rng) for student in students}
+    hand_ins = {
+        student: mangle.packed(mangle.hand_in(answered, release, result, rng), rng)
+        for student in students
+    }
     for path, content in mangle.downloads(hand_ins, rng).items():
         target = root / "downloads" / path
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -88,10 +91,15 @@ def silent_zeros(root: Path, count: int, seed: int = SEED) -> tuple[list[str], c
     gradebook.write(course, toy.LAB, results)
     silent, outcomes = [], collections.Counter()
     for row in gradebook.rows(course, toy.LAB):
-        lost = [name for name, points in row["marks"].items()
-                if points is not None and points < (toy.POINTS | {"why": 2.0})[name]]
-        outcomes[f"{row['status']}, {'points missing' if lost else 'every point'}"
-                 f"{', for review' if row['look'] else ''}"] += 1
+        lost = [
+            name
+            for name, points in row["marks"].items()
+            if points is not None and points < (toy.POINTS | {"why": 2.0})[name]
+        ]
+        outcomes[
+            f"{row['status']}, {'points missing' if lost else 'every point'}"
+            f"{', for review' if row['look'] else ''}"
+        ] += 1
         if lost and not row["look"]:
             silent.append(f"{row['student']}: {lost}")
     return silent, outcomes

@@ -5,8 +5,6 @@ import json
 import unicodedata
 import zipfile
 
-import numpy as np
-
 WORK = ("double", "total", "why")  # the answers of the toy lab
 
 
@@ -84,7 +82,7 @@ def split(book, release, rng):
     for i, cell in reversed(list(enumerate(book["cells"]))):
         if name_of(cell) == "why" and " " in cell["source"]:
             first, rest = cell["source"].split(" ", 1)
-            book["cells"][i:i + 1] = [cell | {"source": first}, cell | {"source": rest}]
+            book["cells"][i : i + 1] = [cell | {"source": first}, cell | {"source": rest}]
 
 
 def as_comment(book, release, rng):
@@ -93,7 +91,7 @@ def as_comment(book, release, rng):
         if name_of(cell) == "why":
             stub = next(c for c in release["cells"] if name_of(c) == "why")
             comment = text_cell(f"# {cell['source']}", "code")
-            book["cells"][i:i + 1] = [json.loads(json.dumps(stub)), comment]
+            book["cells"][i : i + 1] = [json.loads(json.dumps(stub)), comment]
             return
 
 
@@ -116,10 +114,31 @@ def lines_of_windows(book, release, rng):
         cell["source"] = cell["source"].replace("\n", "\r\n")
 
 
-CELLS = [other_types, no_metadata, no_ids, ids_shuffled, marks_shuffled, moved_to_own_cells, copied, joined, split,
-         as_comment, cells_shuffled, lines_of_windows]
-NAMES = ["toy.ipynb", "toy (1).ipynb", "Toy-Copy1.ipynb", "toy.ipynb.txt", "toy.ipynb.json", "homework.ipynb",
-         "übung.IPYNB", "toy.json", "1001_toy Kopie.ipynb"]
+CELLS = [
+    other_types,
+    no_metadata,
+    no_ids,
+    ids_shuffled,
+    marks_shuffled,
+    moved_to_own_cells,
+    copied,
+    joined,
+    split,
+    as_comment,
+    cells_shuffled,
+    lines_of_windows,
+]
+NAMES = [
+    "toy.ipynb",
+    "toy (1).ipynb",
+    "Toy-Copy1.ipynb",
+    "toy.ipynb.txt",
+    "toy.ipynb.json",
+    "homework.ipynb",
+    "übung.IPYNB",
+    "toy.json",
+    "1001_toy Kopie.ipynb",
+]
 
 
 def hand_in(answered: dict, release: dict, result: bytes, rng) -> dict[str, bytes]:
@@ -147,7 +166,9 @@ def packed(files: dict[str, bytes], rng) -> tuple[str, bytes] | dict[str, bytes]
     if rng.random() < 0.4:
         return files
     if rng.random() < 0.3:
-        files |= {f"__MACOSX/{folder}._{name.rpartition('/')[2]}": b"\0\5\x16\7" for name in list(files)}
+        files |= {
+            f"__MACOSX/{folder}._{name.rpartition('/')[2]}": b"\0\5\x16\7" for name in list(files)
+        }
     content = zipped(files, rng)
     if rng.random() < 0.3:
         content = zipped({"toy.zip": content}, rng)
@@ -161,7 +182,9 @@ def zipped(files: dict[str, bytes], rng) -> bytes:
         for name, content in files.items():
             if rng.random() < 0.2:
                 name = unicodedata.normalize("NFD", name)
-            date = (2026, 11, int(rng.integers(1, 29)), 12, 0, 0) if dated else (1980, 1, 1, 0, 0, 0)
+            date = (
+                (2026, 11, int(rng.integers(1, 29)), 12, 0, 0) if dated else (1980, 1, 1, 0, 0, 0)
+            )
             archive.writestr(zipfile.ZipInfo(name, date), content)
     return buffer.getvalue()
 

@@ -20,7 +20,7 @@ from helpers.quiet import quiet
 from helpers.runtimes import dequantize, quantize
 
 sys.path.insert(0, str(Path(__file__).parent))
-from random_networks import network  # noqa: E402
+from random_networks import network
 
 FLOAT = {
     "pt2": convert.to_pt2,

@@ -233,8 +233,11 @@ def _head(
         case "hidden":
             bias = drawing.random.random() < 0.5
             return [
-                nn.Flatten(), nn.Linear(shape[1:].numel(), 16, bias=bias), nn.ReLU(inplace=True),
-                nn.Dropout(0.5), nn.Linear(16, outputs, bias=bias),
+                nn.Flatten(),
+                nn.Linear(shape[1:].numel(), 16, bias=bias),
+                nn.ReLU(inplace=True),
+                nn.Dropout(0.5),
+                nn.Linear(16, outputs, bias=bias),
             ]
         case "pooled":
             return [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(shape[1], outputs)]

@@ -22,5 +22,5 @@ def row(course: Course, lab: str, student: str) -> dict:
 def automatic_points(course: Course, lab: str, student: str) -> float:
     """What nbgrader's tables say."""
     with Gradebook(course.database) as book:
-        notebook, = book.find_submission(lab, student).notebooks
+        (notebook,) = book.find_submission(lab, student).notebooks
         return sum(grade.auto_score or 0 for grade in notebook.grades)

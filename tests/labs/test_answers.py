@@ -20,6 +20,7 @@ def course(tmp_path_factory):
 @pytest.fixture
 def repaired(course, tmp_path):
     """repaired({file: notebook or text}): what is said of the hand-in, and the repaired notebook."""
+
     def run(files: dict):
         (tmp_path / "given").mkdir()
         (tmp_path / "target").mkdir()
@@ -30,6 +31,7 @@ def repaired(course, tmp_path):
             path.write_bytes(text if isinstance(text, bytes) else text.encode())
         found = repair(tmp_path / "given", course.release(toy.LAB), tmp_path / "target")
         return found, tmp_path / "target" / "toy.ipynb"
+
     return run
 
 
@@ -47,11 +49,18 @@ def result_of(path, x=3):
 def other_type(book, name, kind):
     cell = toy.cell(book, name)
     place = book.cells.index(cell)
-    book.cells[place] = nbformat.from_dict(dict(cell, cell_type=kind) | ({"outputs": [], "execution_count": None} if kind == "code" else {}))
+    book.cells[place] = nbformat.from_dict(
+        dict(cell, cell_type=kind)
+        | ({"outputs": [], "execution_count": None} if kind == "code" else {})
+    )
 
 
 def own(book, kind, source, place=None):
-    make = {"code": nbformat.v4.new_code_cell, "markdown": nbformat.v4.new_markdown_cell, "raw": nbformat.v4.new_raw_cell}[kind]
+    make = {
+        "code": nbformat.v4.new_code_cell,
+        "markdown": nbformat.v4.new_markdown_cell,
+        "raw": nbformat.v4.new_raw_cell,
+    }[kind]
     book.cells.insert(len(book.cells) if place is None else place, make(source))
 
 
@@ -84,14 +93,19 @@ def test_an_editor_that_drops_marks_and_ids_loses_no_answer(course, repaired):
         cell["metadata"] = {"id": f"cell{number}"}
         del cell["id"]
     found, path = repaired({"toy.ipynb": json.dumps(book)})
-    assert toy.cell(nbformat.read(path, 4), "why").source == ANSWER and found.notes == found.untouched == []
+    assert (
+        toy.cell(nbformat.read(path, 4), "why").source == ANSWER
+        and found.notes == found.untouched == []
+    )
     assert result_of(path) == 6
 
 
 OWN_ANSWERS = {  # what a student may have done where the cell for the written answer is as released, or gone
     "a cell below": lambda book: own(book, "markdown", ANSWER),
     "a raw cell": lambda book: own(book, "raw", ANSWER, 2),
-    "the question's cell": lambda book: toy.cell(book, "title").update(source=f"# A toy lab\n\n{ANSWER}"),
+    "the question's cell": lambda book: toy.cell(book, "title").update(
+        source=f"# A toy lab\n\n{ANSWER}"
+    ),
     "a comment": lambda book: own(book, "code", f"# {ANSWER}"),
     "text in a code cell": lambda book: own(book, "code", ANSWER),
     "printed": lambda book: own(book, "code", f"print({ANSWER!r})"),
@@ -108,7 +122,9 @@ def test_words_in_cells_of_the_students_own_are_no_zero(course, repaired, where,
         without(book, "why")
     found, path = repaired({"toy.ipynb": book})
     taken = ANSWER in toy.cell(nbformat.read(path, 4), "why").source
-    assert found.untouched == [] and (taken or "no answer in why, but the student wrote cells of their own" in found.look[0])
+    assert found.untouched == [] and (
+        taken or "no answer in why, but the student wrote cells of their own" in found.look[0]
+    )
 
 
 def test_nothing_written_is_zero_by_itself(course, repaired):
@@ -119,16 +135,27 @@ def test_nothing_written_is_zero_by_itself(course, repaired):
     assert found.untouched == ["why"] and found.look == []
 
 
-@pytest.mark.parametrize("file", ["answers.pdf", "why.docx", "page.jpg", "notes.txt", "toy.html", "toy.py"])
+@pytest.mark.parametrize(
+    "file", ["answers.pdf", "why.docx", "page.jpg", "notes.txt", "toy.html", "toy.py"]
+)
 def test_answers_in_another_file_are_no_zero(course, repaired, file):
     found, _ = repaired({"toy.ipynb": nbformat.read(course.release(toy.LAB), 4), file: "x"})
     assert found.untouched == [] and file in found.look[0] and file in found.elsewhere[0]
 
 
 @pytest.mark.parametrize("place", [0, 5, None])
-@pytest.mark.parametrize("source", [toy.DOUBLE, "double = lambda x: 2 * x", "from operator import pos\ndouble = lambda x: pos(x) + x"])
+@pytest.mark.parametrize(
+    "source",
+    [
+        toy.DOUBLE,
+        "double = lambda x: 2 * x",
+        "from operator import pos\ndouble = lambda x: pos(x) + x",
+    ],
+)
 @pytest.mark.parametrize("deleted", [False, True])
-def test_a_function_in_a_cell_of_the_students_own_is_not_replaced_by_the_stub(course, repaired, place, source, deleted):
+def test_a_function_in_a_cell_of_the_students_own_is_not_replaced_by_the_stub(
+    course, repaired, place, source, deleted
+):
     book = toy.answer(course, double=stub(course, "double"))
     own(book, "code", source, place)
     if deleted:
@@ -139,7 +166,9 @@ def test_a_function_in_a_cell_of_the_students_own_is_not_replaced_by_the_stub(co
 
 def test_a_released_copy_below_the_answer_does_not_replace_it(course, repaired):
     book = toy.answer(course)
-    copy = nbformat.from_dict(dict(toy.cell(book, "double"), source=stub(course, "double"), id="copy"))
+    copy = nbformat.from_dict(
+        dict(toy.cell(book, "double"), source=stub(course, "double"), id="copy")
+    )
     book.cells.append(copy)
     _, path = repaired({"toy.ipynb": book})
     assert result_of(path) == 6
@@ -164,14 +193,32 @@ COPIES = {  # the other notebook of the hand-in; which is graded, and whether a 
 @pytest.mark.parametrize("case", COPIES)
 def test_of_two_notebooks_the_one_with_the_answers_is_graded(course, repaired, case):
     name, changes, is_taken, is_asked = COPIES[case]
-    other = toy.answer(course, **{cell: stub(course, cell) if source == "STUB" else source for cell, source in changes.items()})
+    other = toy.answer(
+        course,
+        **{
+            cell: stub(course, cell) if source == "STUB" else source
+            for cell, source in changes.items()
+        },
+    )
     exact = nbformat.read(course.release(toy.LAB), 4) if is_taken else toy.answer(course)
     found, path = repaired({"toy.ipynb": exact, name: other})
-    assert (f"took {name} for toy.ipynb" in found.notes) == is_taken and bool(found.look) == is_asked
+    assert (f"took {name} for toy.ipynb" in found.notes) == is_taken and bool(
+        found.look
+    ) == is_asked
     assert result_of(path) == 6 and toy.cell(nbformat.read(path, 4), "why").source == ANSWER
 
 
-@pytest.mark.parametrize("name", ["toy.ipynb.txt", "toy.ipynb.json", "toy.json", "toy", "folder/toy.ipynb", "folder/toy (2).ipynb"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "toy.ipynb.txt",
+        "toy.ipynb.json",
+        "toy.json",
+        "toy",
+        "folder/toy.ipynb",
+        "folder/toy (2).ipynb",
+    ],
+)
 def test_a_notebook_under_another_name_is_read(course, repaired, name):
     found, path = repaired({name: toy.answer(course)})
     assert result_of(path) == 6 and found.look == []
@@ -187,23 +234,68 @@ def test_encodings_of_windows_editors(course, repaired, encoding):
 def test_a_zip_that_nobody_unpacked_is_read_or_named(course, repaired, tmp_path):
     from tests.labs.test_collecting import zipped
 
-    _, path = repaired({"hand-in.zip": zipped({"lab/toy.ipynb": nbformat.writes(toy.answer(course))})})
+    _, path = repaired(
+        {"hand-in.zip": zipped({"lab/toy.ipynb": nbformat.writes(toy.answer(course))})}
+    )
     assert result_of(path) == 6
 
 
 SETTINGS = {  # a call on a line of its own, and what a function sees of it
-    "sys.setrecursionlimit": ("import sys\nsys.setrecursionlimit(20_000)", "__import__('sys').getrecursionlimit()", 20_000),
-    "np.set_printoptions": ("import numpy as np\nnp.set_printoptions(precision=2)", "str(np.array([1.2345]))", "[1.23]"),
-    "np.seterr with a result": ("import numpy as np\nold = np.seterr(all='raise')", "np.geterr()['over']", "raise"),
-    "seed of a part": ("from numpy import random\nrandom.seed(1)", "round(random.rand(), 3)", 0.417),
-    "warnings": ("import warnings\nwarnings.simplefilter('error')", "__import__('warnings').filters[0][0]", "error"),
-    "environment": ("import os\nos.environ['OF_A_TEST'] = '7'", "__import__('os').environ['OF_A_TEST']", "7"),
-    "path": ("import sys\nsys.path.append('/of/a/test')", "'/of/a/test' in __import__('sys').path", True),
-    "decimal": ("from decimal import Decimal, getcontext\ngetcontext().prec = 5", "str(Decimal(1) / 3)", "0.33333"),
-    "an own function": ("import os\ndef set_all(n):\n    os.environ['OF_A_TEST'] = str(n)\nset_all(8)", "__import__('os').getenv('OF_A_TEST')", "8"),
-    "under a condition": ("import os\nif not os.environ.get('NO_SUCH_NAME'):\n    os.putenv('A', 'b')\n    os.environ['OF_A_TEST'] = '9'",
-                          "__import__('os').environ['OF_A_TEST']", "9"),
-    "a plot's": ("import matplotlib\nmatplotlib.use('svg')\nimport matplotlib.pyplot as plt", "plt.get_backend().lower()", "svg"),
+    "sys.setrecursionlimit": (
+        "import sys\nsys.setrecursionlimit(20_000)",
+        "__import__('sys').getrecursionlimit()",
+        20_000,
+    ),
+    "np.set_printoptions": (
+        "import numpy as np\nnp.set_printoptions(precision=2)",
+        "str(np.array([1.2345]))",
+        "[1.23]",
+    ),
+    "np.seterr with a result": (
+        "import numpy as np\nold = np.seterr(all='raise')",
+        "np.geterr()['over']",
+        "raise",
+    ),
+    "seed of a part": (
+        "from numpy import random\nrandom.seed(1)",
+        "round(random.rand(), 3)",
+        0.417,
+    ),
+    "warnings": (
+        "import warnings\nwarnings.simplefilter('error')",
+        "__import__('warnings').filters[0][0]",
+        "error",
+    ),
+    "environment": (
+        "import os\nos.environ['OF_A_TEST'] = '7'",
+        "__import__('os').environ['OF_A_TEST']",
+        "7",
+    ),
+    "path": (
+        "import sys\nsys.path.append('/of/a/test')",
+        "'/of/a/test' in __import__('sys').path",
+        True,
+    ),
+    "decimal": (
+        "from decimal import Decimal, getcontext\ngetcontext().prec = 5",
+        "str(Decimal(1) / 3)",
+        "0.33333",
+    ),
+    "an own function": (
+        "import os\ndef set_all(n):\n    os.environ['OF_A_TEST'] = str(n)\nset_all(8)",
+        "__import__('os').getenv('OF_A_TEST')",
+        "8",
+    ),
+    "under a condition": (
+        "import os\nif not os.environ.get('NO_SUCH_NAME'):\n    os.putenv('A', 'b')\n    os.environ['OF_A_TEST'] = '9'",
+        "__import__('os').environ['OF_A_TEST']",
+        "9",
+    ),
+    "a plot's": (
+        "import matplotlib\nmatplotlib.use('svg')\nimport matplotlib.pyplot as plt",
+        "plt.get_backend().lower()",
+        "svg",
+    ),
 }
 
 
@@ -218,7 +310,12 @@ def as_before():
     import matplotlib
     import numpy as np
 
-    limit, options, errors, backend = sys.getrecursionlimit(), np.get_printoptions(), np.geterr(), matplotlib.get_backend()
+    limit, options, errors, backend = (
+        sys.getrecursionlimit(),
+        np.get_printoptions(),
+        np.geterr(),
+        matplotlib.get_backend(),
+    )
     path, precision, state = list(sys.path), decimal.getcontext().prec, np.random.get_state()
     with warnings.catch_warnings():
         yield
@@ -235,17 +332,34 @@ def as_before():
 @pytest.mark.parametrize("name", SETTINGS)
 def test_a_call_alone_that_sets_a_module_is_run(as_before, tmp_path, name, plain):
     first, expression, expected = SETTINGS[name]
-    cells = [nbformat.v4.new_code_cell(source) for source in (first, f"def ask():\n    return {expression}")]
+    cells = [
+        nbformat.v4.new_code_cell(source)
+        for source in (first, f"def ask():\n    return {expression}")
+    ]
     nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "a.ipynb")
     namespace = {}
     assert definitions.load(str(tmp_path / "a.ipynb"), "ask", namespace, plain) == []
     assert namespace["ask"]() == expected
 
 
-@pytest.mark.parametrize("other", ["import os\nos._exit(3)", "import sys\nsys.exit()", "import numpy as np\nw = 1 / 0\nnp.save('w', w)",
-                                   "import time\ntime.sleep(1000)", "import torch\ntorch.manual_seed(0)"])
+@pytest.mark.parametrize(
+    "other",
+    [
+        "import os\nos._exit(3)",
+        "import sys\nsys.exit()",
+        "import numpy as np\nw = 1 / 0\nnp.save('w', w)",
+        "import time\ntime.sleep(1000)",
+        "import torch\ntorch.manual_seed(0)",
+    ],
+)
 def test_other_calls_that_stand_alone_are_not_run(tmp_path, other):
-    cells = [nbformat.v4.new_code_cell(source) for source in (other, "import os, numpy as np\ndef ask():\n    return os.sep, np.pi")]
+    cells = [
+        nbformat.v4.new_code_cell(source)
+        for source in (other, "import os, numpy as np\ndef ask():\n    return os.sep, np.pi")
+    ]
     nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "a.ipynb")
     namespace = {}
-    assert definitions.load(str(tmp_path / "a.ipynb"), "ask", namespace, plain=False) == [] and "torch" not in namespace
+    assert (
+        definitions.load(str(tmp_path / "a.ipynb"), "ask", namespace, plain=False) == []
+        and "torch" not in namespace
+    )

@@ -23,8 +23,12 @@ from labs.grading.grade import grade_one
 from labs.grading.jail import Limits
 from tests.labs import hostile, toy
 
-needs_jail = pytest.mark.skipif(not jail.shutil.which("bwrap"), reason="needs bubblewrap: sudo apt install bubblewrap")
-QUICK = Limits(call_s=2, load_s=10, wall_s=60, notebook_s=8, memory_mb=500, disk_mb=40, processes=64)
+needs_jail = pytest.mark.skipif(
+    not jail.shutil.which("bwrap"), reason="needs bubblewrap: sudo apt install bubblewrap"
+)
+QUICK = Limits(
+    call_s=2, load_s=10, wall_s=60, notebook_s=8, memory_mb=500, disk_mb=40, processes=64
+)
 
 
 @pytest.fixture(scope="session")
@@ -36,7 +40,9 @@ def asked(course, folder: Path, book, student="1001", jail=True, result=toy.SECR
     """The verdicts on a notebook, and what the instructor would hear of it."""
     nbformat.write(book, folder / "toy.ipynb")
     (folder / "result.json").write_text(f'{{"answer": {result}}}')
-    with api.Student(student, folder, "toy.ipynb", jail=jail, limits=dataclasses.replace(QUICK, **limits)) as handed_in:
+    with api.Student(
+        student, folder, "toy.ipynb", jail=jail, limits=dataclasses.replace(QUICK, **limits)
+    ) as handed_in:
         verdicts = api.ask(handed_in, api.load_questions(course.source(toy.LAB) / "hidden.py"))
     return verdicts, handed_in.incidents
 
@@ -46,7 +52,9 @@ def points(verdicts) -> dict[str, float]:
 
 
 def function(body: str) -> str:
-    return "def double(x):\n" + textwrap.indent(textwrap.dedent(body if body.startswith("\n") else "        " + body).strip("\n"), "    ")
+    return "def double(x):\n" + textwrap.indent(
+        textwrap.dedent(body if body.startswith("\n") else "        " + body).strip("\n"), "    "
+    )
 
 
 # ------------------------------------------------------------------------------------------------------ hostile work
@@ -76,8 +84,16 @@ def test_cheats_get_no_points(course, tmp_path, name):
 def test_thief_finds_nothing(course, tmp_path):
     (tmp_path / "hand-in").mkdir()
     with socket.create_server(("127.0.0.1", 0)) as server:
-        targets = [str(course.root / "gradebook.db"), str(course.source(toy.LAB) / "hidden.py"), str(ROOT / "labs"), str(ROOT / "tests"),
-                   str(tmp_path), str(Path.home() / ".ssh"), "/etc/passwd", "/etc/shadow"]
+        targets = [
+            str(course.root / "gradebook.db"),
+            str(course.source(toy.LAB) / "hidden.py"),
+            str(ROOT / "labs"),
+            str(ROOT / "tests"),
+            str(tmp_path),
+            str(Path.home() / ".ssh"),
+            "/etc/passwd",
+            "/etc/shadow",
+        ]
         source = hostile.THIEF.format(targets=targets, port=server.getsockname()[1])
         nbformat.write(toy.answer(course, double=source), tmp_path / "hand-in" / "toy.ipynb")
         with api.Student("1001", tmp_path / "hand-in", "toy.ipynb", limits=QUICK) as student:
@@ -101,7 +117,11 @@ def test_nothing_is_left_behind(course, tmp_path, jailed):
     time.sleep(0.3)
     ours = [p for p in psutil.process_iter(["cmdline"]) if p.pid not in before]
     lines = [" ".join(p.info["cmdline"] or []) for p in ours]
-    assert not [line for line in lines if "sleep 1234" in line or "inside.py" in line and "toy.ipynb" in line]
+    assert not [
+        line
+        for line in lines
+        if "sleep 1234" in line or ("inside.py" in line and "toy.ipynb" in line)
+    ]
 
 
 @needs_jail
@@ -122,21 +142,37 @@ def test_links_and_modules_in_the_hand_in_lead_nowhere(course, tmp_path):
 
 @needs_jail
 def test_no_code_of_the_hand_in_runs_where_models_run(tmp_path):
-    for name in ("ai_edge_litert_sdk_intel.py", "msvcrt.py", "org.py", "sitecustomize.py"):  # what libraries try to import
+    for name in (
+        "ai_edge_litert_sdk_intel.py",
+        "msvcrt.py",
+        "org.py",
+        "sitecustomize.py",
+    ):  # what libraries try to import
         (tmp_path / name).write_text("raise ValueError('run where models run')")
     for name in ("model.tflite", "model.onnx"):
         (tmp_path / name).write_bytes(b"no model")
-        with api.Student("1001", tmp_path, "toy.ipynb", limits=dataclasses.replace(QUICK, memory_mb=1500, call_s=20)) as student:
-            with pytest.raises(api.StudentError) as refused:
-                student.predict(name, np.zeros((2, 1, 28, 28), np.float32))
+        with (
+            api.Student(
+                "1001",
+                tmp_path,
+                "toy.ipynb",
+                limits=dataclasses.replace(QUICK, memory_mb=1500, call_s=20),
+            ) as student,
+            pytest.raises(api.StudentError) as refused,
+        ):
+            student.predict(name, np.zeros((2, 1, 28, 28), np.float32))
         assert "run where" not in str(refused.value) and name in str(refused.value)
 
 
 def test_the_place_of_an_error_carries_nothing_out(course, tmp_path):
-    forged = ("def double(x):\n    n = 8128 + int(x.ravel()[-1])\n"
-              "    exec(compile('\\n' * n + 'raise ValueError', f'<cell {n}>', 'exec'))")
+    forged = (
+        "def double(x):\n    n = 8128 + int(x.ravel()[-1])\n"
+        "    exec(compile('\\n' * n + 'raise ValueError', f'<cell {n}>', 'exec'))"
+    )
     verdicts, _ = asked(course, tmp_path, toy.answer(course, double=forged), jail=False)
-    assert re.fullmatch(r"double: ValueError( \(cell 3, line 3\))?", verdicts["double_values"].message)
+    assert re.fullmatch(
+        r"double: ValueError( \(cell 3, line 3\))?", verdicts["double_values"].message
+    )
 
 
 @needs_jail
@@ -160,8 +196,15 @@ def test_hostile_cell_does_not_touch_the_points_of_right_functions(course, name,
     assert result.wall_s < QUICK.notebook_s + QUICK.load_s + 30
     if name in ("loop", "hog", "ends the kernel", "kills what runs it"):
         assert any("the notebook" in reason for reason in result.look), result.look
-    outputs = [output for c in nbformat.reads(result.notebook, 4).cells if c.cell_type == "code" for output in c.outputs]
-    assert all(set(output.get("data", {})) <= {"text/plain"} for output in outputs)  # no HTML, and no picture that is none
+    outputs = [
+        output
+        for c in nbformat.reads(result.notebook, 4).cells
+        if c.cell_type == "code"
+        for output in c.outputs
+    ]
+    assert all(
+        set(output.get("data", {})) <= {"text/plain"} for output in outputs
+    )  # no HTML, and no picture that is none
     assert "forged" not in json.dumps(outputs)
     assert len(result.notebook) < 1_000_000
     result.write(tmp_path / "result.json")
@@ -170,15 +213,25 @@ def test_hostile_cell_does_not_touch_the_points_of_right_functions(course, name,
 
 @needs_jail
 def test_tampered_cells_and_points_are_as_released(course):
-    book = toy.answer(course, "2001", double_values="print('passed')", total_shape="10**6", double="def double(x):\n    return x")
+    book = toy.answer(
+        course,
+        "2001",
+        double_values="print('passed')",
+        total_shape="10**6",
+        double="def double(x):\n    return x",
+    )
     toy.cell(book, "double_values").metadata.nbgrader.points = 2000
     toy.cell(book, "why").metadata.nbgrader.update(points=99, solution=False, locked=True)
     toy.hand_in(course, "2001", book)
     result = grade_one(course.root, toy.LAB, "2001", limits=QUICK)
-    assert {name: q["points"] for name, q in result.questions.items()} == toy.POINTS | {"double_values": 0}
+    assert {name: q["points"] for name, q in result.questions.items()} == toy.POINTS | {
+        "double_values": 0
+    }
     assert sum("was changed, and is as released" in note for note in result.notes) == 2
     gradebook.write(course, toy.LAB, [result])
-    assert {row["student"]: row["max_points"] for row in gradebook.rows(course, toy.LAB)}["2001"] == 7
+    assert {row["student"]: row["max_points"] for row in gradebook.rows(course, toy.LAB)}[
+        "2001"
+    ] == 7
 
 
 # ------------------------------------------------------------------------------------------------------ honest work
@@ -230,48 +283,94 @@ def double(x):
     "magics": "%matplotlib inline\n%load_ext autoreload\n!echo installed\ndef double(x):\n    return 2 * x",
     "changes its argument": "def double(x):\n    x *= 2\n    return x",
     "tries another library": "try:\n    import cupy as xp\nexcept ImportError:\n    import numpy as xp\ndef double(x):\n    return xp.add(x, x)",
-    "a syntax error in another cell": ("def double(x):\n    return 2 * x", "for i in range(3) print(i)"),
-    "training in another cell": ("def double(x):\n    loss = 2 * x\n    return loss", "import time\nloss = time.sleep(1000)"),
-    "a function that reads what training made": ("def double(x):\n    return 2 * x",
-                                                 "import time\nnetwork = time.sleep(1000)\ndef answer(x):\n    return network(x)"),
-    "a global that takes too long": ("weights = None\ndef double(x):\n    if weights is not None: return weights\n    return 2 * x",
-                                     "import time\nweights = time.sleep(1000)"),
+    "a syntax error in another cell": (
+        "def double(x):\n    return 2 * x",
+        "for i in range(3) print(i)",
+    ),
+    "training in another cell": (
+        "def double(x):\n    loss = 2 * x\n    return loss",
+        "import time\nloss = time.sleep(1000)",
+    ),
+    "a function that reads what training made": (
+        "def double(x):\n    return 2 * x",
+        "import time\nnetwork = time.sleep(1000)\ndef answer(x):\n    return network(x)",
+    ),
+    "a global that takes too long": (
+        "weights = None\ndef double(x):\n    if weights is not None: return weights\n    return 2 * x",
+        "import time\nweights = time.sleep(1000)",
+    ),
 }
-QUICK_HONEST = ("help, time and a shell's answer", "a network that a loop trains", "prints and warns", "lists", "a global that is computed", "magics", "a syntax error in another cell", "training in another cell")
+QUICK_HONEST = (
+    "help, time and a shell's answer",
+    "a network that a loop trains",
+    "prints and warns",
+    "lists",
+    "a global that is computed",
+    "magics",
+    "a syntax error in another cell",
+    "training in another cell",
+)
 
 
 @needs_jail
-@pytest.mark.parametrize("name", [pytest.param(name, marks=() if name in QUICK_HONEST else pytest.mark.slow) for name in HONEST])
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=() if name in QUICK_HONEST else pytest.mark.slow) for name in HONEST],
+)
 def test_honest_styles_lose_nothing(course, tmp_path, name):
     double, other = HONEST[name] if isinstance(HONEST[name], tuple) else (HONEST[name], "")
-    verdicts, incidents = asked(course, tmp_path, toy.answer(course, double=double, try_it=other),
-                                memory_mb=1500, call_s=20, load_s=3 if "too long" in name else 20)
+    verdicts, incidents = asked(
+        course,
+        tmp_path,
+        toy.answer(course, double=double, try_it=other),
+        memory_mb=1500,
+        call_s=20,
+        load_s=3 if "too long" in name else 20,
+    )
     assert points(verdicts) == toy.POINTS, verdicts
     assert not incidents or "too long" in name
 
 
 def test_only_what_a_function_needs_is_loaded(tmp_path):
-    cells = ["import numpy as np\nimport not_there\nlimit = 3", "limit = limit + 1\nother = 1 / 0",
-             "def helper(x):\n    return min(x, limit)\ndef ask(x):\n    y = other = helper(x)\n    return y",
-             "class Far:\n    limit = other\nfor i in range(3):\n    limit += i", "helper2 = lambda x: Far()",
-             "slow = 1 / 0\nfor i in range(3):\n    print(len(slow), min(slow))"]
-    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in cells]), tmp_path / "a.ipynb")
+    cells = [
+        "import numpy as np\nimport not_there\nlimit = 3",
+        "limit = limit + 1\nother = 1 / 0",
+        "def helper(x):\n    return min(x, limit)\ndef ask(x):\n    y = other = helper(x)\n    return y",
+        "class Far:\n    limit = other\nfor i in range(3):\n    limit += i",
+        "helper2 = lambda x: Far()",
+        "slow = 1 / 0\nfor i in range(3):\n    print(len(slow), min(slow))",
+    ]
+    nbformat.write(
+        nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in cells]),
+        tmp_path / "a.ipynb",
+    )
     namespace = {}
     assert definitions.load(str(tmp_path / "a.ipynb"), "ask", namespace, plain=False) == []
-    assert namespace["ask"](99) == 3 + 1 + 3 and {"np", "Far", "other", "helper2"}.isdisjoint(namespace)
+    assert namespace["ask"](99) == 3 + 1 + 3 and {"np", "Far", "other", "helper2"}.isdisjoint(
+        namespace
+    )
     failed = definitions.load(str(tmp_path / "a.ipynb"), "helper2", {}, plain=False)
     assert failed == ["cell 2, line 2: ZeroDivisionError", "cell 4, line 1: NameError"]
     namespace = {}
-    assert definitions.load(str(tmp_path / "a.ipynb"), "ask", namespace, plain=True) == [] and namespace["ask"](99) == 4
+    assert (
+        definitions.load(str(tmp_path / "a.ipynb"), "ask", namespace, plain=True) == []
+        and namespace["ask"](99) == 4
+    )
 
 
-@pytest.mark.parametrize("broken, said", [
-    ("", "double: the notebook does not define it"),
-    ("def double(x:\n    return 2 * x", "double: the notebook does not define it; these parts of it fail: cell 3: SyntaxError"),
-    ("double = 7", "double: the notebook does not define it"),
-    ("def double(x):\n    return y", r"double: NameError \(cell 3, line 2\)"),
-    ("def double():\n    return 2", "double: TypeError"),
-])
+@pytest.mark.parametrize(
+    "broken, said",
+    [
+        ("", "double: the notebook does not define it"),
+        (
+            "def double(x:\n    return 2 * x",
+            "double: the notebook does not define it; these parts of it fail: cell 3: SyntaxError",
+        ),
+        ("double = 7", "double: the notebook does not define it"),
+        ("def double(x):\n    return y", r"double: NameError \(cell 3, line 2\)"),
+        ("def double():\n    return 2", "double: TypeError"),
+    ],
+)
 def test_feedback_says_what_is_wrong(course, tmp_path, broken, said):
     verdicts, _ = asked(course, tmp_path, toy.answer(course, double=broken), jail=False)
     assert re.fullmatch(said, verdicts["double_values"].message), verdicts["double_values"].message
@@ -284,18 +383,40 @@ def test_a_check_that_stumbles_calls_a_human_and_shows_nothing(tmp_path):
     def numpys_own(student):
         np.testing.assert_allclose(1, toy.SECRET)
 
-    questions = {"a": api.Question(1, lambda student: {}["hidden"], "function f"), "b": api.Question(1, numpys_own, "function g")}
+    questions = {
+        "a": api.Question(1, lambda student: {}["hidden"], "function f"),
+        "b": api.Question(1, numpys_own, "function g"),
+    }
     with api.Student("1", tmp_path, "toy.ipynb", jail=False) as student:
         verdicts = api.ask(student, questions)
-    assert "KeyError" in verdicts["a"].doubt and "hidden" not in verdicts["a"].message and verdicts["a"].points == 0
+    assert (
+        "KeyError" in verdicts["a"].doubt
+        and "hidden" not in verdicts["a"].message
+        and verdicts["a"].points == 0
+    )
     assert str(toy.SECRET) not in verdicts["b"].message and verdicts["b"].points == 0
 
 
 # --------------------------------------------------------------------------------------------------------- messages
-@pytest.mark.parametrize("value", [
-    None, True, 3, -1.5, "text", 2**70, np.arange(6).reshape(2, 3), np.float32(1.5), np.zeros((0, 4)), np.array(5),
-    (1, np.ones(2)), {"a": np.ones((2, 2), np.int8), "b": [np.zeros(1), "x"]}, np.arange(4)[::2], np.float64(np.nan),
-])
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        True,
+        3,
+        -1.5,
+        "text",
+        2**70,
+        np.arange(6).reshape(2, 3),
+        np.float32(1.5),
+        np.zeros((0, 4)),
+        np.array(5),
+        (1, np.ones(2)),
+        {"a": np.ones((2, 2), np.int8), "b": [np.zeros(1), "x"]},
+        np.arange(4)[::2],
+        np.float64(np.nan),
+    ],
+)
 def test_values_cross_unchanged(value):
     received = wire.decode(wire.encode(value))
     np.testing.assert_equal(received, value)
@@ -313,11 +434,26 @@ def test_lists_of_numbers_become_arrays_where_asked():
     assert wire.decode(wire.encode([1, "two"])) == [1, "two"]
 
 
-@pytest.mark.parametrize("tree", [
-    b"{", b"[]", b"{}", b'{"plain": [1]}', b'{"array": ["<f8", [-1]]}', b'{"array": ["O", [1]]}', b'{"array": ["<f8", [1e9]]}',
-    b'{"array": ["<f8", [99999999999999]]}', b'{"list": 3}', b'{"other": []}', b'{"a": 1, "b": 2}', b"[" * 200_000, b'{"plain": ' + b"9" * 5000 + b"}",
-    b'{"dict": [["a"]]}', b"\xff\xfe",
-])
+@pytest.mark.parametrize(
+    "tree",
+    [
+        b"{",
+        b"[]",
+        b"{}",
+        b'{"plain": [1]}',
+        b'{"array": ["<f8", [-1]]}',
+        b'{"array": ["O", [1]]}',
+        b'{"array": ["<f8", [1e9]]}',
+        b'{"array": ["<f8", [99999999999999]]}',
+        b'{"list": 3}',
+        b'{"other": []}',
+        b'{"a": 1, "b": 2}',
+        b"[" * 200_000,
+        b'{"plain": ' + b"9" * 5000 + b"}",
+        b'{"dict": [["a"]]}',
+        b"\xff\xfe",
+    ],
+)
 def test_malformed_messages_are_refused(tree):
     with pytest.raises(wire.WireError):
         wire.decode(wire._HEAD.pack(len(tree), 0) + tree)
@@ -333,7 +469,10 @@ def test_without_bubblewrap_it_refuses_in_one_sentence_unless_told(course, monke
     environment = os.environ | {"PATH": str(tmp_path)}
     refused = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert refused.returncode == 1
-    assert re.fullmatch(r"bubblewrap is not installed, and .*: sudo apt install bubblewrap .*--no-jail\n", refused.stderr), refused.stderr
+    assert re.fullmatch(
+        r"bubblewrap is not installed, and .*: sudo apt install bubblewrap .*--no-jail\n",
+        refused.stderr,
+    ), refused.stderr
     monkeypatch.setattr(jail.shutil, "which", lambda name: None)
     jail.check.cache_clear()
     try:
@@ -350,6 +489,8 @@ def test_without_bubblewrap_it_refuses_in_one_sentence_unless_told(course, monke
 def test_a_jail_that_does_not_start_is_no_zero(course, tmp_path, monkeypatch):
     toy.hand_in(course, "3002")
     monkeypatch.setattr(jail, "check", lambda: None)
-    monkeypatch.setattr(jail, "command", lambda argv, *_: ["sh", "-c", "echo no user namespaces >&2; exit 1"])
+    monkeypatch.setattr(
+        jail, "command", lambda argv, *_: ["sh", "-c", "echo no user namespaces >&2; exit 1"]
+    )
     result = grade_one(course.root, toy.LAB, "3002", limits=QUICK)
     assert "no user namespaces" in result.problem and result.points is None

@@ -30,12 +30,21 @@ from labs.grading.harmless import harmless
 from tests.labs import toy, wrong
 from tests.labs.test_grading import QUICK, needs_jail
 
-LABS = sorted(folder.name for folder in (ROOT / "labs" / "source").iterdir() if (folder / "hidden.py").exists())
+LABS = sorted(
+    folder.name
+    for folder in (ROOT / "labs" / "source").iterdir()
+    if (folder / "hidden.py").exists()
+)
 
 
 def command(course: Course, *arguments: str, **options) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, "-m", "labs.grading", "--course", str(course.root), *arguments], cwd=ROOT, capture_output=True,
-                          text=True, **options)
+    return subprocess.run(
+        [sys.executable, "-m", "labs.grading", "--course", str(course.root), *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        **options,
+    )
 
 
 def grades(course: Course) -> dict[str, dict]:
@@ -55,11 +64,23 @@ def course(tmp_path_factory):
     (course.submitted(toy.LAB, "1004") / "toy.ipynb").write_text('{"cells": [')
     (course.root / "collected").mkdir()
     names = {"1001": "Ada", "1002": "=1+1", "1003": "<b>李</b>", "1004": "Zoë", "1005": "Kim"}
-    (course.root / "collected" / "toy.json").write_text(json.dumps(
-        {student: {"name": name, "notes": [], "problem": "the zip is damaged" if student == "1005" else ""} for student, name in names.items()}))
+    (course.root / "collected" / "toy.json").write_text(
+        json.dumps(
+            {
+                student: {
+                    "name": name,
+                    "notes": [],
+                    "problem": "the zip is damaged" if student == "1005" else "",
+                }
+                for student, name in names.items()
+            }
+        )
+    )
     ran = command(course, "grade", toy.LAB, "--jobs", "2")
     assert ran.returncode == 0, ran.stderr
-    assert "5 graded now, 2 of them could not be" in ran.stdout and "5/5" in ran.stderr  # the progress bar
+    assert (
+        "5 graded now, 2 of them could not be" in ran.stdout and "5/5" in ran.stderr
+    )  # the progress bar
     return course
 
 
@@ -67,8 +88,12 @@ def course(tmp_path_factory):
 def test_grades_have_a_status_and_no_false_zero(course):
     table = grades(course)
     assert {s: (r["status"], r["automatic"], r["points"]) for s, r in table.items()} == {
-        "1001": ("written part open", "5.0", ""), "1002": ("written part open", "3.0", ""), "1003": ("graded", "0.0", "0.0"),
-        "1004": ("could not be graded", "", ""), "1005": ("could not be graded", "", "")}
+        "1001": ("written part open", "5.0", ""),
+        "1002": ("written part open", "3.0", ""),
+        "1003": ("graded", "0.0", "0.0"),
+        "1004": ("could not be graded", "", ""),
+        "1005": ("could not be graded", "", ""),
+    }
     assert "cut off" in table["1004"]["look"] and table["1005"]["look"] == "the zip is damaged"
     assert table["1002"]["name"] == "'=1+1"  # a spreadsheet must not compute a name
 
@@ -80,7 +105,10 @@ def test_what_is_graded_is_not_graded_again_until_it_changes(course, tmp_path):
     assert "0 graded now" in command(copied, "grade", toy.LAB).stdout
     toy.hand_in(copied, "1004", toy.answer(copied, "1004"))
     ran = command(copied, "grade", toy.LAB)
-    assert "1 graded now, 0 of them could not be" in ran.stdout and grades(copied)["1004"]["automatic"] == "5.0"
+    assert (
+        "1 graded now, 0 of them could not be" in ran.stdout
+        and grades(copied)["1004"]["automatic"] == "5.0"
+    )
     assert "1 graded now" in command(copied, "grade", toy.LAB, "--again", "1001").stdout
 
 
@@ -97,7 +125,9 @@ def test_a_humans_marks_count_and_stay(course, tmp_path):
         book.find_comment("why", "toy", "toy", "1001").manual_comment = "A fine <i>thought</i>."
         book.db.commit()
     assert command(copied, "grade", toy.LAB, "--again", "1001").returncode == 0
-    assert grades(copied)["1001"]["status"] == "graded" and grades(copied)["1001"]["points"] == "6.5"
+    assert (
+        grades(copied)["1001"]["status"] == "graded" and grades(copied)["1001"]["points"] == "6.5"
+    )
     feedback(copied, toy.LAB)
     page = copied.feedback(toy.LAB, "1001").read_text()
     assert "A fine" in page and "(Score: 6.5 / 7.0)" in page and "not graded yet" not in page
@@ -109,13 +139,23 @@ def test_feedback_tells_what_is_wrong_and_not_what_is_hidden(course):
     hidden = [line.strip() for line in toy.HIDDEN.splitlines() if len(line.strip()) > 25]
     for student in ("1001", "1002", "1003", "1004", "1005"):
         page = course.feedback(toy.LAB, student).read_text()
-        assert str(toy.SECRET) not in page and not [line for line in hidden if line in page] and "rubric" not in page
+        assert (
+            str(toy.SECRET) not in page
+            and not [line for line in hidden if line in page]
+            and "rubric" not in page
+        )
     assert "double: wrong values" in course.feedback(toy.LAB, "1002").read_text()
     assert "Check your student id" not in course.feedback(toy.LAB, "1002").read_text()
     assert "Check your student id" in course.feedback(toy.LAB, "1003").read_text()  # has 0000000
     assert "could not be graded" in course.feedback(toy.LAB, "1004").read_text()
-    waiting, untouched = (course.feedback(toy.LAB, student).read_text() for student in ("1001", "1003"))
-    assert "(Score so far: 5.0 / 7.0)" in waiting and "not graded yet, of 2.0" in waiting and "why</a> (not graded yet)" in waiting
+    waiting, untouched = (
+        course.feedback(toy.LAB, student).read_text() for student in ("1001", "1003")
+    )
+    assert (
+        "(Score so far: 5.0 / 7.0)" in waiting
+        and "not graded yet, of 2.0" in waiting
+        and "why</a> (not graded yet)" in waiting
+    )
     assert "(Score: 0.0 / 7.0)" in untouched and "not graded yet" not in untouched
 
 
@@ -142,10 +182,17 @@ KEPT = "![dot](data:image/png;base64,iVBORw0KGgo=) [web](https://example.org/?a=
 
 def test_harmless_markdown_keeps_its_words():
     assert harmless(KEPT) == KEPT
-    assert harmless("*R&D* of [x](javascript:y) and a < b") == "*R&D* of [x] (javascript:y) and a < b"
+    assert (
+        harmless("*R&D* of [x](javascript:y) and a < b") == "*R&D* of [x] (javascript:y) and a < b"
+    )
     sources = ["<b>as released</b> ![x](picture.png)", "<b>by a student</b>"]
-    book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(source) for source in sources])
-    shown = nbformat.reads(gradebook._with_verdicts(Result("1", "toy", notebook=nbformat.writes(book)), {sources[0]}), 4)
+    book = nbformat.v4.new_notebook(
+        cells=[nbformat.v4.new_markdown_cell(source) for source in sources]
+    )
+    shown = nbformat.reads(
+        gradebook._with_verdicts(Result("1", "toy", notebook=nbformat.writes(book)), {sources[0]}),
+        4,
+    )
     assert [cell.source for cell in shown.cells] == [sources[0], "< b>by a student< /b>"]
 
 
@@ -156,11 +203,21 @@ SCRIPT = "<script>document.title = 'stolen'</script><img src=x onerror=\"documen
 @pytest.mark.slow
 def test_pages_run_no_scripts_of_students(tmp_path):
     course = toy.make_course(tmp_path)
-    shows = (f"from IPython.display import HTML, Markdown, display\ndisplay(HTML({SCRIPT!r}), Markdown({SCRIPT!r}))\n"
-             f"display({{'image/png': '\">' + {SCRIPT!r}, 'text/html': {SCRIPT!r}, 'text/plain': {SCRIPT!r}}}, raw=True)\n"
-             f"print({SCRIPT!r})\nraise ValueError({SCRIPT!r})")
-    book = toy.answer(course, "1001", why=f"Because {SCRIPT}\n{LINKS}", title=f"# Toy {SCRIPT}\n\n{KEPT}", try_it=shows)
-    book.cells.append(nbformat.v4.new_raw_cell(f"{SCRIPT}<a href='https://evil.example'>raw</a>\n{LINKS}"))
+    shows = (
+        f"from IPython.display import HTML, Markdown, display\ndisplay(HTML({SCRIPT!r}), Markdown({SCRIPT!r}))\n"
+        f"display({{'image/png': '\">' + {SCRIPT!r}, 'text/html': {SCRIPT!r}, 'text/plain': {SCRIPT!r}}}, raw=True)\n"
+        f"print({SCRIPT!r})\nraise ValueError({SCRIPT!r})"
+    )
+    book = toy.answer(
+        course,
+        "1001",
+        why=f"Because {SCRIPT}\n{LINKS}",
+        title=f"# Toy {SCRIPT}\n\n{KEPT}",
+        try_it=shows,
+    )
+    book.cells.append(
+        nbformat.v4.new_raw_cell(f"{SCRIPT}<a href='https://evil.example'>raw</a>\n{LINKS}")
+    )
     toy.hand_in(course, "1001", book)
     results = grade_all(course, toy.LAB, jobs=1, limits=QUICK)
     results[0].look.append(SCRIPT)
@@ -173,19 +230,33 @@ def test_pages_run_no_scripts_of_students(tmp_path):
             tab.goto(page.as_uri())
             tab.wait_for_timeout(300)
             titles.append(tab.title())
-            targets += tab.eval_on_selector_all("a[href]", "links => links.map(link => link.getAttribute('href'))")
-            pictures += tab.eval_on_selector_all("img", "pictures => pictures.map(picture => picture.getAttribute('src'))")
+            targets += tab.eval_on_selector_all(
+                "a[href]", "links => links.map(link => link.getAttribute('href'))"
+            )
+            pictures += tab.eval_on_selector_all(
+                "img", "pictures => pictures.map(picture => picture.getAttribute('src'))"
+            )
             assert not re.search(r"\\href(?![A-Za-z])", tab.inner_text("body"))
     assert titles == ["toy", "Labs: overview"]
-    assert not [target for target in targets if not target.startswith(("#", "http://", "https://", "feedback/"))], targets
+    assert not [
+        target
+        for target in targets
+        if not target.startswith(("#", "http://", "https://", "feedback/"))
+    ], targets
     assert "https://example.org/?a=1&b=2" in targets and "https://evil.example" not in targets
-    assert [picture for picture in pictures if not picture.startswith("data:image/")] == [] and any("iVBORw0KGgo=" in p for p in pictures)
+    assert [picture for picture in pictures if not picture.startswith("data:image/")] == [] and any(
+        "iVBORw0KGgo=" in p for p in pictures
+    )
 
 
 @contextlib.contextmanager
 def chromium():
     playwright = pytest.importorskip("playwright.sync_api")
-    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    found = (
+        shutil.which("chromium")
+        or shutil.which("chromium-browser")
+        or shutil.which("google-chrome")
+    )
     if not found:
         pytest.skip("needs chromium: sudo apt install chromium")
     with playwright.sync_playwright() as driver:
@@ -200,7 +271,9 @@ def test_overview_shows_questions_and_who_needs_a_look(course):
     assert "<script" not in page and "&lt;b&gt;李" in page
     for name in (*toy.POINTS, "why (written)", "could not be graded", "the zip is damaged"):
         assert name in page, name
-    widths = re.findall(r"<tr><td>double_values<td class=number>2<td><div class=bar>(.*?)</div>", page)[0]
+    widths = re.findall(
+        r"<tr><td>double_values<td class=number>2<td><div class=bar>(.*?)</div>", page
+    )[0]
     assert widths.count("33.3%") == 1 and widths.count("66.7%") == 1  # one of three has it
 
 
@@ -210,7 +283,9 @@ def test_overview_of_a_course_without_hand_ins(tmp_path):
 
 def test_results_are_written_whole_or_not_at_all(tmp_path):
     Result("1", "toy", notes=["é"]).write(tmp_path / "1.json")
-    assert Result.read(tmp_path / "1.json") == Result("1", "toy", notes=["é"]) and [p.name for p in tmp_path.iterdir()] == ["1.json"]
+    assert Result.read(tmp_path / "1.json") == Result("1", "toy", notes=["é"]) and [
+        p.name for p in tmp_path.iterdir()
+    ] == ["1.json"]
 
 
 # ----------------------------------------------------------------------------------------------------------- handout
@@ -231,28 +306,57 @@ def _distinctive(text: str) -> list[str]:
 
 def test_the_handout_holds_no_solution_and_no_hidden_check(real_course, tmp_path):
     (real_course.root / "source" / LABS[0] / "__pycache__").mkdir()
-    (real_course.root / "source" / LABS[0] / "__pycache__" / "hidden.cpython-311.pyc").write_bytes(b"x")
+    (real_course.root / "source" / LABS[0] / "__pycache__" / "hidden.cpython-311.pyc").write_bytes(
+        b"x"
+    )
     path = handout(real_course, tmp_path / "handout.zip")
     with zipfile.ZipFile(path) as archive:
         names = [name.removeprefix("pi-workbook/") for name in archive.namelist()]
-        texts = {name: archive.read(f"pi-workbook/{name}").decode(errors="replace") for name in names}
-    assert {"README.md", "environment.yml", "requirements.txt", "requirements-pi.txt", "pyproject.toml"} <= set(names)
-    assert [f"labs/release/{lab}/{lab}.ipynb" for lab in LABS] == [n for n in sorted(names) if n.startswith("labs/") and n.endswith(".ipynb")]
-    assert any(name.startswith("notebooks/") for name in names) and any(name.startswith("helpers/") for name in names)
-    bad = re.compile(r"(^|/)(hidden\.py|rubric\.md|gradebook\.db|__pycache__|\.ipynb_checkpoints|source|submitted|tests|grading|build)(/|$)|\.pyc$")
+        texts = {
+            name: archive.read(f"pi-workbook/{name}").decode(errors="replace") for name in names
+        }
+    assert {
+        "README.md",
+        "environment.yml",
+        "requirements.txt",
+        "requirements-pi.txt",
+        "pyproject.toml",
+    } <= set(names)
+    assert [f"labs/release/{lab}/{lab}.ipynb" for lab in LABS] == [
+        n for n in sorted(names) if n.startswith("labs/") and n.endswith(".ipynb")
+    ]
+    assert any(name.startswith("notebooks/") for name in names) and any(
+        name.startswith("helpers/") for name in names
+    )
+    bad = re.compile(
+        r"(^|/)(hidden\.py|rubric\.md|gradebook\.db|__pycache__|\.ipynb_checkpoints|source|submitted|tests|grading|build)(/|$)|\.pyc$"
+    )
     assert not [name for name in names if bad.search(name)]
     of_labs = "\n".join(text for name, text in texts.items() if name.startswith("labs/"))
     whole = {hashlib.sha256(text.encode()).digest() for text in texts.values()}
     for lab in LABS:
-        folder, cells = real_course.source(lab), nbformat.reads(texts[f"labs/release/{lab}/{lab}.ipynb"], 4).cells
+        folder, cells = (
+            real_course.source(lab),
+            nbformat.reads(texts[f"labs/release/{lab}/{lab}.ipynb"], 4).cells,
+        )
         released = "\n".join(cell.source for cell in cells)
         for secret in ("hidden.py", "rubric.md"):
             text = (folder / secret).read_text()
             assert hashlib.sha256(text.encode()).digest() not in whole
-            leaked = [line for line in _distinctive(text) if json.dumps(line)[1:-1] in of_labs and line not in _distinctive(released)]
+            leaked = [
+                line
+                for line in _distinctive(text)
+                if json.dumps(line)[1:-1] in of_labs and line not in _distinctive(released)
+            ]
             assert not leaked, (lab, secret, leaked)
         source = nbformat.read(folder / f"{lab}.ipynb", 4)
-        solutions = [part for cell in source.cells for part in re.findall(r"### BEGIN SOLUTION(.*?)### END SOLUTION", cell.source, re.DOTALL)]
+        solutions = [
+            part
+            for cell in source.cells
+            for part in re.findall(
+                r"### BEGIN SOLUTION(.*?)### END SOLUTION", cell.source, re.DOTALL
+            )
+        ]
         assert solutions
         for line in _distinctive("\n".join(solutions)):
             assert line not in released, (lab, line)
@@ -269,13 +373,31 @@ def test_dask_spreads_a_class_and_one_process_writes(tmp_path):
 
     course = toy.make_course(tmp_path)
     for i in range(6):
-        toy.hand_in(course, str(4000 + i), toy.answer(course, str(4000 + i), **({"double": "while True: pass"} if i == 3 else {})))
+        toy.hand_in(
+            course,
+            str(4000 + i),
+            toy.answer(course, str(4000 + i), **({"double": "while True: pass"} if i == 3 else {})),
+        )
     (course.submitted(toy.LAB, "4005") / "toy.ipynb").write_text("{")
-    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster, Client(cluster) as client:
-        results = {result.student: result for result in grade_on(client, course, toy.LAB, limits=QUICK)}
+    with (
+        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
+        Client(cluster) as client,
+    ):
+        results = {
+            result.student: result for result in grade_on(client, course, toy.LAB, limits=QUICK)
+        }
         assert grade_on(client, course, toy.LAB, limits=QUICK) == []
-    assert {s: r.points for s, r in results.items()} == {"4000": 5, "4001": 5, "4002": 5, "4003": 3, "4004": 5, "4005": None}
-    assert {row["student"]: row["automatic"] for row in gradebook.rows(course, toy.LAB)} == {s: r.points for s, r in results.items()}
+    assert {s: r.points for s, r in results.items()} == {
+        "4000": 5,
+        "4001": 5,
+        "4002": 5,
+        "4003": 3,
+        "4004": 5,
+        "4005": None,
+    }
+    assert {row["student"]: row["automatic"] for row in gradebook.rows(course, toy.LAB)} == {
+        s: r.points for s, r in results.items()
+    }
 
 
 LAB2, CLASS = "lab2_kmeans", 60
@@ -291,7 +413,12 @@ def large_class(real_course):
     cases = [("cluster", None, {}), *cases, *wrong.WRONG[LAB2].values()]
     reference = types.ModuleType("reference")
     for cell in source.cells:
-        if cell.metadata.get("nbgrader", {}).get("grade_id") in ("setup", "own_weights", "cluster", "assign"):
+        if cell.metadata.get("nbgrader", {}).get("grade_id") in (
+            "setup",
+            "own_weights",
+            "cluster",
+            "assign",
+        ):
             exec("student_id = '0'\n" + cell.source, vars(reference))
     expected = {}
     for i in range(CLASS):
@@ -301,7 +428,7 @@ def large_class(real_course):
         if body is not None:
             changed = toy.cell(book, name)
             head, _, rest = changed.source.partition("### BEGIN SOLUTION")
-            indent = head[head.rfind("\n") + 1:]
+            indent = head[head.rfind("\n") + 1 :]
             lines = "\n".join(indent + line for line in wrong.dedent(body).split("\n"))
             changed.source = head.rstrip(" ") + lines + rest.partition("### END SOLUTION")[2]
         folder = real_course.submitted(LAB2, student)
@@ -309,7 +436,9 @@ def large_class(real_course):
         nbformat.write(book, folder / f"{LAB2}.ipynb")
         weights = reference.own_weights(student)
         codebook = reference.cluster(weights, 16)
-        np.savez(folder / "my_layer.npz", codebook=codebook, indices=reference.assign(weights, codebook))
+        np.savez(
+            folder / "my_layer.npz", codebook=codebook, indices=reference.assign(weights, codebook)
+        )
         expected[student] = lost if name != "own_layer" else {}
     return real_course, expected
 
@@ -320,7 +449,17 @@ def large_class(real_course):
 def test_sixty_hand_ins_killed_half_way_and_resumed(large_class, capsys):
     course, expected = large_class
     log = open(course.root / "log.txt", "w+")
-    argv = [sys.executable, "-m", "labs.grading", "--course", str(course.root), "grade", LAB2, "--jobs", "2"]
+    argv = [
+        sys.executable,
+        "-m",
+        "labs.grading",
+        "--course",
+        str(course.root),
+        "grade",
+        LAB2,
+        "--jobs",
+        "2",
+    ]
     first = subprocess.Popen(argv, cwd=ROOT, stdout=log, stderr=log)
     while len(list(course.root.glob(f"results/{LAB2}/*.json"))) < CLASS // 3:
         assert first.poll() is None, log.seek(0) or log.read()
@@ -328,7 +467,11 @@ def test_sixty_hand_ins_killed_half_way_and_resumed(large_class, capsys):
     first.send_signal(signal.SIGKILL)
     first.wait()
     time.sleep(3)
-    alive = [p.info["cmdline"] for p in psutil.process_iter(["cmdline"]) if str(course.root) in " ".join(p.info["cmdline"] or [])]
+    alive = [
+        p.info["cmdline"]
+        for p in psutil.process_iter(["cmdline"])
+        if str(course.root) in " ".join(p.info["cmdline"] or [])
+    ]
     assert not alive, alive
     done = {result.student: result.graded_at for result in course.results(LAB2)}
     assert CLASS // 3 <= len(done) < CLASS
@@ -340,13 +483,26 @@ def test_sixty_hand_ins_killed_half_way_and_resumed(large_class, capsys):
     assert second.returncode == 0, second.stderr
     assert f"{CLASS - len(done)} graded now, 0 of them could not be" in second.stdout
     results = {result.student: result for result in course.results(LAB2)}
-    assert {student: results[student].graded_at for student in done} == done  # none was graded twice
-    lost = {s: {name: q["max_points"] - q["points"] for name, q in r.questions.items() if q["points"] < q["max_points"]} for s, r in results.items()}
+    assert {
+        student: results[student].graded_at for student in done
+    } == done  # none was graded twice
+    lost = {
+        s: {
+            name: q["max_points"] - q["points"]
+            for name, q in r.questions.items()
+            if q["points"] < q["max_points"]
+        }
+        for s, r in results.items()
+    }
     assert lost == expected
     log.seek(0)
     assert "locked" not in log.read() + second.stdout + second.stderr
-    assert {row["student"]: row["automatic"] for row in gradebook.rows(course, LAB2)} == {s: r.points for s, r in results.items()}
+    assert {row["student"]: row["automatic"] for row in gradebook.rows(course, LAB2)} == {
+        s: r.points for s, r in results.items()
+    }
     cpu = [result.cpu_s for result in results.values()]
     with capsys.disabled():
-        print(f"\n{CLASS} hand-ins of {LAB2}: {np.mean(cpu):.1f} s of processor time each, {max(cpu):.1f} s at most")
+        print(
+            f"\n{CLASS} hand-ins of {LAB2}: {np.mean(cpu):.1f} s of processor time each, {max(cpu):.1f} s at most"
+        )
     assert max(cpu) <= 8

@@ -49,7 +49,9 @@ def questions_of(lab: str):
 
 
 def cell_of(notebook, grade_id: str):
-    return next(c for c in notebook.cells if c.metadata.get("nbgrader", {}).get("grade_id") == grade_id)
+    return next(
+        c for c in notebook.cells if c.metadata.get("nbgrader", {}).get("grade_id") == grade_id
+    )
 
 
 def with_body(notebook, grade_id: str, body: str):
@@ -58,7 +60,7 @@ def with_body(notebook, grade_id: str, body: str):
     before, _, rest = cell.source.partition("### BEGIN SOLUTION")
     _, end, after = rest.partition("### END SOLUTION")
     assert end, f"{grade_id} has no solution"
-    indent = before[before.rfind("\n") + 1:]
+    indent = before[before.rfind("\n") + 1 :]
     cell.source = before.rstrip(" ") + "\n".join(indent + line for line in body.split("\n")) + after
     compile(cell.source, grade_id, "exec")  # a wrong solution that is no Python would prove nothing
     return notebook
@@ -70,7 +72,9 @@ def released(lab: str):
 
 
 def set_id(notebook):
-    cell = next(c for c in notebook.cells if c.cell_type == "code" and c.source.startswith("student_id = "))
+    cell = next(
+        c for c in notebook.cells if c.cell_type == "code" and c.source.startswith("student_id = ")
+    )
     cell.source = f'student_id = "{STUDENT_ID}"'
     return notebook
 
@@ -94,26 +98,44 @@ def lost(lab: str, folder, notebook) -> tuple[dict, dict]:
     with Remembering(STUDENT_ID, folder, f"{lab}.ipynb", jail=False) as student:
         verdicts = ask(student, questions_of(lab))
     assert not [v.doubt for v in verdicts.values() if v.doubt], verdicts
-    return ({name: v.max_points - v.points for name, v in verdicts.items() if v.points < v.max_points},
-            {name: v.message for name, v in verdicts.items() if v.message})
+    return (
+        {name: v.max_points - v.points for name, v in verdicts.items() if v.points < v.max_points},
+        {name: v.message for name, v in verdicts.items() if v.message},
+    )
 
 
 @pytest.fixture(scope="session")
 def reference_folders(tmp_path_factory, request):
     """reference_folders(lab): what the instructor's notebook hands in, executed once, from a fresh kernel."""
+
     @functools.cache
     def make(lab: str):
         folder = tmp_path_factory.mktemp(lab)
-        shutil.copytree(SOURCE / lab, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("hidden.py", "rubric.md", "__pycache__"))
+        shutil.copytree(
+            SOURCE / lab,
+            folder,
+            dirs_exist_ok=True,
+            ignore=shutil.ignore_patterns("hidden.py", "rubric.md", "__pycache__"),
+        )
         notebook = set_id(notebook_of(lab))
         if any('trained("' in cell.source for cell in notebook.cells):
-            request.getfixturevalue("quick_networks")  # or the notebook trains the book's networks in full
-        NotebookClient(notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": str(folder)}}).execute()
-        said = [o for c in notebook.cells for o in c.get("outputs", []) if o.get("name") == "stderr"]
+            request.getfixturevalue(
+                "quick_networks"
+            )  # or the notebook trains the book's networks in full
+        NotebookClient(
+            notebook,
+            timeout=600,
+            kernel_name="python3",
+            resources={"metadata": {"path": str(folder)}},
+        ).execute()
+        said = [
+            o for c in notebook.cells for o in c.get("outputs", []) if o.get("name") == "stderr"
+        ]
         assert not said, f"{lab} writes to the error stream: {said[0].text}"
         if (folder / "records.jsonl").exists():
             wrong.edit(folder / "records.jsonl", as_on_a_quiet_machine)
         return folder
+
     return make
 
 
@@ -125,15 +147,21 @@ def as_on_a_quiet_machine(number: int, record: dict) -> dict:
 @pytest.fixture
 def hand_in(reference_folders, tmp_path):
     """hand_in(lab): a copy of the reference's files, to be spoiled."""
+
     def copy(lab: str):
         return shutil.copytree(reference_folders(lab), tmp_path / lab)
+
     return copy
 
 
 @pytest.mark.parametrize("lab", labs(quick=LABS))
 def test_points_are_those_of_the_hidden_checks_and_three_tenths_are_written(lab):
     graded = [c for c in notebook_of(lab).cells if c.metadata.get("nbgrader", {}).get("grade")]
-    automatic = {c.metadata.nbgrader.grade_id: c.metadata.nbgrader.points for c in graded if c.cell_type == "code"}
+    automatic = {
+        c.metadata.nbgrader.grade_id: c.metadata.nbgrader.points
+        for c in graded
+        if c.cell_type == "code"
+    }
     written = sum(c.metadata.nbgrader.points for c in graded if c.cell_type == "markdown")
     assert automatic == {name: question.points for name, question in questions_of(lab).items()}
     share = MANUAL_SHARE.get(lab, 0.3)
@@ -141,7 +169,9 @@ def test_points_are_those_of_the_hidden_checks_and_three_tenths_are_written(lab)
     for cell in graded:
         if cell.cell_type == "code":
             assert cell.metadata.nbgrader.locked, "students must not edit it"
-            assert all(line.startswith("#") for line in cell.source.splitlines()), "what it checks stands in hidden.py"
+            assert all(line.startswith("#") for line in cell.source.splitlines()), (
+                "what it checks stands in hidden.py"
+            )
 
 
 @pytest.mark.parametrize("lab", labs(quick=LABS))
@@ -157,9 +187,15 @@ def test_graded_cells_raise_where_nbgrader_alone_grades(lab):
 @pytest.mark.parametrize("lab", labs(quick=LABS))
 def test_rubric_describes_every_written_question_with_samples(lab):
     rubric = (SOURCE / lab / "rubric.md").read_text()
-    written = [c for c in notebook_of(lab).cells if c.metadata.get("nbgrader", {}).get("grade") and c.cell_type == "markdown"]
+    written = [
+        c
+        for c in notebook_of(lab).cells
+        if c.metadata.get("nbgrader", {}).get("grade") and c.cell_type == "markdown"
+    ]
     assert written
-    assert "examples of form" in " ".join(rubric.split()), "sample answers hold figures that nobody measured"
+    assert "examples of form" in " ".join(rubric.split()), (
+        "sample answers hold figures that nobody measured"
+    )
     for cell in written:
         section = rubric.partition(f"## {cell.metadata.nbgrader.grade_id}")[2].partition("\n## ")[0]
         for word in ("**Criteria**", "**Good**", "**Middling**", "**Poor**"):
@@ -218,8 +254,11 @@ def test_a_locked_cell_stops_at_an_id_that_is_none(lab, capsys):
     cell = cell_of(notebook_of(lab), "setup")
     assert cell.metadata.nbgrader.locked
     tree = ast.parse(cell.source)
-    tree.body = [part for part in tree.body
-                 if isinstance(part, ast.Assert) or "check_word" in ast.unparse(part)]
+    tree.body = [
+        part
+        for part in tree.body
+        if isinstance(part, ast.Assert) or "check_word" in ast.unparse(part)
+    ]
     code = compile(tree, lab, "exec")
     for student_id, sentence in ID_CELLS.items():
         with pytest.raises(AssertionError, match=sentence):
@@ -236,7 +275,9 @@ def entries(table: dict):
         for name, (target, *_) in rows.items():
             quick = lab in QUICK_LABS and target not in seen
             seen.add(target)
-            found.append(pytest.param(lab, name, id=f"{lab}-{name}", marks=() if quick else pytest.mark.slow))
+            found.append(
+                pytest.param(lab, name, id=f"{lab}-{name}", marks=() if quick else pytest.mark.slow)
+            )
     return found
 
 
@@ -258,13 +299,21 @@ def test_wrong_file_loses_what_it_breaks_and_no_more(lab, name, hand_in):
 @pytest.mark.parametrize("lab, name", entries(wrong.RIGHT))
 def test_right_solution_in_another_style_loses_nothing(lab, name, hand_in):
     cell, body = wrong.RIGHT[lab][name]
-    assert lost(lab, hand_in(lab), with_body(notebook_of(lab), cell, wrong.dedent(body))) == ({}, {})
+    assert lost(lab, hand_in(lab), with_body(notebook_of(lab), cell, wrong.dedent(body))) == (
+        {},
+        {},
+    )
 
 
 def test_every_graded_function_has_five_wrong_solutions():
     for lab in LABS:
-        functions = [c.metadata.nbgrader.grade_id for c in notebook_of(lab).cells
-                     if c.metadata.get("nbgrader", {}).get("solution") and c.source.startswith("def ")]
+        functions = [
+            c.metadata.nbgrader.grade_id
+            for c in notebook_of(lab).cells
+            if c.metadata.get("nbgrader", {}).get("solution") and c.source.startswith("def ")
+        ]
         for function in functions:
-            wrong_ones = [name for name, (cell, *_) in wrong.WRONG.get(lab, {}).items() if cell == function]
+            wrong_ones = [
+                name for name, (cell, *_) in wrong.WRONG.get(lab, {}).items() if cell == function
+            ]
             assert len(wrong_ones) >= 5, f"{lab}: {function} has {len(wrong_ones)} wrong solutions"

@@ -90,7 +90,7 @@ def test_a_check_that_prints_does_not_break_the_result(tmp_path):
 
 HOSTILE = {
     **{name: ({"double": function(body)}, 3) for name, (body, _) in hostile.FUNCTIONS.items()},
-    **{name: (None, 0) for name in hostile.CHEATS},
+    **dict.fromkeys(hostile.CHEATS, (None, 0)),
     **{name: ({"try_it": cell}, 5) for name, cell in hostile.CELLS.items()},
 }
 QUICK_HOSTILE = ("ends its process", "input transformer")
@@ -100,8 +100,9 @@ SLOW_HOSTILE = [name for name in HOSTILE if name not in QUICK_HOSTILE]
 
 
 @needs_jail
-@pytest.mark.parametrize("name", [*QUICK_HOSTILE,
-                                  *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW_HOSTILE)])
+@pytest.mark.parametrize(
+    "name", [*QUICK_HOSTILE, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW_HOSTILE)]
+)
 def test_hostile_submissions_get_no_more_through_the_button(course, name):
     sources, points = HOSTILE[name]
     student = f"7{list(HOSTILE).index(name):03}"

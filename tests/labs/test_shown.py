@@ -16,62 +16,132 @@ SVG = "<svg xmlns='http://www.w3.org/2000/svg'><script>alert(1)</script></svg>"
 
 
 def data_output(**data):
-    return {"output_type": "display_data", "data": {name.replace("_", "/").replace("/xml", "+xml"): value for name, value in data.items()}}
+    return {
+        "output_type": "display_data",
+        "data": {
+            name.replace("_", "/").replace("/xml", "+xml"): value for name, value in data.items()
+        },
+    }
 
 
-@pytest.mark.parametrize("output, shown", [
-    (data_output(image_png=PNG), {"text/plain": "", "image/png": PNG}),
-    (data_output(image_jpeg=[PNG[:20] + "\n", PNG[20:]]), {"text/plain": "", "image/jpeg": PNG}),
-    (data_output(image_gif=PNG), {"text/plain": "", "text/html": f'<img alt="" src="data:image/gif;base64,{PNG}">'}),
-    (data_output(image_svg_xml=SVG), {"text/plain": "", "text/html":
-                                      f'<img alt="" src="data:image/svg+xml;base64,{base64.b64encode(SVG.encode()).decode()}">'}),
-    (data_output(text_plain="<IPython.core.display.Markdown object>", text_markdown="*why*"), {"text/plain": "*why*"}),
-    (data_output(text_html="<script>1</script>"), {"text/plain": "<script>1</script>"}),
-    (data_output(text_plain="a table", text_html="<table>"), {"text/plain": "a table"}),
-    (data_output(video_mp4="AAAA"), {"text/plain": "[not shown: an output of type video/mp4]"}),
-    (data_output(image_png='"><script>'), {"text/plain": "[not shown: an output of type image/png]"}),
-])
+@pytest.mark.parametrize(
+    "output, shown",
+    [
+        (data_output(image_png=PNG), {"text/plain": "", "image/png": PNG}),
+        (
+            data_output(image_jpeg=[PNG[:20] + "\n", PNG[20:]]),
+            {"text/plain": "", "image/jpeg": PNG},
+        ),
+        (
+            data_output(image_gif=PNG),
+            {"text/plain": "", "text/html": f'<img alt="" src="data:image/gif;base64,{PNG}">'},
+        ),
+        (
+            data_output(image_svg_xml=SVG),
+            {
+                "text/plain": "",
+                "text/html": f'<img alt="" src="data:image/svg+xml;base64,{base64.b64encode(SVG.encode()).decode()}">',
+            },
+        ),
+        (
+            data_output(text_plain="<IPython.core.display.Markdown object>", text_markdown="*why*"),
+            {"text/plain": "*why*"},
+        ),
+        (data_output(text_html="<script>1</script>"), {"text/plain": "<script>1</script>"}),
+        (data_output(text_plain="a table", text_html="<table>"), {"text/plain": "a table"}),
+        (data_output(video_mp4="AAAA"), {"text/plain": "[not shown: an output of type video/mp4]"}),
+        (
+            data_output(image_png='"><script>'),
+            {"text/plain": "[not shown: an output of type image/png]"},
+        ),
+    ],
+)
 def test_outputs_of_every_kind_are_shown_or_named(output, shown):
     assert [dict(kept.data) for kept in outputs.clean([output])] == [shown]
 
 
 def test_what_is_no_output_of_jupyter_is_dropped():
-    assert outputs.clean([3, {}, {"output_type": "stream"}, {"output_type": "unknown"}]) == [] and outputs.clean("what?") == []
+    assert (
+        outputs.clean([3, {}, {"output_type": "stream"}, {"output_type": "unknown"}]) == []
+        and outputs.clean("what?") == []
+    )
 
 
 def test_long_text_keeps_its_beginning_and_its_end():
     text = outputs.clipped("first" + "x" * 200_000 + "last")
-    assert text.startswith("first") and text.endswith("last") and "[100,009 characters are left out here]" in text
+    assert (
+        text.startswith("first")
+        and text.endswith("last")
+        and "[100,009 characters are left out here]" in text
+    )
     assert outputs.clipped("x" * outputs.MAX_TEXT) == "x" * outputs.MAX_TEXT
 
 
-@pytest.mark.parametrize("was_run, error, shown", [
-    (True, False, ["here"]), (False, False, ["here", "This cell was not run here. What was handed in with it:\n", "handed in"]),
-    (True, True, ["here", "trace", "This cell fails here. What was handed in with it:\n", "handed in"])])
+@pytest.mark.parametrize(
+    "was_run, error, shown",
+    [
+        (True, False, ["here"]),
+        (
+            False,
+            False,
+            ["here", "This cell was not run here. What was handed in with it:\n", "handed in"],
+        ),
+        (
+            True,
+            True,
+            ["here", "trace", "This cell fails here. What was handed in with it:\n", "handed in"],
+        ),
+    ],
+)
 def test_handed_in_outputs_stay_where_a_cell_is_not_run(was_run, error, shown):
     new = [nbformat.v4.new_output("stream", text="here")]
-    new += [nbformat.v4.new_output("error", ename="", evalue="", traceback=["trace"])] if error else []
-    kept = execute._with_handed_in(new, [nbformat.v4.new_output("stream", text="handed in")], was_run)
+    new += (
+        [nbformat.v4.new_output("error", ename="", evalue="", traceback=["trace"])] if error else []
+    )
+    kept = execute._with_handed_in(
+        new, [nbformat.v4.new_output("stream", text="handed in")], was_run
+    )
     assert [o.text if o.output_type == "stream" else o.traceback[0] for o in kept] == shown
 
 
 def page_of(source, attachments, kind="markdown"):
     make = nbformat.v4.new_markdown_cell if kind == "markdown" else nbformat.v4.new_raw_cell
     book = nbformat.v4.new_notebook(cells=[make(source, attachments=attachments)])
-    return nbformat.reads(gradebook._with_verdicts(Result("1", "toy", notebook=nbformat.writes(book)), set()), 4).cells[0].source
+    return (
+        nbformat.reads(
+            gradebook._with_verdicts(Result("1", "toy", notebook=nbformat.writes(book)), set()), 4
+        )
+        .cells[0]
+        .source
+    )
 
 
-@pytest.mark.parametrize("source, kind, picture", [
-    ("![a](attachment:my%20a.png)", "image/png", f"![a](data:image/png;base64,{PNG})"),
-    ("<img src='attachment:my a.png' width=300>", "image/png", f'<img alt="my a.png" src="data:image/png;base64,{PNG}">'),
-    ("see below", "image/jpeg", f'<img alt="my a.png" src="data:image/jpeg;base64,{PNG}">'),
-    ("![a](attachment:my%20a.png)", "image/svg+xml", f'<img alt="my a.png" src="data:image/svg+xml;base64,{PNG}">'),
-    ("x", "application/pdf", "[not shown: my a.png, an attachment of type application/pdf]"),
-])
+@pytest.mark.parametrize(
+    "source, kind, picture",
+    [
+        ("![a](attachment:my%20a.png)", "image/png", f"![a](data:image/png;base64,{PNG})"),
+        (
+            "<img src='attachment:my a.png' width=300>",
+            "image/png",
+            f'<img alt="my a.png" src="data:image/png;base64,{PNG}">',
+        ),
+        ("see below", "image/jpeg", f'<img alt="my a.png" src="data:image/jpeg;base64,{PNG}">'),
+        (
+            "![a](attachment:my%20a.png)",
+            "image/svg+xml",
+            f'<img alt="my a.png" src="data:image/svg+xml;base64,{PNG}">',
+        ),
+        ("x", "application/pdf", "[not shown: my a.png, an attachment of type application/pdf]"),
+    ],
+)
 def test_pictures_in_texts_are_shown_or_named(source, kind, picture):
     shown = page_of(source, {"my a.png": {kind: PNG if kind.startswith("image") else ""}})
     assert picture in shown and "<img src=" not in shown
-    assert html.escape(picture) in page_of(source, {"my a.png": {kind: ""}}, "raw") or "<img" in picture or kind != "application/pdf"
+    assert (
+        html.escape(picture) in page_of(source, {"my a.png": {kind: ""}}, "raw")
+        or "<img" in picture
+        or kind != "application/pdf"
+    )
 
 
 @pytest.fixture(scope="module")
@@ -81,9 +151,19 @@ def course(tmp_path_factory):
 
 def entered(course, student, texts, untouched=()):
     """A saved result entered into the gradebook: everything right, `texts` the digests of what is marked."""
-    questions = {name: {"points": points, "max_points": points, "message": "", "doubt": ""} for name, points in toy.POINTS.items()}
+    questions = {
+        name: {"points": points, "max_points": points, "message": "", "doubt": ""}
+        for name, points in toy.POINTS.items()
+    }
     notebook = nbformat.writes(toy.answer(course, student))
-    result = Result(student, toy.LAB, questions=questions, texts=texts, untouched=list(untouched), notebook=notebook)
+    result = Result(
+        student,
+        toy.LAB,
+        questions=questions,
+        texts=texts,
+        untouched=list(untouched),
+        notebook=notebook,
+    )
     course.submitted(toy.LAB, student).mkdir(parents=True, exist_ok=True)
     result.write(course.result(toy.LAB, student))
     gradebook.write(course, toy.LAB, [result])
@@ -106,11 +186,20 @@ def test_a_mark_belongs_to_the_text_it_was_given_for(course):
     assert (row["status"], row["points"], row["look"]) == ("graded", 6.5, [])
     for _ in range(2):  # however often it is entered
         row = entered(course, "1", {"why": "b"})
-        assert (row["status"], row["points"], row["written"], row["automatic"]) == ("changed since marking", None, None, 5)
-        assert row["look"] == ["why has changed since it was marked: the 1.5 points do not count until you mark it again"]
+        assert (row["status"], row["points"], row["written"], row["automatic"]) == (
+            "changed since marking",
+            None,
+            None,
+            5,
+        )
+        assert row["look"] == [
+            "why has changed since it was marked: the 1.5 points do not count until you mark it again"
+        ]
     marked(course, "1", "why", 1.0)
     assert entered(course, "1", {"why": "b"})["points"] == 6
-    assert entered(course, "1", {"why": "c"}, untouched=["why"])["status"] == "changed since marking"
+    assert (
+        entered(course, "1", {"why": "c"}, untouched=["why"])["status"] == "changed since marking"
+    )
 
 
 def test_points_that_a_person_changed_belong_to_what_was_checked(course):
@@ -136,7 +225,10 @@ def test_what_processes_share_counts_once():
         def memory_info(self):
             return self
 
-    assert watch._memory([Process(100, 900), Process(100, 900), Process(rss=50), Process(ended=True)]) == 250
+    assert (
+        watch._memory([Process(100, 900), Process(100, 900), Process(rss=50), Process(ended=True)])
+        == 250
+    )
 
 
 @pytest.mark.parametrize("name", ["Kurs [WS 26] (alt) + 100% neu #2"])

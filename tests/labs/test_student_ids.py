@@ -16,7 +16,7 @@ def mistyped(student_id: str, generator: random.Random) -> str:
     """The id with one character replaced, dropped or doubled, or two neighbours swapped."""
     place = generator.randrange(len(student_id) - 1)
     other = generator.choice(string.digits + string.ascii_letters)
-    before, here, after = student_id[:place], student_id[place:place + 2], student_id[place + 2:]
+    before, here, after = student_id[:place], student_id[place : place + 2], student_id[place + 2 :]
     changed = generator.choice([other + here[1], here[1], here[0] * 2 + here[1], here[::-1]])
     return before + changed + after
 

@@ -57,7 +57,14 @@ def _cell(kind: str, name: str, source: str, **marks):
     cell = make(source)
     cell["id"] = name
     if marks:
-        plain = {"grade": False, "solution": False, "locked": False, "task": False, "schema_version": 3, "grade_id": name}
+        plain = {
+            "grade": False,
+            "solution": False,
+            "locked": False,
+            "task": False,
+            "schema_version": 3,
+            "grade_id": name,
+        }
         cell.metadata["nbgrader"] = plain | marks
     return cell
 
@@ -74,17 +81,19 @@ def _solution(source: str) -> str:
 
 
 def notebook():
-    cells = [_cell("markdown", "title", "# A toy lab"),
-             _cell("code", "id", 'student_id = "0000000"'),
-             _cell("code", "setup", "import numpy as np", locked=True),
-             _cell("code", "double", _solution(DOUBLE), solution=True),
-             _checked("double_values", "# double: 2 points", 2.0),
-             _cell("code", "total", _solution(TOTAL), solution=True),
-             _cell("code", "try_it", "assert double(np.ones(2)).tolist() == [2, 2]"),
-             _checked("total_values", "# total: 1 point for the sum", 1.0),
-             _checked("total_shape", "# total: 1 point for any shape", 1.0),
-             _checked("result_file", "# result.json: 1 point", 1.0),
-             _cell("markdown", "why", "Your answer here.", grade=True, solution=True, points=2.0)]
+    cells = [
+        _cell("markdown", "title", "# A toy lab"),
+        _cell("code", "id", 'student_id = "0000000"'),
+        _cell("code", "setup", "import numpy as np", locked=True),
+        _cell("code", "double", _solution(DOUBLE), solution=True),
+        _checked("double_values", "# double: 2 points", 2.0),
+        _cell("code", "total", _solution(TOTAL), solution=True),
+        _cell("code", "try_it", "assert double(np.ones(2)).tolist() == [2, 2]"),
+        _checked("total_values", "# total: 1 point for the sum", 1.0),
+        _checked("total_shape", "# total: 1 point for any shape", 1.0),
+        _checked("result_file", "# result.json: 1 point", 1.0),
+        _cell("markdown", "why", "Your answer here.", grade=True, solution=True, points=2.0),
+    ]
     metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
     return nbformat.v4.new_notebook(metadata=metadata, cells=cells)
 
@@ -102,14 +111,25 @@ def make_course(root: Path) -> Course:
 
 
 def cell(book, name: str):
-    return next(c for c in book.cells if c.metadata.get("nbgrader", {}).get("grade_id") == name or c["id"] == name)
+    return next(
+        c
+        for c in book.cells
+        if c.metadata.get("nbgrader", {}).get("grade_id") == name or c["id"] == name
+    )
 
 
 def answer(course: Course, student: str = "", **sources: str):
     """The released notebook, filled in: the right solutions, or `sources` by the name of the cell."""
     book = nbformat.read(course.release(LAB), 4)
-    for name, source in ({"double": DOUBLE, "total": TOTAL, "why": "Because two is even.",
-                          "id": f'student_id = "{student}"'} | sources).items():
+    for name, source in (
+        {
+            "double": DOUBLE,
+            "total": TOTAL,
+            "why": "Because two is even.",
+            "id": f'student_id = "{student}"',
+        }
+        | sources
+    ).items():
         cell(book, name).source = source
     return book
 

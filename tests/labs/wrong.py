@@ -22,7 +22,9 @@ DAMAGED: dict[str, dict[str, tuple]] = {}
 
 def _table(cell: str, lost: dict, bodies: dict) -> dict:
     """Entries of one function; a body alone loses `lost`, a pair (body, lost) what it says."""
-    pairs = {name: body if isinstance(body, tuple) else (body, lost) for name, body in bodies.items()}
+    pairs = {
+        name: body if isinstance(body, tuple) else (body, lost) for name, body in bodies.items()
+    }
     return {name: (cell, dedent(body), points) for name, (body, points) in pairs.items()}
 
 
@@ -33,10 +35,14 @@ def dedent(body: str) -> str:
 
 def rewrite(**changes):
     """A damage for .npz files: every named array becomes what its function makes of it."""
+
     def damage(path):
         with np.load(path) as stored:
-            arrays = {name: changes.get(name, lambda array: array)(stored[name]) for name in stored.files}
+            arrays = {
+                name: changes.get(name, lambda array: array)(stored[name]) for name in stored.files
+            }
         np.savez(path, **arrays)
+
     return damage
 
 
@@ -53,97 +59,142 @@ return codebook
 """
 KEEP = "flat[nearest == j].mean() if (nearest == j).any() else codebook[j]"
 
-WRONG["lab2_kmeans"] = _table("cluster", CLUSTER, {
-    "cluster: an even grid": "return np.linspace(weights.min(), weights.max(), k)",
-    "cluster: quantiles": ("return np.quantile(weights, (np.arange(k) + 0.5) / k)", VALUES),
-    "cluster: random weights": "return np.random.default_rng(0).choice(weights.ravel(), k)",
-    "cluster: one value too many": LLOYD.format(mean=KEEP).replace("return codebook", "return np.append(codebook, 0)"),
-    "cluster: along rows": "return np.resize(weights.mean(axis=-1), k)",
-    "cluster: rounded to whole numbers": LLOYD.format(mean=f"round({KEEP})"),
-    "cluster: the value `k` times": "return np.full(k, weights.mean())",
-    "cluster: assert x == x": "assert np.array_equal(weights, weights)",
-    "cluster: a single round": (LLOYD.format(mean=KEEP).replace("range(300)", "range(1)"), CLUSTER),
-    "cluster: medians": (LLOYD.format(mean=KEEP.replace(".mean()", "").replace(
-        "flat[nearest == j]", "np.median(flat[nearest == j])")), VALUES),
-    "cluster: NaN for an empty cluster": (
-        LLOYD.format(mean="flat[nearest == j].sum() / np.float64((nearest == j).sum())"), EMPTY),
-    "cluster: empty clusters left out": (
-        "weights = np.asarray(weights)\n" + LLOYD.format(mean=KEEP).replace(
-            "return codebook", "return codebook[np.unique(nearest)]"), EMPTY),
-})
+WRONG["lab2_kmeans"] = _table(
+    "cluster",
+    CLUSTER,
+    {
+        "cluster: an even grid": "return np.linspace(weights.min(), weights.max(), k)",
+        "cluster: quantiles": ("return np.quantile(weights, (np.arange(k) + 0.5) / k)", VALUES),
+        "cluster: random weights": "return np.random.default_rng(0).choice(weights.ravel(), k)",
+        "cluster: one value too many": LLOYD.format(mean=KEEP).replace(
+            "return codebook", "return np.append(codebook, 0)"
+        ),
+        "cluster: along rows": "return np.resize(weights.mean(axis=-1), k)",
+        "cluster: rounded to whole numbers": LLOYD.format(mean=f"round({KEEP})"),
+        "cluster: the value `k` times": "return np.full(k, weights.mean())",
+        "cluster: assert x == x": "assert np.array_equal(weights, weights)",
+        "cluster: a single round": (
+            LLOYD.format(mean=KEEP).replace("range(300)", "range(1)"),
+            CLUSTER,
+        ),
+        "cluster: medians": (
+            LLOYD.format(
+                mean=KEEP.replace(".mean()", "").replace(
+                    "flat[nearest == j]", "np.median(flat[nearest == j])"
+                )
+            ),
+            VALUES,
+        ),
+        "cluster: NaN for an empty cluster": (
+            LLOYD.format(mean="flat[nearest == j].sum() / np.float64((nearest == j).sum())"),
+            EMPTY,
+        ),
+        "cluster: empty clusters left out": (
+            "weights = np.asarray(weights)\n"
+            + LLOYD.format(mean=KEEP).replace(
+                "return codebook", "return codebook[np.unique(nearest)]"
+            ),
+            EMPTY,
+        ),
+    },
+)
 
 ASSIGN, UNSORTED = {"assign_nearest": 2, "assign_any_codebook": 1}, {"assign_any_codebook": 1}
-WRONG["lab2_kmeans"] |= _table("assign", ASSIGN, {
-    "assign: the value below (truncation)": "return np.clip(np.digitize(weights, codebook) - 1, 0, len(codebook) - 1)",
-    "assign: shape lost": "return np.abs(weights.ravel()[:, None] - codebook).argmin(axis=1).reshape(-1, 1)",
-    "assign: counted from 1": "return np.abs(weights[..., None] - codebook).argmin(axis=-1) + 1",
-    "assign: the farthest": "return np.abs(weights[..., None] - codebook).argmax(axis=-1)",
-    "assign: no absolute value": "return (weights[..., None] - codebook).argmin(axis=-1)",
-    "assign: swapped axes": "return np.abs(weights.ravel()[:, None] - codebook).argmin(axis=0)",
-    "assign: transposed": "return np.abs(weights.T[..., None] - codebook).argmin(axis=-1)",
-    "assign: values instead of indices": "return codebook[np.abs(weights[..., None] - codebook).argmin(axis=-1)]",
-    "assign: random indices": "return np.random.default_rng(0).integers(0, len(codebook), weights.shape)",
-    "assign: indices as floats": "return np.abs(weights[..., None] - codebook).argmin(axis=-1).astype(float)",
-    "assign: by rank": "return (weights.argsort(axis=None).argsort() * len(codebook) // weights.size).reshape(weights.shape)",
-    "assign: sorted codebooks only": (
-        "return np.searchsorted((codebook[1:] + codebook[:-1]) / 2, weights)", UNSORTED),
-    "assign: indices into the sorted codebook": (
-        "return np.abs(weights[..., None] - np.sort(codebook)).argmin(axis=-1)", UNSORTED),
-    "assign: 8-bit indices": (
-        "return np.abs(weights[..., None] - codebook).argmin(axis=-1).astype(np.uint8)", UNSORTED),
-})
+WRONG["lab2_kmeans"] |= _table(
+    "assign",
+    ASSIGN,
+    {
+        "assign: the value below (truncation)": "return np.clip(np.digitize(weights, codebook) - 1, 0, len(codebook) - 1)",
+        "assign: shape lost": "return np.abs(weights.ravel()[:, None] - codebook).argmin(axis=1).reshape(-1, 1)",
+        "assign: counted from 1": "return np.abs(weights[..., None] - codebook).argmin(axis=-1) + 1",
+        "assign: the farthest": "return np.abs(weights[..., None] - codebook).argmax(axis=-1)",
+        "assign: no absolute value": "return (weights[..., None] - codebook).argmin(axis=-1)",
+        "assign: swapped axes": "return np.abs(weights.ravel()[:, None] - codebook).argmin(axis=0)",
+        "assign: transposed": "return np.abs(weights.T[..., None] - codebook).argmin(axis=-1)",
+        "assign: values instead of indices": "return codebook[np.abs(weights[..., None] - codebook).argmin(axis=-1)]",
+        "assign: random indices": "return np.random.default_rng(0).integers(0, len(codebook), weights.shape)",
+        "assign: indices as floats": "return np.abs(weights[..., None] - codebook).argmin(axis=-1).astype(float)",
+        "assign: by rank": "return (weights.argsort(axis=None).argsort() * len(codebook) // weights.size).reshape(weights.shape)",
+        "assign: sorted codebooks only": (
+            "return np.searchsorted((codebook[1:] + codebook[:-1]) / 2, weights)",
+            UNSORTED,
+        ),
+        "assign: indices into the sorted codebook": (
+            "return np.abs(weights[..., None] - np.sort(codebook)).argmin(axis=-1)",
+            UNSORTED,
+        ),
+        "assign: 8-bit indices": (
+            "return np.abs(weights[..., None] - codebook).argmin(axis=-1).astype(np.uint8)",
+            UNSORTED,
+        ),
+    },
+)
 
-WRONG["lab2_kmeans"] |= _table("reconstruct", {"reconstruct_values": 1}, {
-    "reconstruct: flat": "return codebook[indices.ravel()]",
-    "reconstruct: sorted codebook": "return np.sort(codebook)[indices]",
-    "reconstruct: off by one": "return codebook[indices - 1]",
-    "reconstruct: half precision": "return codebook.astype(np.float16)[indices]",
-    "reconstruct: truncated to whole numbers": "return codebook.astype(np.int64)[indices]",
-    "reconstruct: transposed": "return codebook[indices.T]",
-    "reconstruct: random tensor with the right levels": "return np.random.default_rng(0).choice(codebook, indices.shape)",
-    "reconstruct: the indices": "return indices.astype(float)",
-})
+WRONG["lab2_kmeans"] |= _table(
+    "reconstruct",
+    {"reconstruct_values": 1},
+    {
+        "reconstruct: flat": "return codebook[indices.ravel()]",
+        "reconstruct: sorted codebook": "return np.sort(codebook)[indices]",
+        "reconstruct: off by one": "return codebook[indices - 1]",
+        "reconstruct: half precision": "return codebook.astype(np.float16)[indices]",
+        "reconstruct: truncated to whole numbers": "return codebook.astype(np.int64)[indices]",
+        "reconstruct: transposed": "return codebook[indices.T]",
+        "reconstruct: random tensor with the right levels": "return np.random.default_rng(0).choice(codebook, indices.shape)",
+        "reconstruct: the indices": "return indices.astype(float)",
+    },
+)
 
-WRONG["lab2_kmeans"] |= _table("storage_bits", {"storage_count": 2}, {
-    "storage: log2 rounded down": "return count * int(np.log2(k)) + k * value_bits",
-    "storage: log2 as it is": "return count * np.log2(k) + k * value_bits",
-    "storage: off by one at powers of two": "return count * int(k).bit_length() + k * value_bits",
-    "storage: no codebook": "return count * (k - 1).bit_length()",
-    "storage: one value too few": "return count * (k - 1).bit_length() + (k - 1) * value_bits",
-    "storage: bytes": "return (count * (k - 1).bit_length() + k * value_bits) // 8",
-    "storage: 32 bits always": "return count * (k - 1).bit_length() + k * 32",
-    "storage: at least one bit": "return count * max(1, (k - 1).bit_length()) + k * value_bits",
-    "storage: rounded up to bytes": "return -(-count * (k - 1).bit_length() // 8) * 8 + k * value_bits",
-})
+WRONG["lab2_kmeans"] |= _table(
+    "storage_bits",
+    {"storage_count": 2},
+    {
+        "storage: log2 rounded down": "return count * int(np.log2(k)) + k * value_bits",
+        "storage: log2 as it is": "return count * np.log2(k) + k * value_bits",
+        "storage: off by one at powers of two": "return count * int(k).bit_length() + k * value_bits",
+        "storage: no codebook": "return count * (k - 1).bit_length()",
+        "storage: one value too few": "return count * (k - 1).bit_length() + (k - 1) * value_bits",
+        "storage: bytes": "return (count * (k - 1).bit_length() + k * value_bits) // 8",
+        "storage: 32 bits always": "return count * (k - 1).bit_length() + k * 32",
+        "storage: at least one bit": "return count * max(1, (k - 1).bit_length()) + k * value_bits",
+        "storage: rounded up to bytes": "return -(-count * (k - 1).bit_length() // 8) * 8 + k * value_bits",
+    },
+)
 
-WRONG["lab2_kmeans"] |= _table("fine_tune_step", {"fine_tune_values": 2}, {
-    "fine-tune: mean instead of sum": """
+WRONG["lab2_kmeans"] |= _table(
+    "fine_tune_step",
+    {"fine_tune_values": 2},
+    {
+        "fine-tune: mean instead of sum": """
         sums = np.bincount(indices.ravel(), weight_gradients.ravel(), minlength=len(codebook))
         counts = np.bincount(indices.ravel(), minlength=len(codebook))
         return codebook - rate * sums / np.maximum(counts, 1)""",
-    "fine-tune: uphill": """
+        "fine-tune: uphill": """
         return codebook + rate * np.bincount(indices.ravel(), weight_gradients.ravel(), minlength=len(codebook))""",
-    "fine-tune: only the last of equal indices": """
+        "fine-tune: only the last of equal indices": """
         tuned = codebook.copy()
         tuned[indices] -= rate * weight_gradients
         return tuned""",
-    "fine-tune: no rate": """
+        "fine-tune: no rate": """
         return codebook - np.bincount(indices.ravel(), weight_gradients.ravel(), minlength=len(codebook))""",
-    "fine-tune: gradients returned": """
+        "fine-tune: gradients returned": """
         return rate * np.bincount(indices.ravel(), weight_gradients.ravel(), minlength=len(codebook))""",
-    "fine-tune: unused values dropped": """
+        "fine-tune: unused values dropped": """
         used = np.unique(indices)
         return np.array([codebook[j] - rate * weight_gradients[indices == j].sum() for j in used])""",
-    "fine-tune: first row only": """
+        "fine-tune: first row only": """
         tuned = codebook.copy()
         np.subtract.at(tuned, indices[0], rate * weight_gradients[0])
         return tuned""",
-    "fine-tune: the weights instead of the codebook": "return codebook[indices] - rate * weight_gradients",
-    "fine-tune: unchanged": "return codebook",
-})
+        "fine-tune: the weights instead of the codebook": "return codebook[indices] - rate * weight_gradients",
+        "fine-tune: unchanged": "return codebook",
+    },
+)
 
 RIGHT["lab2_kmeans"] = {
-    "cluster: a loop that prints and warns": ("cluster", """
+    "cluster: a loop that prints and warns": (
+        "cluster",
+        """
         import sys
         import warnings
         flat = sorted(float(w) for w in weights.ravel())
@@ -159,12 +210,18 @@ RIGHT["lab2_kmeans"] = {
             codebook = moved
         warnings.warn("no longer moving")
         print("done", file=sys.stderr)
-        return codebook"""),
-    "cluster: scikit-learn": ("cluster", """
+        return codebook""",
+    ),
+    "cluster: scikit-learn": (
+        "cluster",
+        """
         from sklearn.cluster import KMeans
         start = np.linspace(weights.min(), weights.max(), k).reshape(-1, 1)
-        return KMeans(k, init=start, n_init=1).fit(weights.reshape(-1, 1)).cluster_centers_.ravel()"""),
-    "cluster: in float32, plotted": ("cluster", """
+        return KMeans(k, init=start, n_init=1).fit(weights.reshape(-1, 1)).cluster_centers_.ravel()""",
+    ),
+    "cluster: in float32, plotted": (
+        "cluster",
+        """
         import matplotlib.pyplot as plt
         plt.hist(weights.ravel())
         flat, codebook = weights.ravel(), np.linspace(weights.min(), weights.max(), k, dtype=np.float32)
@@ -174,135 +231,224 @@ RIGHT["lab2_kmeans"] = {
                 codebook[j] = flat[nearest == j].mean()
         plt.vlines(codebook, 0, 100)
         plt.show()
-        return codebook[::-1]"""),
-    "assign: loops, nested lists": ("assign", """
+        return codebook[::-1]""",
+    ),
+    "assign: loops, nested lists": (
+        "assign",
+        """
         def nearest(w):
             if np.ndim(w):
                 return [nearest(part) for part in w]
             return min(range(len(codebook)), key=lambda j: abs(float(w) - codebook[j]))
-        return nearest(weights)"""),
-    "assign: torch": ("assign", """
+        return nearest(weights)""",
+    ),
+    "assign: torch": (
+        "assign",
+        """
         import torch
         distance = (torch.as_tensor(weights).unsqueeze(-1) - torch.as_tensor(codebook, dtype=torch.float32)).abs()
-        return distance.argmin(dim=-1)"""),
-    "assign: sorted first": ("assign", """
+        return distance.argmin(dim=-1)""",
+    ),
+    "assign: sorted first": (
+        "assign",
+        """
         order = np.argsort(codebook)
         ascending = codebook[order]
-        return order[np.searchsorted((ascending[1:] + ascending[:-1]) / 2, weights)].astype(np.uint16)"""),
-    "reconstruct: float32 torch": ("reconstruct", """
+        return order[np.searchsorted((ascending[1:] + ascending[:-1]) / 2, weights)].astype(np.uint16)""",
+    ),
+    "reconstruct: float32 torch": (
+        "reconstruct",
+        """
         import torch
-        return torch.from_numpy(codebook).float()[torch.from_numpy(indices).long()].requires_grad_()"""),
+        return torch.from_numpy(codebook).float()[torch.from_numpy(indices).long()].requires_grad_()""",
+    ),
     "reconstruct: take": ("reconstruct", "return np.take(codebook, indices).astype(np.float32)"),
-    "storage: logarithm, as a float": ("storage_bits", """
-        return np.float64(count * np.ceil(np.log2(k)) + k * value_bits)"""),
-    "storage: counting up": ("storage_bits", """
+    "storage: logarithm, as a float": (
+        "storage_bits",
+        """
+        return np.float64(count * np.ceil(np.log2(k)) + k * value_bits)""",
+    ),
+    "storage: counting up": (
+        "storage_bits",
+        """
         bits = 0
         while 2 ** bits < k:
             bits += 1
-        return np.array([count * bits + k * value_bits])"""),
-    "fine-tune: a loop in float32": ("fine_tune_step", """
+        return np.array([count * bits + k * value_bits])""",
+    ),
+    "fine-tune: a loop in float32": (
+        "fine_tune_step",
+        """
         tuned = np.array(codebook, dtype=np.float32)
         for j, gradient in zip(indices.ravel(), weight_gradients.ravel()):
             tuned[j] -= rate * gradient
-        return tuned"""),
-    "fine-tune: np.subtract.at": ("fine_tune_step", """
+        return tuned""",
+    ),
+    "fine-tune: np.subtract.at": (
+        "fine_tune_step",
+        """
         np.subtract.at(codebook, indices, rate * weight_gradients)
-        return codebook.tolist()"""),
+        return codebook.tolist()""",
+    ),
 }
 
 _FILE = {"own_layer_file": 2}
 DAMAGED["lab2_kmeans"] = {
-    "my_layer: random indices, right codebook": ("my_layer.npz", rewrite(
-        indices=lambda array: np.random.default_rng(0).integers(0, 16, array.shape)), _FILE),
-    "my_layer: indices off by one": ("my_layer.npz", rewrite(indices=lambda array: (array + 1) % 16), _FILE),
-    "my_layer: codebook sorted afterwards": ("my_layer.npz", rewrite(codebook=lambda array: np.sort(array)[::-1]), _FILE),
-    "my_layer: another student's": ("my_layer.npz", rewrite(codebook=lambda array: 1.3 * array), _FILE),
+    "my_layer: random indices, right codebook": (
+        "my_layer.npz",
+        rewrite(indices=lambda array: np.random.default_rng(0).integers(0, 16, array.shape)),
+        _FILE,
+    ),
+    "my_layer: indices off by one": (
+        "my_layer.npz",
+        rewrite(indices=lambda array: (array + 1) % 16),
+        _FILE,
+    ),
+    "my_layer: codebook sorted afterwards": (
+        "my_layer.npz",
+        rewrite(codebook=lambda array: np.sort(array)[::-1]),
+        _FILE,
+    ),
+    "my_layer: another student's": (
+        "my_layer.npz",
+        rewrite(codebook=lambda array: 1.3 * array),
+        _FILE,
+    ),
     "my_layer: transposed": ("my_layer.npz", rewrite(indices=np.transpose), _FILE),
-    "my_layer: pickled": ("my_layer.npz", rewrite(indices=lambda array: array.astype(object)), _FILE),
-    "my_layer: cut short": ("my_layer.npz", lambda path: path.write_bytes(path.read_bytes()[:500]), _FILE),
+    "my_layer: pickled": (
+        "my_layer.npz",
+        rewrite(indices=lambda array: array.astype(object)),
+        _FILE,
+    ),
+    "my_layer: cut short": (
+        "my_layer.npz",
+        lambda path: path.write_bytes(path.read_bytes()[:500]),
+        _FILE,
+    ),
     "my_layer: text": ("my_layer.npz", lambda path: path.write_text("see e-mail"), _FILE),
     "my_layer: not handed in": ("my_layer.npz", lambda path: path.unlink(), _FILE),
 }
 
 # ---------------------------------------------------------------------------------------- lab 3: affine quantization
-WRONG["lab3_affine"] = _table("scale_and_zero_point", {"scale_values": 2}, {
-    "scale: sign of the zero point": """
+WRONG["lab3_affine"] = _table(
+    "scale_and_zero_point",
+    {"scale_values": 2},
+    {
+        "scale: sign of the zero point": """
         low, high = min(low, 0.0), max(high, 0.0)
         scale = (high - low) / (2**bits - 1) or 1.0
         return scale, -round(-(2 ** (bits - 1)) - low / scale) if high > low else 0""",
-    "scale: zero point truncated": """
+        "scale: zero point truncated": """
         low, high = min(low, 0.0), max(high, 0.0)
         scale = (high - low) / (2**bits - 1) or 1.0
         return scale, int(-(2 ** (bits - 1)) - low / scale) if high > low else 0""",
-    "scale: divided by 2**bits": """
+        "scale: divided by 2**bits": """
         low, high = min(low, 0.0), max(high, 0.0)
         scale = (high - low) / 2**bits or 1.0
         return scale, round(-(2 ** (bits - 1)) - low / scale) if high > low else 0""",
-    "scale: range without 0 not widened": """
+        "scale: range without 0 not widened": """
         scale = (high - low) / (2**bits - 1) or 1.0
         return scale, round(-(2 ** (bits - 1)) - low / scale) if high > low else 0""",
-    "scale: unsigned": """
+        "scale: unsigned": """
         low, high = min(low, 0.0), max(high, 0.0)
         scale = (high - low) / (2**bits - 1) or 1.0
         return scale, round(-low / scale)""",
-    "scale: symmetric": """
+        "scale: symmetric": """
         largest = max(abs(low), abs(high))
         return (largest / (2 ** (bits - 1) - 1) or 1.0), 0""",
-    "scale: empty range forgotten": """
+        "scale: empty range forgotten": """
         low, high = min(low, 0.0), max(high, 0.0)
         scale = (high - low) / (2**bits - 1)
         return scale, round(-(2 ** (bits - 1)) - low / scale)""",
-    "scale: 8 bits always": """
+        "scale: 8 bits always": """
         low, high = min(low, 0.0), max(high, 0.0)
         scale = (high - low) / 255 or 1.0
         return scale, round(-128 - low / scale) if high > low else 0""",
-    "scale: swapped": """
+        "scale: swapped": """
         low, high = min(low, 0.0), max(high, 0.0)
         scale = (high - low) / (2**bits - 1) or 1.0
         return (round(-(2 ** (bits - 1)) - low / scale) if high > low else 0), scale""",
-})
+    },
+)
 
 ROUND, CLIP = {"quantize_round": 1}, {"quantize_clip": 1}
-WRONG["lab3_affine"] |= _table("quantize", ROUND | CLIP, {
-    "quantize: truncation": ("""
+WRONG["lab3_affine"] |= _table(
+    "quantize",
+    ROUND | CLIP,
+    {
+        "quantize: truncation": (
+            """
         lowest, highest = -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
-        return np.clip((x / scale).astype(int) + zero_point, lowest, highest)""", ROUND),
-    "quantize: rounded down": ("""
-        return np.clip(np.floor(x / scale) + zero_point, -(2 ** (bits - 1)), 2 ** (bits - 1) - 1).astype(int)""", ROUND),
-    "quantize: sign of the zero point": ("""
-        return np.clip(np.rint(x / scale) - zero_point, -(2 ** (bits - 1)), 2 ** (bits - 1) - 1).astype(int)""", ROUND),
-    "quantize: multiplied by the scale": ("""
-        return np.clip(np.rint(x * scale) + zero_point, -(2 ** (bits - 1)), 2 ** (bits - 1) - 1).astype(int)""", ROUND | CLIP),
-    "quantize: the ends only": ("return np.where(x < 0, -(2 ** (bits - 1)), 2 ** (bits - 1) - 1)", ROUND | CLIP),
-    "quantize: no clip": ("return np.rint(x / scale).astype(int) + zero_point", CLIP),
-    "quantize: cast instead of clip": (
-        "return (np.rint(x / scale).astype(np.int64) + zero_point).astype(np.int8)", ROUND | CLIP),
-    "quantize: clipped before the zero point": ("""
+        return np.clip((x / scale).astype(int) + zero_point, lowest, highest)""",
+            ROUND,
+        ),
+        "quantize: rounded down": (
+            """
+        return np.clip(np.floor(x / scale) + zero_point, -(2 ** (bits - 1)), 2 ** (bits - 1) - 1).astype(int)""",
+            ROUND,
+        ),
+        "quantize: sign of the zero point": (
+            """
+        return np.clip(np.rint(x / scale) - zero_point, -(2 ** (bits - 1)), 2 ** (bits - 1) - 1).astype(int)""",
+            ROUND,
+        ),
+        "quantize: multiplied by the scale": (
+            """
+        return np.clip(np.rint(x * scale) + zero_point, -(2 ** (bits - 1)), 2 ** (bits - 1) - 1).astype(int)""",
+            ROUND | CLIP,
+        ),
+        "quantize: the ends only": (
+            "return np.where(x < 0, -(2 ** (bits - 1)), 2 ** (bits - 1) - 1)",
+            ROUND | CLIP,
+        ),
+        "quantize: no clip": ("return np.rint(x / scale).astype(int) + zero_point", CLIP),
+        "quantize: cast instead of clip": (
+            "return (np.rint(x / scale).astype(np.int64) + zero_point).astype(np.int8)",
+            ROUND | CLIP,
+        ),
+        "quantize: clipped before the zero point": (
+            """
         q = np.clip(np.rint(x / scale), -(2 ** (bits - 1)), 2 ** (bits - 1) - 1).astype(int)
-        return q + zero_point""", CLIP),
-    "quantize: unsigned ends": ("""
-        return np.clip(np.rint(x / scale) + zero_point, 0, 2**bits - 1).astype(int)""", ROUND | CLIP),
-    "quantize: 8 bits always": ("return np.clip(np.rint(x / scale) + zero_point, -128, 127).astype(int)", ROUND | CLIP),
-    "quantize: upper end one too far": ("""
-        return np.clip(np.rint(x / scale) + zero_point, -(2 ** (bits - 1)), 2 ** (bits - 1)).astype(int)""", CLIP),
-    "quantize: floats": """
+        return q + zero_point""",
+            CLIP,
+        ),
+        "quantize: unsigned ends": (
+            """
+        return np.clip(np.rint(x / scale) + zero_point, 0, 2**bits - 1).astype(int)""",
+            ROUND | CLIP,
+        ),
+        "quantize: 8 bits always": (
+            "return np.clip(np.rint(x / scale) + zero_point, -128, 127).astype(int)",
+            ROUND | CLIP,
+        ),
+        "quantize: upper end one too far": (
+            """
+        return np.clip(np.rint(x / scale) + zero_point, -(2 ** (bits - 1)), 2 ** (bits - 1)).astype(int)""",
+            CLIP,
+        ),
+        "quantize: floats": """
         return np.clip(np.rint(x / scale) + zero_point, -(2 ** (bits - 1)), 2 ** (bits - 1) - 1)""",
-    "quantize: flat": """
+        "quantize: flat": """
         return np.clip(np.rint(x.ravel() / scale) + zero_point, -128, 127).astype(int)""",
-    "quantize: assert x == x": "assert np.array_equal(x, x)",
-})
+        "quantize: assert x == x": "assert np.array_equal(x, x)",
+    },
+)
 
-WRONG["lab3_affine"] |= _table("dequantize", {"dequantize_values": 1}, {
-    "dequantize: wraps in int8": "return scale * (q - q.dtype.type(zero_point)).astype(np.float32)",
-    "dequantize: sign of the zero point": "return scale * (q.astype(np.int64) + zero_point)",
-    "dequantize: zero point after the scale": "return scale * q.astype(np.float64) - zero_point",
-    "dequantize: divided": "return (q.astype(np.int64) - zero_point) / scale",
-    "dequantize: no zero point": "return scale * q.astype(np.float64)",
-    "dequantize: cut to whole numbers": "return (scale * (q.astype(np.int64) - zero_point)).astype(int)",
-    "dequantize: half precision": "return (scale * (q.astype(np.int64) - zero_point)).astype(np.float16)",
-    "dequantize: flat": "return scale * (q.ravel().astype(np.int64) - zero_point)",
-    "dequantize: as if signed": "return scale * (q.astype(np.int8).astype(np.int64) - zero_point)",
-})
+WRONG["lab3_affine"] |= _table(
+    "dequantize",
+    {"dequantize_values": 1},
+    {
+        "dequantize: wraps in int8": "return scale * (q - q.dtype.type(zero_point)).astype(np.float32)",
+        "dequantize: sign of the zero point": "return scale * (q.astype(np.int64) + zero_point)",
+        "dequantize: zero point after the scale": "return scale * q.astype(np.float64) - zero_point",
+        "dequantize: divided": "return (q.astype(np.int64) - zero_point) / scale",
+        "dequantize: no zero point": "return scale * q.astype(np.float64)",
+        "dequantize: cut to whole numbers": "return (scale * (q.astype(np.int64) - zero_point)).astype(int)",
+        "dequantize: half precision": "return (scale * (q.astype(np.int64) - zero_point)).astype(np.float16)",
+        "dequantize: flat": "return scale * (q.ravel().astype(np.int64) - zero_point)",
+        "dequantize: as if signed": "return scale * (q.astype(np.int8).astype(np.int64) - zero_point)",
+    },
+)
 
 PER_CHANNEL = """
 highest = 2 ** (bits - 1) - 1
@@ -312,60 +458,86 @@ scales = np.where(largest > 0, largest / {marks}, {empty})
 q = {rounding}(weights / scales)
 return q.astype(int), {scales}
 """
-EXACT = {"largest": "np.abs(weights).max(axis=axes, keepdims=True)", "marks": "highest", "empty": "1.0",
-         "rounding": "np.rint", "scales": "scales.ravel()"}
-WRONG["lab3_affine"] |= _table("quantize_per_channel", {"per_channel_values": 2}, {
-    name: PER_CHANNEL.format(**EXACT | change) for name, change in {
-        "per channel: per tensor": {"largest": "np.abs(weights).max()", "scales": "np.full(len(weights), scales)"},
-        "per channel: second axis": {
-            "largest": "np.abs(weights).max(axis=tuple(a for a in range(weights.ndim) if a != 1), keepdims=True)"},
-        "per channel: largest without absolute value": {"largest": "weights.max(axis=axes, keepdims=True)"},
-        "per channel: truncation": {"rounding": "np.trunc"},
-        "per channel: one mark too many": {"marks": "(highest + 1)"},
-        "per channel: 8 bits always": {"marks": "127"},
-        "per channel: NaN for zeros": {"empty": "np.nan"},
-        "per channel: scale 0 for zeros": {"empty": "0.0", "rounding": "np.nan_to_num"},
-        "per channel: scales of another shape": {"scales": "scales"},
-        "per channel: inverse scales": {"scales": "1 / scales.ravel()"},
-    }.items()})
-WRONG["lab3_affine"] |= _table("quantize_per_channel", {"per_channel_values": 2}, {
-    "per channel: a random tensor with the right levels": """
+EXACT = {
+    "largest": "np.abs(weights).max(axis=axes, keepdims=True)",
+    "marks": "highest",
+    "empty": "1.0",
+    "rounding": "np.rint",
+    "scales": "scales.ravel()",
+}
+WRONG["lab3_affine"] |= _table(
+    "quantize_per_channel",
+    {"per_channel_values": 2},
+    {
+        name: PER_CHANNEL.format(**EXACT | change)
+        for name, change in {
+            "per channel: per tensor": {
+                "largest": "np.abs(weights).max()",
+                "scales": "np.full(len(weights), scales)",
+            },
+            "per channel: second axis": {
+                "largest": "np.abs(weights).max(axis=tuple(a for a in range(weights.ndim) if a != 1), keepdims=True)"
+            },
+            "per channel: largest without absolute value": {
+                "largest": "weights.max(axis=axes, keepdims=True)"
+            },
+            "per channel: truncation": {"rounding": "np.trunc"},
+            "per channel: one mark too many": {"marks": "(highest + 1)"},
+            "per channel: 8 bits always": {"marks": "127"},
+            "per channel: NaN for zeros": {"empty": "np.nan"},
+            "per channel: scale 0 for zeros": {"empty": "0.0", "rounding": "np.nan_to_num"},
+            "per channel: scales of another shape": {"scales": "scales"},
+            "per channel: inverse scales": {"scales": "1 / scales.ravel()"},
+        }.items()
+    },
+)
+WRONG["lab3_affine"] |= _table(
+    "quantize_per_channel",
+    {"per_channel_values": 2},
+    {
+        "per channel: a random tensor with the right levels": """
         highest = 2 ** (bits - 1) - 1
         largest = np.abs(weights.reshape(len(weights), -1)).max(axis=1)
-        return np.random.default_rng(0).integers(-highest, highest + 1, weights.shape), np.where(largest > 0, largest / highest, 1.0)"""})
+        return np.random.default_rng(0).integers(-highest, highest + 1, weights.shape), np.where(largest > 0, largest / highest, 1.0)"""
+    },
+)
 
-WRONG["lab3_affine"] |= _table("multiplier_and_shift", {"multiplier_values": 2}, {
-    "multiplier: truncated": """
+WRONG["lab3_affine"] |= _table(
+    "multiplier_and_shift",
+    {"multiplier_values": 2},
+    {
+        "multiplier: truncated": """
         fraction, exponent = np.frexp(real)
         return int(fraction * 2.0**31), 31 - int(exponent)""",
-    "multiplier: sign of the shift": """
+        "multiplier: sign of the shift": """
         fraction, exponent = np.frexp(real)
         m0 = round(fraction * 2.0**31)
         return (m0 // 2, exponent - 30) if m0 == 2**31 else (m0, exponent - 31)""",
-    "multiplier: always 31": "return round(real * 2**31), 31",
-    "multiplier: 32 bits": """
+        "multiplier: always 31": "return round(real * 2**31), 31",
+        "multiplier: 32 bits": """
         fraction, exponent = np.frexp(real)
         return round(fraction * 2.0**32), 32 - int(exponent)""",
-    "multiplier: 30 bits": """
+        "multiplier: 30 bits": """
         fraction, exponent = np.frexp(real)
         return round(fraction * 2.0**30), 30 - int(exponent)""",
-    "multiplier: 2**31 where rounding reaches it": """
+        "multiplier: 2**31 where rounding reaches it": """
         fraction, exponent = np.frexp(real)
         return round(fraction * 2.0**31), 31 - int(exponent)""",
-    "multiplier: only below 1": """
+        "multiplier: only below 1": """
         n = 31
         while real < 0.5:
             real, n = real * 2, n + 1
         m0 = round(real * 2**31)
         return (m0 // 2, n - 1) if m0 == 2**31 else (m0, n)""",
-    "multiplier: in float32": """
+        "multiplier: in float32": """
         fraction, exponent = np.frexp(np.float32(real))
         m0 = round(float(fraction) * 2.0**31)
         return (m0 // 2, 30 - int(exponent)) if m0 == 2**31 else (m0, 31 - int(exponent))""",
-    "multiplier: a float": """
+        "multiplier: a float": """
         fraction, exponent = np.frexp(real)
         return fraction, -int(exponent)""",
-})
+    },
+)
 
 R_ROUND, R_CLIP = {"requantize_round": 1}, {"requantize_clip": 1}
 REQUANTIZE = """
@@ -373,26 +545,66 @@ products = accumulators.astype(np.int64) * m0
 return np.clip({rounded} + zero_point, -128, 127).astype(np.int8)
 """
 AWAY = "np.sign(products) * ((np.abs(products) + (1 << (n - 1))) >> n)"
-WRONG["lab3_affine"] |= _table("requantize", R_ROUND | R_CLIP, {
-    "requantize: bare shift": (REQUANTIZE.format(rounded="(products >> n)"), R_ROUND),
-    "requantize: toward zero": REQUANTIZE.format(rounded="np.sign(products) * (np.abs(products) >> n)"),
-    "requantize: ties upward": (REQUANTIZE.format(rounded="((products + (1 << (n - 1))) >> n)"), R_ROUND),
-    "requantize: ties to even, in float64": (REQUANTIZE.format(rounded="np.rint(products / 2.0**n)"), R_ROUND),
-    "requantize: ties away, in float64": (REQUANTIZE.format(
-        rounded="np.sign(products) * np.floor(np.abs(accumulators * (m0 / 2.0**n)) + 0.5)"), R_ROUND),
-    "requantize: float32": (REQUANTIZE.format(
-        rounded="np.rint(accumulators.astype(np.float32) * np.float32(m0 / 2.0**n))"), R_ROUND),
-    "requantize: rounded twice": (REQUANTIZE.format(
-        rounded="((((products + (1 << 30)) >> 31) + (1 << (n - 32))) >> (n - 31))"), R_ROUND),
-    "requantize: products in 32 bits": (
-        f"products = accumulators * np.int32(m0)\nreturn np.clip({AWAY} + zero_point, -128, 127).astype(np.int8)", R_ROUND | R_CLIP),
-    "requantize: no clip": (REQUANTIZE.format(rounded=AWAY).replace("np.clip(", "(").replace(", -128, 127)", ")"), R_CLIP),
-    "requantize: zero point after the clip": (REQUANTIZE.format(rounded=AWAY).replace("np.clip(", "(np.clip(").replace(
-        " + zero_point, -128, 127)", ", -128, 127) + zero_point)"), R_CLIP),
-    "requantize: sign of the zero point": (REQUANTIZE.format(rounded=AWAY).replace("+ zero_point", "- zero_point"), R_CLIP),
-    "requantize: unsigned ends": REQUANTIZE.format(rounded=AWAY).replace("-128, 127).astype(np.int8)", "0, 255)"),
-    "requantize: a step too many": REQUANTIZE.format(rounded=AWAY.replace(">> n", ">> (n + 1)")),
-})
+WRONG["lab3_affine"] |= _table(
+    "requantize",
+    R_ROUND | R_CLIP,
+    {
+        "requantize: bare shift": (REQUANTIZE.format(rounded="(products >> n)"), R_ROUND),
+        "requantize: toward zero": REQUANTIZE.format(
+            rounded="np.sign(products) * (np.abs(products) >> n)"
+        ),
+        "requantize: ties upward": (
+            REQUANTIZE.format(rounded="((products + (1 << (n - 1))) >> n)"),
+            R_ROUND,
+        ),
+        "requantize: ties to even, in float64": (
+            REQUANTIZE.format(rounded="np.rint(products / 2.0**n)"),
+            R_ROUND,
+        ),
+        "requantize: ties away, in float64": (
+            REQUANTIZE.format(
+                rounded="np.sign(products) * np.floor(np.abs(accumulators * (m0 / 2.0**n)) + 0.5)"
+            ),
+            R_ROUND,
+        ),
+        "requantize: float32": (
+            REQUANTIZE.format(
+                rounded="np.rint(accumulators.astype(np.float32) * np.float32(m0 / 2.0**n))"
+            ),
+            R_ROUND,
+        ),
+        "requantize: rounded twice": (
+            REQUANTIZE.format(
+                rounded="((((products + (1 << 30)) >> 31) + (1 << (n - 32))) >> (n - 31))"
+            ),
+            R_ROUND,
+        ),
+        "requantize: products in 32 bits": (
+            f"products = accumulators * np.int32(m0)\nreturn np.clip({AWAY} + zero_point, -128, 127).astype(np.int8)",
+            R_ROUND | R_CLIP,
+        ),
+        "requantize: no clip": (
+            REQUANTIZE.format(rounded=AWAY).replace("np.clip(", "(").replace(", -128, 127)", ")"),
+            R_CLIP,
+        ),
+        "requantize: zero point after the clip": (
+            REQUANTIZE.format(rounded=AWAY)
+            .replace("np.clip(", "(np.clip(")
+            .replace(" + zero_point, -128, 127)", ", -128, 127) + zero_point)"),
+            R_CLIP,
+        ),
+        "requantize: sign of the zero point": (
+            REQUANTIZE.format(rounded=AWAY).replace("+ zero_point", "- zero_point"),
+            R_CLIP,
+        ),
+        "requantize: unsigned ends": REQUANTIZE.format(rounded=AWAY).replace(
+            "-128, 127).astype(np.int8)", "0, 255)"
+        ),
+        "requantize: a step too many": REQUANTIZE.format(
+            rounded=AWAY.replace(">> n", ">> (n + 1)")
+        ),
+    },
+)
 
 LINEAR = """
 accumulators = {accumulators}
@@ -401,40 +613,82 @@ return np.clip({rounded} + y_zero, -128, 127).astype(np.int8)
 """
 SUMS = "(x.astype(np.int32) - x_zero) @ weights.astype(np.int32).T + bias"
 L_SUMS, L_BITS = {"linear_accumulate": 1}, {"linear_bits": 1}
-WRONG["lab3_affine"] |= _table("integer_linear", L_SUMS | L_BITS, {
-    "linear: wraps in int8": LINEAR.format(accumulators="(x - np.int8(x_zero)) @ weights.T + bias", rounded=AWAY),
-    "linear: sign of the input's zero point": LINEAR.format(accumulators=SUMS.replace("- x_zero", "+ x_zero"), rounded=AWAY),
-    "linear: no bias": LINEAR.format(accumulators=SUMS.replace(" + bias", ""), rounded=AWAY),
-    "linear: weights not transposed": LINEAR.format(accumulators=SUMS.replace(".T", ""), rounded=AWAY),
-    "linear: transposed": LINEAR.format(accumulators=SUMS, rounded=AWAY).replace(".astype(np.int8)", ".astype(np.int8).T"),
-    "linear: one multiplier for all": (LINEAR.format(accumulators=SUMS, rounded=AWAY).replace("* m0", "* m0[0]").replace(
-        "n - 1", "n[0] - 1").replace(">> n)", ">> n[0])"), L_SUMS | L_BITS),
-    "linear: no clip": LINEAR.format(accumulators=SUMS, rounded=AWAY).replace("np.clip(", "(").replace(", -128, 127)", ")"),
-    "linear: the output's zero point forgotten": LINEAR.format(accumulators=SUMS, rounded=AWAY).replace(" + y_zero", ""),
-    "linear: a float in the integer path": (LINEAR.format(
-        accumulators=SUMS, rounded="np.rint(accumulators * (m0 / 2.0**n))"), L_BITS),
-    "linear: a float in the integer path, ties away": (LINEAR.format(
-        accumulators=SUMS, rounded="np.sign(accumulators) * np.floor(np.abs(accumulators * (m0 / 2.0**n)) + 0.5)"), L_BITS),
-    "linear: float32 sums": (LINEAR.format(accumulators=f"({SUMS}).astype(np.float32)", rounded=AWAY), L_BITS),
-    "linear: ties upward": (LINEAR.format(accumulators=SUMS, rounded="((products + (1 << (n - 1))) >> n)"), L_BITS),
-    "linear: bare shift": LINEAR.format(accumulators=SUMS, rounded="(products >> n)"),
-})
+WRONG["lab3_affine"] |= _table(
+    "integer_linear",
+    L_SUMS | L_BITS,
+    {
+        "linear: wraps in int8": LINEAR.format(
+            accumulators="(x - np.int8(x_zero)) @ weights.T + bias", rounded=AWAY
+        ),
+        "linear: sign of the input's zero point": LINEAR.format(
+            accumulators=SUMS.replace("- x_zero", "+ x_zero"), rounded=AWAY
+        ),
+        "linear: no bias": LINEAR.format(accumulators=SUMS.replace(" + bias", ""), rounded=AWAY),
+        "linear: weights not transposed": LINEAR.format(
+            accumulators=SUMS.replace(".T", ""), rounded=AWAY
+        ),
+        "linear: transposed": LINEAR.format(accumulators=SUMS, rounded=AWAY).replace(
+            ".astype(np.int8)", ".astype(np.int8).T"
+        ),
+        "linear: one multiplier for all": (
+            LINEAR.format(accumulators=SUMS, rounded=AWAY)
+            .replace("* m0", "* m0[0]")
+            .replace("n - 1", "n[0] - 1")
+            .replace(">> n)", ">> n[0])"),
+            L_SUMS | L_BITS,
+        ),
+        "linear: no clip": LINEAR.format(accumulators=SUMS, rounded=AWAY)
+        .replace("np.clip(", "(")
+        .replace(", -128, 127)", ")"),
+        "linear: the output's zero point forgotten": LINEAR.format(
+            accumulators=SUMS, rounded=AWAY
+        ).replace(" + y_zero", ""),
+        "linear: a float in the integer path": (
+            LINEAR.format(accumulators=SUMS, rounded="np.rint(accumulators * (m0 / 2.0**n))"),
+            L_BITS,
+        ),
+        "linear: a float in the integer path, ties away": (
+            LINEAR.format(
+                accumulators=SUMS,
+                rounded="np.sign(accumulators) * np.floor(np.abs(accumulators * (m0 / 2.0**n)) + 0.5)",
+            ),
+            L_BITS,
+        ),
+        "linear: float32 sums": (
+            LINEAR.format(accumulators=f"({SUMS}).astype(np.float32)", rounded=AWAY),
+            L_BITS,
+        ),
+        "linear: ties upward": (
+            LINEAR.format(accumulators=SUMS, rounded="((products + (1 << (n - 1))) >> n)"),
+            L_BITS,
+        ),
+        "linear: bare shift": LINEAR.format(accumulators=SUMS, rounded="(products >> n)"),
+    },
+)
 
 RIGHT["lab3_affine"] = {
-    "scale: torch, ties, arrays": ("scale_and_zero_point", """
+    "scale: torch, ties, arrays": (
+        "scale_and_zero_point",
+        """
         import torch
         low, high = torch.tensor(low).clamp(max=0.0).double(), torch.tensor(high).clamp(min=0.0).double()
         if low == high:
             return torch.tensor([1.0, 0.0])
         scale = (high - low) / (2**bits - 1)
-        return scale, torch.round(-(2 ** (bits - 1)) - low / scale).int()"""),
-    "scale: rounded another way": ("scale_and_zero_point", """
+        return scale, torch.round(-(2 ** (bits - 1)) - low / scale).int()""",
+    ),
+    "scale: rounded another way": (
+        "scale_and_zero_point",
+        """
         alpha, beta = np.float32(min(low, 0)), np.float32(max(high, 0))
         if beta == alpha:
             return np.float32(1), np.int8(0)
         s = (beta - alpha) / np.float32(2**bits - 1)
-        return [s, np.floor(0.5 - 2.0 ** (bits - 1) - alpha / s)]"""),
-    "quantize: a loop that prints": ("quantize", """
+        return [s, np.floor(0.5 - 2.0 ** (bits - 1) - alpha / s)]""",
+    ),
+    "quantize: a loop that prints": (
+        "quantize",
+        """
         import math
         import warnings
         warnings.warn("slow")
@@ -443,54 +697,94 @@ RIGHT["lab3_affine"] = {
             q = math.floor(float(x[place]) / scale + 0.5) + zero_point
             print(place, q)
             result[place] = max(-(2 ** (bits - 1)), min(2 ** (bits - 1) - 1, q))
-        return result"""),
-    "quantize: torch": ("quantize", """
+        return result""",
+    ),
+    "quantize: torch": (
+        "quantize",
+        """
         import torch
         q = torch.round(torch.from_numpy(x).double() / scale) + zero_point
-        return q.clamp(-(2 ** (bits - 1)), 2 ** (bits - 1) - 1).to(torch.int16)"""),
-    "dequantize: float32": ("dequantize", "return np.float32(scale) * (q.astype(np.float32) - np.float32(zero_point))"),
-    "dequantize: a list": ("dequantize", "return ((q.astype(np.int16) - zero_point) * scale).tolist()"),
-    "per channel: a loop, float32, int8": ("quantize_per_channel", """
+        return q.clamp(-(2 ** (bits - 1)), 2 ** (bits - 1) - 1).to(torch.int16)""",
+    ),
+    "dequantize: float32": (
+        "dequantize",
+        "return np.float32(scale) * (q.astype(np.float32) - np.float32(zero_point))",
+    ),
+    "dequantize: a list": (
+        "dequantize",
+        "return ((q.astype(np.int16) - zero_point) * scale).tolist()",
+    ),
+    "per channel: a loop, float32, int8": (
+        "quantize_per_channel",
+        """
         highest, scales, rows = 2 ** (bits - 1) - 1, [], []
         for row in weights:
             scale = np.float32(np.abs(row).max() / highest) or np.float32(1)
             scales.append(scale)
             rows.append(np.clip(np.round(row / scale), -highest, highest).astype(np.int8))
-        return np.stack(rows), scales"""),
-    "multiplier: a loop": ("multiplier_and_shift", """
+        return np.stack(rows), scales""",
+    ),
+    "multiplier: a loop": (
+        "multiplier_and_shift",
+        """
         n = 0
         while real < 2**30:
             real, n = real * 2, n + 1
         while round(real) >= 2**31:
             real, n = real / 2, n - 1
-        return np.int64(round(real)), n"""),
-    "requantize: Python's own integers": ("requantize", """
+        return np.int64(round(real)), n""",
+    ),
+    "requantize: Python's own integers": (
+        "requantize",
+        """
         a, m, s = np.broadcast_arrays(accumulators, m0, n)
         result = np.zeros(a.shape, np.int8)
         for place in np.ndindex(a.shape):
             product, shift = int(a[place]) * int(m[place]), int(s[place])
             size = (abs(product) + 2 ** (shift - 1)) // 2**shift
             result[place] = max(-128, min(127, (size if product >= 0 else -size) + zero_point))
-        return result"""),
-    "requantize: ties by a correction": ("requantize", """
+        return result""",
+    ),
+    "requantize: ties by a correction": (
+        "requantize",
+        """
         products = accumulators.astype(np.int64) * m0
         rounded = (products + (np.int64(1) << (n - 1)) - (products < 0)) >> n
-        return np.clip(rounded + zero_point, -128, 127)"""),
-    "linear: the zero point folded into the bias": ("integer_linear", """
+        return np.clip(rounded + zero_point, -128, 127)""",
+    ),
+    "linear: the zero point folded into the bias": (
+        "integer_linear",
+        """
         constant = bias - x_zero * weights.astype(np.int32).sum(axis=1)
         products = (np.einsum("ik,jk->ij", x.astype(np.int64), weights.astype(np.int64)) + constant) * m0
         rounded = (products + (np.int64(1) << (n - 1)) - (products < 0)) >> n
-        return np.clip(rounded + y_zero, -128, 127).astype(np.int8)"""),
-    "linear: sums in float64, which holds them exactly": ("integer_linear", """
+        return np.clip(rounded + y_zero, -128, 127).astype(np.int8)""",
+    ),
+    "linear: sums in float64, which holds them exactly": (
+        "integer_linear",
+        """
         sums = (x.astype(np.float64) - x_zero) @ weights.T.astype(np.float64) + bias
-        return requantize(sums.astype(np.int64), m0, n, y_zero)"""),
+        return requantize(sums.astype(np.int64), m0, n, y_zero)""",
+    ),
 }
 
 _OUTPUTS = {"own_layer_file": 1}
 DAMAGED["lab3_affine"] = {
-    "my_layer: one bit wrong": ("my_layer.npz", rewrite(outputs=lambda array: array ^ (np.arange(array.size).reshape(array.shape) == 77)), _OUTPUTS),
-    "my_layer: another student's": ("my_layer.npz", rewrite(outputs=lambda array: array[::-1]), _OUTPUTS),
-    "my_layer: floats": ("my_layer.npz", rewrite(outputs=lambda array: array.astype(np.float32)), _OUTPUTS),
+    "my_layer: one bit wrong": (
+        "my_layer.npz",
+        rewrite(outputs=lambda array: array ^ (np.arange(array.size).reshape(array.shape) == 77)),
+        _OUTPUTS,
+    ),
+    "my_layer: another student's": (
+        "my_layer.npz",
+        rewrite(outputs=lambda array: array[::-1]),
+        _OUTPUTS,
+    ),
+    "my_layer: floats": (
+        "my_layer.npz",
+        rewrite(outputs=lambda array: array.astype(np.float32)),
+        _OUTPUTS,
+    ),
     "my_layer: transposed": ("my_layer.npz", rewrite(outputs=np.transpose), _OUTPUTS),
     "my_layer: not handed in": ("my_layer.npz", lambda path: path.unlink(), _OUTPUTS),
 }
@@ -504,34 +798,53 @@ half = zeta * np.sqrt(p * (1 - p) / n + zeta**2 / (4 * n**2))
 return {value}, (middle - half) / (1 + zeta**2 / n), (middle + half) / (1 + zeta**2 / n)
 """
 HITS = "float((logits.argmax(axis=1) == labels).mean())"
-WRONG["lab1_train_and_export"] = _table("accuracy_with_interval", {"accuracy_values": 2}, {
-    "accuracy: Wald's interval": f"p = {HITS}\nhalf = 1.96 * np.sqrt(p * (1 - p) / len(labels))\nreturn p, p - half, p + half",
-    "accuracy: in per cent": WILSON.format(p=HITS, value="100 * p"),
-    "accuracy: the errors": WILSON.format(p=f"1 - {HITS}", value="p"),
-    "accuracy: swapped axes": WILSON.format(p=HITS.replace("logits.argmax(axis=1) == labels", "logits.argmax(axis=0)[labels] == labels"), value="p"),
-    "accuracy: middle of the interval": WILSON.format(p=HITS, value="middle / (1 + zeta**2 / n)"),
-    "accuracy: 90 % interval": WILSON.format(p=HITS, value="p").replace("1.96", "1.645"),
-    "accuracy: ends swapped": WILSON.format(p=HITS, value="p").replace("(middle - half)", "(middle + half)", 1),
-    "accuracy: smallest logit": WILSON.format(p=HITS.replace("argmax", "argmin"), value="p"),
-    "accuracy: assert x == x": "assert (labels == labels).all()\nreturn 1.0, 1.0, 1.0",
-})
-WRONG["lab1_train_and_export"] |= _table("parity", {"parity_values": 2}, {
-    "parity: unchanged answers counted": """
+WRONG["lab1_train_and_export"] = _table(
+    "accuracy_with_interval",
+    {"accuracy_values": 2},
+    {
+        "accuracy: Wald's interval": f"p = {HITS}\nhalf = 1.96 * np.sqrt(p * (1 - p) / len(labels))\nreturn p, p - half, p + half",
+        "accuracy: in per cent": WILSON.format(p=HITS, value="100 * p"),
+        "accuracy: the errors": WILSON.format(p=f"1 - {HITS}", value="p"),
+        "accuracy: swapped axes": WILSON.format(
+            p=HITS.replace(
+                "logits.argmax(axis=1) == labels", "logits.argmax(axis=0)[labels] == labels"
+            ),
+            value="p",
+        ),
+        "accuracy: middle of the interval": WILSON.format(
+            p=HITS, value="middle / (1 + zeta**2 / n)"
+        ),
+        "accuracy: 90 % interval": WILSON.format(p=HITS, value="p").replace("1.96", "1.645"),
+        "accuracy: ends swapped": WILSON.format(p=HITS, value="p").replace(
+            "(middle - half)", "(middle + half)", 1
+        ),
+        "accuracy: smallest logit": WILSON.format(p=HITS.replace("argmax", "argmin"), value="p"),
+        "accuracy: assert x == x": "assert (labels == labels).all()\nreturn 1.0, 1.0, 1.0",
+    },
+)
+WRONG["lab1_train_and_export"] |= _table(
+    "parity",
+    {"parity_values": 2},
+    {
+        "parity: unchanged answers counted": """
         return np.sum(reference.argmax(axis=1) == candidate.argmax(axis=1)), np.abs(reference - candidate).max()""",
-    "parity: no absolute value": """
+        "parity: no absolute value": """
         return np.sum(reference.argmax(axis=1) != candidate.argmax(axis=1)), (candidate - reference).max()""",
-    "parity: mean difference": """
+        "parity: mean difference": """
         return np.sum(reference.argmax(axis=1) != candidate.argmax(axis=1)), np.abs(reference - candidate).mean()""",
-    "parity: swapped axes": """
+        "parity: swapped axes": """
         return np.sum(reference.argmax(axis=0) != candidate.argmax(axis=0)), np.abs(reference - candidate).max()""",
-    "parity: as a share": """
+        "parity: as a share": """
         return np.mean(reference.argmax(axis=1) != candidate.argmax(axis=1)), np.abs(reference - candidate).max()""",
-    "parity: difference of the largest logits": """
+        "parity: difference of the largest logits": """
         return np.sum(reference.argmax(axis=1) != candidate.argmax(axis=1)), np.abs(reference.max(1) - candidate.max(1)).max()""",
-    "parity: assert x == x": "assert np.array_equal(reference, reference)\nreturn 0, 0.0",
-})
+        "parity: assert x == x": "assert np.array_equal(reference, reference)\nreturn 0, 0.0",
+    },
+)
 RIGHT["lab1_train_and_export"] = {
-    "accuracy: a loop that prints and warns": ("accuracy_with_interval", """
+    "accuracy: a loop that prints and warns": (
+        "accuracy_with_interval",
+        """
         import math
         import warnings
         warnings.warn("slow")
@@ -542,14 +855,21 @@ RIGHT["lab1_train_and_export"] = {
         n, z = len(labels), 1.959964
         p = right / n
         root = z * math.sqrt(p * (1 - p) / n + (z / (2 * n)) ** 2)
-        return [p, (p + z * z / (2 * n) - root) / (1 + z * z / n), (p + z * z / (2 * n) + root) / (1 + z * z / n)]"""),
-    "accuracy: the helper": ("accuracy_with_interval", """
+        return [p, (p + z * z / (2 * n) - root) / (1 + z * z / n), (p + z * z / (2 * n) + root) / (1 + z * z / n)]""",
+    ),
+    "accuracy: the helper": (
+        "accuracy_with_interval",
+        """
         from helpers.metrics import accuracy
         found = accuracy(labels, logits.argmax(1))
-        return found.value, found.low, found.high"""),
-    "parity: torch": ("parity", """
+        return found.value, found.low, found.high""",
+    ),
+    "parity: torch": (
+        "parity",
+        """
         a, b = torch.from_numpy(reference), torch.from_numpy(candidate)
-        return (a.argmax(1) != b.argmax(1)).sum(), (a.double() - b.double()).abs().max()"""),
+        return (a.argmax(1) != b.argmax(1)).sum(), (a.double() - b.double()).abs().max()""",
+    ),
 }
 
 
@@ -578,7 +898,11 @@ def noisy(path):
 
     model = onnx.load(path)
     table = max(model.graph.initializer, key=lambda tensor: len(tensor.raw_data))
-    table.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(table) * np.float32(1.01), table.name))
+    table.CopyFrom(
+        onnx.numpy_helper.from_array(
+            onnx.numpy_helper.to_array(table) * np.float32(1.01), table.name
+        )
+    )
     onnx.save(model, path)
 
 
@@ -587,7 +911,9 @@ def append_zeros(path):
     import onnx
 
     model = onnx.load(path)
-    model.graph.initializer.append(onnx.numpy_helper.from_array(np.zeros(150_000, np.float32), "ballast"))
+    model.graph.initializer.append(
+        onnx.numpy_helper.from_array(np.zeros(150_000, np.float32), "ballast")
+    )
     onnx.save(model, path)
 
 
@@ -616,62 +942,89 @@ _ONNX = {"onnx_accuracy": 3, "files_parity": 3, "files_small": 1}
 _TFLITE = {"tflite_accuracy": 3, "files_parity": 3, "files_small": 1}
 DAMAGED["lab1_train_and_export"] = {
     "onnx: not handed in": ("model.onnx", lambda path: path.unlink(), _ONNX),
-    "onnx: another student's": ("model.onnx", turn_classes, {"onnx_accuracy": 3, "files_parity": 3}),
+    "onnx: another student's": (
+        "model.onnx",
+        turn_classes,
+        {"onnx_accuracy": 3, "files_parity": 3},
+    ),
     "onnx: weights in another file": ("model.onnx", elsewhere, {"files_small": 1}),
     "both: a constant network": ("model.onnx", constants, _ONNX | _TFLITE),
     "onnx: another network": ("model.onnx", noisy, {"files_parity": 3}),
     "onnx: too large": ("model.onnx", append_zeros, {"files_small": 1}),
     "onnx: the TFLite file renamed": ("model.onnx", swap_with("model.tflite"), _ONNX),
-    "tflite: cut short": ("model.tflite", lambda path: path.write_bytes(path.read_bytes()[:90_000]), _TFLITE),
+    "tflite: cut short": (
+        "model.tflite",
+        lambda path: path.write_bytes(path.read_bytes()[:90_000]),
+        _TFLITE,
+    ),
     "tflite: text": ("model.tflite", lambda path: path.write_text("model"), _TFLITE),
     "tflite: not handed in": ("model.tflite", lambda path: path.unlink(), _TFLITE),
 }
 
 
 # ----------------------------------------------------------------------------------------------- lab 5: records of times
-WRONG["lab5_benchmark_your_pi"] = _table("percentile", {"percentile_values": 2}, {
-    "percentile: unsorted": "return samples.ravel()[min(samples.size - 1, int(samples.size * q / 100))]",
-    "percentile: interpolated": "return np.percentile(samples, q)",
-    "percentile: of the first row": "return np.sort(samples.ravel()[:len(samples[0]) if samples.ndim > 1 else None])[0]",
-    "percentile: off by one": "return np.sort(samples, axis=None)[max(0, int(samples.size * q / 100) - 1)]",
-    "percentile: beyond the end": "return np.sort(samples, axis=None)[int(samples.size * q / 100)]",
-    "percentile: the mean": "return samples.mean()",
-    "percentile: from above": "return np.sort(samples, axis=None)[::-1][min(samples.size - 1, int(samples.size * q / 100))]",
-    "percentile: rows sorted apart": "return np.sort(samples).ravel()[min(samples.size - 1, int(samples.size * q / 100))]",
-})
-WRONG["lab5_benchmark_your_pi"] |= _table("contention", {"contention_values": 1}, {
-    "contention: the share it ran": "wall, cpu = round_ns.sum(axis=0)\nreturn min(1.0, cpu / wall)",
-    "contention: columns swapped": "cpu, wall = round_ns.sum(axis=0)\nreturn max(0.0, 1 - cpu / wall)",
-    "contention: swapped axes": "total = round_ns.sum(axis=1)\nreturn max(0.0, 1 - total[1] / total[0])",
-    "contention: below 0": "wall, cpu = round_ns.sum(axis=0)\nreturn 1 - cpu / wall",
-    "contention: mean of the rounds": "return max(0.0, (1 - round_ns[:, 1] / round_ns[:, 0]).mean())",
-    "contention: in per cent": "wall, cpu = round_ns.sum(axis=0)\nreturn max(0.0, 100 * (1 - cpu / wall))",
-})
+WRONG["lab5_benchmark_your_pi"] = _table(
+    "percentile",
+    {"percentile_values": 2},
+    {
+        "percentile: unsorted": "return samples.ravel()[min(samples.size - 1, int(samples.size * q / 100))]",
+        "percentile: interpolated": "return np.percentile(samples, q)",
+        "percentile: of the first row": "return np.sort(samples.ravel()[:len(samples[0]) if samples.ndim > 1 else None])[0]",
+        "percentile: off by one": "return np.sort(samples, axis=None)[max(0, int(samples.size * q / 100) - 1)]",
+        "percentile: beyond the end": "return np.sort(samples, axis=None)[int(samples.size * q / 100)]",
+        "percentile: the mean": "return samples.mean()",
+        "percentile: from above": "return np.sort(samples, axis=None)[::-1][min(samples.size - 1, int(samples.size * q / 100))]",
+        "percentile: rows sorted apart": "return np.sort(samples).ravel()[min(samples.size - 1, int(samples.size * q / 100))]",
+    },
+)
+WRONG["lab5_benchmark_your_pi"] |= _table(
+    "contention",
+    {"contention_values": 1},
+    {
+        "contention: the share it ran": "wall, cpu = round_ns.sum(axis=0)\nreturn min(1.0, cpu / wall)",
+        "contention: columns swapped": "cpu, wall = round_ns.sum(axis=0)\nreturn max(0.0, 1 - cpu / wall)",
+        "contention: swapped axes": "total = round_ns.sum(axis=1)\nreturn max(0.0, 1 - total[1] / total[0])",
+        "contention: below 0": "wall, cpu = round_ns.sum(axis=0)\nreturn 1 - cpu / wall",
+        "contention: mean of the rounds": "return max(0.0, (1 - round_ns[:, 1] / round_ns[:, 0]).mean())",
+        "contention: in per cent": "wall, cpu = round_ns.sum(axis=0)\nreturn max(0.0, 100 * (1 - cpu / wall))",
+    },
+)
 RIGHT["lab5_benchmark_your_pi"] = {
     "percentile: the helper": ("percentile", "return timing.percentile(samples, q)"),
-    "percentile: a list, printed": ("percentile", """
+    "percentile: a list, printed": (
+        "percentile",
+        """
         ordered = sorted(int(s) for s in samples.ravel())
         print(ordered)
-        return ordered[min(len(ordered) - 1, len(ordered) * q // 100)]"""),
-    "contention: a loop": ("contention", """
+        return ordered[min(len(ordered) - 1, len(ordered) * q // 100)]""",
+    ),
+    "contention: a loop": (
+        "contention",
+        """
         wall = sum(int(w) for w, _ in round_ns)
         cpu = sum(int(c) for _, c in round_ns)
-        return 0 if cpu > wall else (wall - cpu) / wall"""),
+        return 0 if cpu > wall else (wall - cpu) / wall""",
+    ),
 }
 
 
 def edit(path: Path, change) -> None:
     """Rewrite the records of a file, each as a nested dict, by `change(number, record)`; what is None is left out."""
-    changed = [change(number, json.loads(line)) for number, line in enumerate(path.read_text().splitlines())]
+    changed = [
+        change(number, json.loads(line))
+        for number, line in enumerate(path.read_text().splitlines())
+    ]
     path.write_text("".join(json.dumps(record) + "\n" for record in changed if record is not None))
 
 
 def records(change):
     """A damage: `change(record)` spoils every record, a dict as in the file."""
+
     def spoiled(number, record):
         record = copy.deepcopy(record)
         change(record)
         return record
+
     return lambda path: edit(path, spoiled)
 
 
@@ -689,8 +1042,12 @@ def _few(record):
     ordered = np.sort(samples, axis=None)
     record["samples_ns"] = samples.tolist()
     record["method"] |= {"rounds": 8, "calls_per_round": 10}
-    record["latency_ns"] |= {"n": 80, "min": int(ordered[0]), "mean": float(ordered.mean()),
-                             **{f"p{q}": float(ordered[80 * q // 100]) for q in (50, 90, 99)}}
+    record["latency_ns"] |= {
+        "n": 80,
+        "min": int(ordered[0]),
+        "mean": float(ordered.mean()),
+        **{f"p{q}": float(ordered[80 * q // 100]) for q in (50, 90, 99)},
+    }
     interval = Latency(samples, samples, samples[:, :2], WarmUp(1, 1, True)).interval(50)
     record["latency_ns"]["p50_ci"] = [interval.low, interval.high]
 
@@ -702,10 +1059,25 @@ def _copied(record):
 
 def _bare(record):
     """What a dozen lines of numpy write: all that the statistics need, nothing of the machine or the warm-up."""
-    keep = {"schema_version", "run_id", "conditions", "model", "runtime", "latency_ns", "samples_ns", "valid", "batch", "quality"}
-    record["method"] = {name: record["method"][name] for name in ("rounds", "calls_per_round", "seed")}
+    keep = {
+        "schema_version",
+        "run_id",
+        "conditions",
+        "model",
+        "runtime",
+        "latency_ns",
+        "samples_ns",
+        "valid",
+        "batch",
+        "quality",
+    }
+    record["method"] = {
+        name: record["method"][name] for name in ("rounds", "calls_per_round", "seed")
+    }
     record["host"] = {"machine_id": "0123abcd"}
-    record["conditions"] = {when: {"at": record["conditions"][when]["at"]} for when in ("before", "after")}
+    record["conditions"] = {
+        when: {"at": record["conditions"][when]["at"]} for when in ("before", "after")
+    }
     for name in set(record) - keep - {"method", "host"}:
         del record[name]
 
@@ -715,24 +1087,64 @@ _SOUND = {"records_sound": 4}
 DAMAGED["lab5_benchmark_your_pi"] = {
     "records: p50 made smaller": ("records.jsonl", records(_faster), _SOUND),
     "records: times invented": ("records.jsonl", records(_invented), _SOUND),
-    "records: void": ("records.jsonl", records(lambda r: r.update(valid=False, void_reasons=["the Pi reported: throttled"])), _SOUND),
+    "records: void": (
+        "records.jsonl",
+        records(lambda r: r.update(valid=False, void_reasons=["the Pi reported: throttled"])),
+        _SOUND,
+    ),
     "records: contended": ("records.jsonl", records(lambda r: r.update(contention=0.4)), _SOUND),
-    "records: no conditions": ("records.jsonl", records(lambda r: r.update(conditions={"before": {}, "after": {}})), _SOUND),
+    "records: no conditions": (
+        "records.jsonl",
+        records(lambda r: r.update(conditions={"before": {}, "after": {}})),
+        _SOUND,
+    ),
     "records: conditions of another run": ("records.jsonl", records(_copied), _SOUND),
     "records: invented from scratch": ("records.jsonl", records(_bare), _SOUND),
     "records: too few calls": ("records.jsonl", records(_few), {"records_enough": 2}),
-    "records: thousands of lines": ("records.jsonl", lambda path: path.write_text("".join(
-        f'{{"schema_version": 1, "k{i}": 1}}\n' for i in range(7000))), _ALL_RECORDS),
-    "records: one file only": ("records.jsonl", lambda path: edit(path, lambda i, r: None if i else r),
-                               {"records_enough": 2, "records_yours": 2, "records_accuracy": 3}),
-    "records: four threads": ("records.jsonl", records(lambda r: r["runtime"].update(threads=4)), {"records_enough": 2}),
-    "records: another student's": ("records.jsonl", records(lambda r: r["method"].update(seed=7)), {"records_yours": 2}),
-    "records: of other files": ("records.jsonl", records(lambda r: r["model"].update(sha256="0" * 64)), {"records_yours": 2}),
-    "records: accuracy made up": ("records.jsonl", records(lambda r: r["quality"].update(value=0.9)), {"records_accuracy": 3}),
-    "records: no accuracy": ("records.jsonl", records(lambda r: r.update(quality={})), {"records_accuracy": 3}),
+    "records: thousands of lines": (
+        "records.jsonl",
+        lambda path: path.write_text(
+            "".join(f'{{"schema_version": 1, "k{i}": 1}}\n' for i in range(7000))
+        ),
+        _ALL_RECORDS,
+    ),
+    "records: one file only": (
+        "records.jsonl",
+        lambda path: edit(path, lambda i, r: None if i else r),
+        {"records_enough": 2, "records_yours": 2, "records_accuracy": 3},
+    ),
+    "records: four threads": (
+        "records.jsonl",
+        records(lambda r: r["runtime"].update(threads=4)),
+        {"records_enough": 2},
+    ),
+    "records: another student's": (
+        "records.jsonl",
+        records(lambda r: r["method"].update(seed=7)),
+        {"records_yours": 2},
+    ),
+    "records: of other files": (
+        "records.jsonl",
+        records(lambda r: r["model"].update(sha256="0" * 64)),
+        {"records_yours": 2},
+    ),
+    "records: accuracy made up": (
+        "records.jsonl",
+        records(lambda r: r["quality"].update(value=0.9)),
+        {"records_accuracy": 3},
+    ),
+    "records: no accuracy": (
+        "records.jsonl",
+        records(lambda r: r.update(quality={})),
+        {"records_accuracy": 3},
+    ),
     "records: not handed in": ("records.jsonl", lambda path: path.unlink(), _ALL_RECORDS),
     "records: no JSON": ("records.jsonl", lambda path: path.write_text("p50 = 3 ms"), _ALL_RECORDS),
-    "model: not handed in": ("lenet.onnx", lambda path: path.unlink(), {"records_yours": 2, "records_accuracy": 3}),
+    "model: not handed in": (
+        "lenet.onnx",
+        lambda path: path.unlink(),
+        {"records_yours": 2, "records_accuracy": 3},
+    ),
     "model: another": ("lenet.onnx", noisy, {"records_yours": 2}),
 }
 
@@ -742,36 +1154,56 @@ highest = 2 ** (bits - 1) - 1
 scale = {scale}
 return np.clip({rounded}, {ends}) * scale
 """
-FAKE_OK = {"scale": "scale.reshape(-1, *[1] * (x.ndim - 1))", "rounded": "np.rint(x / scale)", "ends": "-highest, highest"}
-WRONG["lab4_ptq_qat"] = _table("fake_quantize", {"fake_quantize_values": 2}, {
-    name: FAKE.format(**FAKE_OK | change) for name, change in {
-        "fake: truncation": {"rounded": "np.trunc(x / scale)"},
-        "fake: no clip": {"ends": "-np.inf, np.inf"},
-        "fake: one mark too many": {"ends": "-highest - 1, highest"},
-        "fake: per tensor": {"scale": "scale.max()"},
-        "fake: scales along the last axis": {"scale": "np.resize(scale, x.shape[-1])"},
-        "fake: unsigned": {"ends": "0, 2 * highest"},
-    }.items()} | {
-    "fake: integers": "s = scale.reshape(-1, *[1] * (x.ndim - 1))\nreturn np.clip(np.rint(x / s), 1 - 2 ** (bits - 1), 2 ** (bits - 1) - 1)",
-    "fake: nothing done": "return x",
-    "fake: assert x == x": "assert (x == x).all()"})
+FAKE_OK = {
+    "scale": "scale.reshape(-1, *[1] * (x.ndim - 1))",
+    "rounded": "np.rint(x / scale)",
+    "ends": "-highest, highest",
+}
+WRONG["lab4_ptq_qat"] = _table(
+    "fake_quantize",
+    {"fake_quantize_values": 2},
+    {
+        name: FAKE.format(**FAKE_OK | change)
+        for name, change in {
+            "fake: truncation": {"rounded": "np.trunc(x / scale)"},
+            "fake: no clip": {"ends": "-np.inf, np.inf"},
+            "fake: one mark too many": {"ends": "-highest - 1, highest"},
+            "fake: per tensor": {"scale": "scale.max()"},
+            "fake: scales along the last axis": {"scale": "np.resize(scale, x.shape[-1])"},
+            "fake: unsigned": {"ends": "0, 2 * highest"},
+        }.items()
+    }
+    | {
+        "fake: integers": "s = scale.reshape(-1, *[1] * (x.ndim - 1))\nreturn np.clip(np.rint(x / s), 1 - 2 ** (bits - 1), 2 ** (bits - 1) - 1)",
+        "fake: nothing done": "return x",
+        "fake: assert x == x": "assert (x == x).all()",
+    },
+)
 RIGHT["lab4_ptq_qat"] = {
-    "fake: torch": ("fake_quantize", """
+    "fake: torch": (
+        "fake_quantize",
+        """
         highest = 2 ** (bits - 1) - 1
         zeros = torch.zeros(len(scale), dtype=torch.int32)
-        return torch.fake_quantize_per_channel_affine(torch.from_numpy(x), torch.from_numpy(scale), zeros, 0, -highest, highest)"""),
-    "fake: a loop in float64": ("fake_quantize", """
+        return torch.fake_quantize_per_channel_affine(torch.from_numpy(x), torch.from_numpy(scale), zeros, 0, -highest, highest)""",
+    ),
+    "fake: a loop in float64": (
+        "fake_quantize",
+        """
         highest = 2 ** (bits - 1) - 1
-        return np.stack([np.clip(np.floor(row.astype(float) / s + 0.5), -highest, highest) * float(s) for row, s in zip(x, scale)])"""),
+        return np.stack([np.clip(np.floor(row.astype(float) / s + 0.5), -highest, highest) * float(s) for row, s in zip(x, scale)])""",
+    ),
 }
 
 
 def report(name, **entries):
     """A damage: other entries in one part of report.json."""
+
     def damage(path):
         content = json.loads(path.read_text())
         content[name] |= {key: change(content[name][key]) for key, change in entries.items()}
         path.write_text(json.dumps(content))
+
     return damage
 
 
@@ -780,7 +1212,9 @@ def pad(path):
     import onnx
 
     model = onnx.load(path)
-    model.graph.initializer.append(onnx.numpy_helper.from_array(np.zeros(600_000, np.uint8), "padding"))
+    model.graph.initializer.append(
+        onnx.numpy_helper.from_array(np.zeros(600_000, np.uint8), "padding")
+    )
     onnx.save(model, path)
 
 
@@ -792,7 +1226,11 @@ def pretend(path):
     noisy(path)
     model = onnx.load(path)
     model.graph.initializer.append(onnx.numpy_helper.from_array(np.float32(0.1), "some_scale"))
-    model.graph.node.append(onnx.helper.make_node("QuantizeLinear", [model.graph.input[0].name, "some_scale"], ["nowhere"]))
+    model.graph.node.append(
+        onnx.helper.make_node(
+            "QuantizeLinear", [model.graph.input[0].name, "some_scale"], ["nowhere"]
+        )
+    )
     onnx.save(model, path)
     pad(path.with_name("float.onnx"))
 
@@ -814,60 +1252,140 @@ def small_outside(path):
 
 def as_ptq(**options):
     """The damage that is none: ptq.onnx by ONNX Runtime's quantizer in another form, which the report does not know."""
+
     def damage(path):
         from helpers import convert
         from helpers.data import mnist, normalize
 
-        convert.to_onnx_int8(path.with_name("float.onnx"), path, normalize(mnist("train").images[:200]), **options)
+        convert.to_onnx_int8(
+            path.with_name("float.onnx"), path, normalize(mnist("train").images[:200]), **options
+        )
+
     return damage
 
 
 def other_images(more: float):
     """A report made with other test images, on which the accuracies are a little or much higher."""
+
     def damage(path):
         found = json.loads(path.read_text())
         for name in ("float", "ptq", "qat"):
-            found[name] |= {entry: found[name][entry] + more for entry in ("accuracy", "low", "high")} | {"changed": 40}
+            found[name] |= {
+                entry: found[name][entry] + more for entry in ("accuracy", "low", "high")
+            } | {"changed": 40}
         path.write_text(json.dumps(found | {"images": "MNIST, 10,000 test images"}))
+
     return damage
 
 
 _REPORT = {"report_files": 2, "report_speed": 2}
 DAMAGED["lab4_ptq_qat"] = {
-    "report: size in kB": ("report.json", report("ptq", bytes=lambda n: n / 1000), {"report_files": 2}),
-    "report: accuracy made better": ("report.json", report("qat", accuracy=lambda a: a + 0.02), {"report_files": 2}),
+    "report: size in kB": (
+        "report.json",
+        report("ptq", bytes=lambda n: n / 1000),
+        {"report_files": 2},
+    ),
+    "report: accuracy made better": (
+        "report.json",
+        report("qat", accuracy=lambda a: a + 0.02),
+        {"report_files": 2},
+    ),
     "report: no interval": ("report.json", report("float", low=lambda a: None), _REPORT),
-    "report: changed answers made fewer": ("report.json", report("qat", changed=lambda n: n + 60), {"report_files": 2}),
-    "report: speed-up invented": ("report.json", report("ptq", speedup=lambda r: 4.0), {"report_speed": 2}),
-    "report: speed-up upside down": ("report.json", report("qat", speedup=lambda r: 1.5 / r), {"report_speed": 2}),
+    "report: changed answers made fewer": (
+        "report.json",
+        report("qat", changed=lambda n: n + 60),
+        {"report_files": 2},
+    ),
+    "report: speed-up invented": (
+        "report.json",
+        report("ptq", speedup=lambda r: 4.0),
+        {"report_speed": 2},
+    ),
+    "report: speed-up upside down": (
+        "report.json",
+        report("qat", speedup=lambda r: 1.5 / r),
+        {"report_speed": 2},
+    ),
     "report: other images, an honest difference": ("report.json", other_images(0.01), {}),
-    "report: other images, a better accuracy": ("report.json", other_images(0.08), {"report_files": 2}),
+    "report: other images, a better accuracy": (
+        "report.json",
+        other_images(0.08),
+        {"report_files": 2},
+    ),
     "records: fewer calls": ("records.jsonl", records(_few), {"report_speed": 2}),
     "report: not handed in": ("report.json", lambda path: path.unlink(), _REPORT),
     "report: a list": ("report.json", lambda path: path.write_text("[1, 2, 3]"), _REPORT),
     "records: not handed in": ("records.jsonl", lambda path: path.unlink(), {"report_speed": 2}),
-    "records: void": ("records.jsonl", records(lambda r: r.update(valid=False)), {"report_speed": 2}),
-    "records: another student's": ("records.jsonl", records(lambda r: r["method"].update(seed=7)), {"report_speed": 2}),
-    "qat: the PTQ file again": ("qat.onnx", swap_with("ptq.onnx"), {"qat_file": 3, "report_files": 2, "report_speed": 2}),
+    "records: void": (
+        "records.jsonl",
+        records(lambda r: r.update(valid=False)),
+        {"report_speed": 2},
+    ),
+    "records: another student's": (
+        "records.jsonl",
+        records(lambda r: r["method"].update(seed=7)),
+        {"report_speed": 2},
+    ),
+    "qat: the PTQ file again": (
+        "qat.onnx",
+        swap_with("ptq.onnx"),
+        {"qat_file": 3, "report_files": 2, "report_speed": 2},
+    ),
     "ptq: float beside a padded float": ("ptq.onnx", pretend, {"ptq_file": 3} | _REPORT),
     "ptq: float, weights in another file": ("ptq.onnx", small_outside, {"ptq_file": 3} | _REPORT),
     "qat: float, weights in another file": ("qat.onnx", small_outside, {"qat_file": 3} | _REPORT),
-    "qat: the PTQ file with a note": ("qat.onnx", lambda path: note(path, "ptq.onnx"), {"qat_file": 3} | _REPORT),
-    "float: weights in another file": ("float.onnx", elsewhere, {"float_file": 2, "ptq_file": 3, "qat_file": 3} | _REPORT),
+    "qat: the PTQ file with a note": (
+        "qat.onnx",
+        lambda path: note(path, "ptq.onnx"),
+        {"qat_file": 3} | _REPORT,
+    ),
+    "float: weights in another file": (
+        "float.onnx",
+        elsewhere,
+        {"float_file": 2, "ptq_file": 3, "qat_file": 3} | _REPORT,
+    ),
     "float: padded": ("float.onnx", pad, _REPORT),
     "ptq: integer operators": ("ptq.onnx", as_ptq(qdq=False), _REPORT),
-    "ptq: signed activations, per tensor": ("ptq.onnx", as_ptq(unsigned_activations=False, per_channel=False), _REPORT),
-    "ptq: the float file": ("ptq.onnx", swap_with("float.onnx"), {"ptq_file": 3, "report_files": 2, "report_speed": 2}),
-    "ptq: another student's": ("ptq.onnx", turn_classes, {"ptq_file": 3, "report_files": 2, "report_speed": 2}),
-    "float: another student's": ("float.onnx", turn_classes, {"float_file": 2, "report_files": 2, "report_speed": 2}),
+    "ptq: signed activations, per tensor": (
+        "ptq.onnx",
+        as_ptq(unsigned_activations=False, per_channel=False),
+        _REPORT,
+    ),
+    "ptq: the float file": (
+        "ptq.onnx",
+        swap_with("float.onnx"),
+        {"ptq_file": 3, "report_files": 2, "report_speed": 2},
+    ),
+    "ptq: another student's": (
+        "ptq.onnx",
+        turn_classes,
+        {"ptq_file": 3, "report_files": 2, "report_speed": 2},
+    ),
+    "float: another student's": (
+        "float.onnx",
+        turn_classes,
+        {"float_file": 2, "report_files": 2, "report_speed": 2},
+    ),
 }
 
 # --------------------------------------------------------------------------------------------------------- lab 6: capstone
 DAMAGED["lab6_capstone"] = {
     "records: p50 made smaller": ("records.jsonl", records(_faster), _SOUND),
     "records: times invented": ("records.jsonl", records(_invented), _SOUND),
-    "records: another student's": ("records.jsonl", records(lambda r: r["method"].update(seed=7)), {"records_yours": 2}),
-    "records: one candidate": ("records.jsonl", lambda path: edit(path, lambda i, r: None if i else r), {"records_yours": 2}),
+    "records: another student's": (
+        "records.jsonl",
+        records(lambda r: r["method"].update(seed=7)),
+        {"records_yours": 2},
+    ),
+    "records: one candidate": (
+        "records.jsonl",
+        lambda path: edit(path, lambda i, r: None if i else r),
+        {"records_yours": 2},
+    ),
     "records: too few calls": ("records.jsonl", records(_few), {"records_yours": 2}),
-    "records: not handed in": ("records.jsonl", lambda path: path.unlink(), _SOUND | {"records_yours": 2}),
+    "records: not handed in": (
+        "records.jsonl",
+        lambda path: path.unlink(),
+        _SOUND | {"records_yours": 2},
+    ),
 }

@@ -25,8 +25,9 @@ def accuracy_values(student: Student) -> None:
         logits[np.arange(n), answers] = 9.0
         found = expect.parts(student.call(what, labels, logits), 3, what)
         found = np.array([expect.number(value, what) for value in found])
-        assert (np.abs(found - _wilson(right, n)) <= 1e-3).all(), \
+        assert (np.abs(found - _wilson(right, n)) <= 1e-3).all(), (
             f"{what}: wrong where {'all' if right == n else 'none' if not right else 'some'} of the images are right"
+        )
 
 
 def parity_values(student: Student) -> None:
@@ -37,10 +38,13 @@ def parity_values(student: Student) -> None:
         candidate = (reference + size * generator.standard_normal((n, 10))).astype(np.float32)
         candidate[n // 2, 3] -= 12 * size + 1  # the largest difference is a negative one
         changed, largest = expect.parts(student.call(what, reference, candidate), 2, what)
-        assert expect.whole(changed, what) == np.count_nonzero(reference.argmax(1) != candidate.argmax(1)), \
-            f"{what}: the number of changed answers is wrong"
+        assert expect.whole(changed, what) == np.count_nonzero(
+            reference.argmax(1) != candidate.argmax(1)
+        ), f"{what}: the number of changed answers is wrong"
         exact = np.abs(reference - candidate).max()
-        assert abs(expect.number(largest, what) - exact) <= 1e-4 * exact, f"{what}: the largest difference is wrong"
+        assert abs(expect.number(largest, what) - exact) <= 1e-4 * exact, (
+            f"{what}: the largest difference is wrong"
+        )
 
 
 def _logits(student: Student, file: str) -> np.ndarray:
@@ -51,14 +55,19 @@ def _accurate(file: str):
     def check(student: Student) -> None:
         labels = unseen.own_code(student.seed)[unseen.images(COUNT, SEED)[1]]
         accuracy = float((_logits(student, file).argmax(axis=1) == labels).mean())
-        assert accuracy > 0.9, (f"{file} classifies {accuracy:.0%} of the grader's images as your "
-                                "alphabet says; more than 90 % are needed")
+        assert accuracy > 0.9, (
+            f"{file} classifies {accuracy:.0%} of the grader's images as your "
+            "alphabet says; more than 90 % are needed"
+        )
+
     return check
 
 
 def _distinguishes(file: str, logits: np.ndarray) -> None:
     assert logits.std(axis=0).max() > 0.01, f"{file} gives the same logits for all images"
-    assert len(np.unique(logits.argmax(axis=1))) >= 5, f"{file} gives hardly more than one answer for all images"
+    assert len(np.unique(logits.argmax(axis=1))) >= 5, (
+        f"{file} gives hardly more than one answer for all images"
+    )
 
 
 def files_parity(student: Student) -> None:
@@ -67,7 +76,9 @@ def files_parity(student: Student) -> None:
         _distinguishes(file, logits)
     changed = np.count_nonzero(first.argmax(axis=1) != second.argmax(axis=1))
     assert not changed, f"the two files give different answers for {changed} of {COUNT} images"
-    assert np.abs(first - second).max() < 1e-3, "the logits of the two files differ by 0.001 or more"
+    assert np.abs(first - second).max() < 1e-3, (
+        "the logits of the two files differ by 0.001 or more"
+    )
 
 
 def files_small(student: Student) -> None:

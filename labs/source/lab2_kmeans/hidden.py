@@ -26,7 +26,12 @@ def _lloyd(weights: np.ndarray, k: int, rounds: int = 300) -> np.ndarray:
     codebook = np.linspace(flat.min(), flat.max(), k)
     for _ in range(rounds):
         nearest = _nearest(flat, codebook)
-        codebook = np.array([flat[nearest == j].mean() if (nearest == j).any() else c for j, c in enumerate(codebook)])
+        codebook = np.array(
+            [
+                flat[nearest == j].mean() if (nearest == j).any() else c
+                for j, c in enumerate(codebook)
+            ]
+        )
     return codebook
 
 
@@ -39,30 +44,49 @@ def _own_weights(seed: int) -> np.ndarray:
 def _check_codebook(weights: np.ndarray, codebook: np.ndarray, what: str) -> None:
     """Nearly where Lloyd's algorithm ends from an even start, or better; every value the mean of its weights."""
     reference = _error(weights, _lloyd(weights, len(codebook)))
-    assert _error(weights, codebook) <= 1.05 * reference, f"{what}: a smaller sum of squares is within reach"
+    assert _error(weights, codebook) <= 1.05 * reference, (
+        f"{what}: a smaller sum of squares is within reach"
+    )
     flat, nearest = weights.ravel().astype(np.float64), _nearest(weights.ravel(), codebook)
-    off = [abs(flat[nearest == j].mean() - c) for j, c in enumerate(codebook) if (nearest == j).any()]
-    assert max(off) <= 0.02 * flat.std(), f"{what}: some value is not the mean of the weights that are nearest to it"
+    off = [
+        abs(flat[nearest == j].mean() - c) for j, c in enumerate(codebook) if (nearest == j).any()
+    ]
+    assert max(off) <= 0.02 * flat.std(), (
+        f"{what}: some value is not the mean of the weights that are nearest to it"
+    )
 
 
 def cluster_values(student: Student) -> None:
     for seed, shape, k in ((1, (3000,), 8), (2, (40, 60), 4), (3, (6, 4, 5, 5), 2)):
         weights = _weights(seed, shape)
-        _check_codebook(weights, expect.array(student.call("cluster", weights, k), (k,), "cluster"), "cluster")
+        _check_codebook(
+            weights, expect.array(student.call("cluster", weights, k), (k,), "cluster"), "cluster"
+        )
 
 
 def cluster_empty(student: Student) -> None:
-    gap = np.float32([-9, -8, -8, -7, 0, 1, 1, 2, 5, 6, 7, 30, 31, 31])  # an even start leaves values in the gaps
+    gap = np.float32(
+        [-9, -8, -8, -7, 0, 1, 1, 2, 5, 6, 7, 30, 31, 31]
+    )  # an even start leaves values in the gaps
     constant = np.full((3, 5), 0.25, np.float32)
     for weights, k in ((gap, 7), (constant, 3)):
-        codebook = expect.array(student.call("cluster", weights, k), (k,), "cluster, with values that no weight is nearest to")
-        assert _error(weights, codebook) <= 1.05 * _error(weights, _lloyd(weights, k)) + 1e-9, \
+        codebook = expect.array(
+            student.call("cluster", weights, k),
+            (k,),
+            "cluster, with values that no weight is nearest to",
+        )
+        assert _error(weights, codebook) <= 1.05 * _error(weights, _lloyd(weights, k)) + 1e-9, (
             "cluster: wrong codebook when a cluster is empty"
+        )
 
 
 def _check_assign(student: Student, weights: np.ndarray, codebook: np.ndarray, what: str) -> None:
-    found = expect.array(student.call("assign", weights, codebook), weights.shape, what, integers=True).astype(np.int64)
-    assert ((found >= 0) & (found < len(codebook))).all(), f"{what}: an index is below 0 or above k - 1"
+    found = expect.array(
+        student.call("assign", weights, codebook), weights.shape, what, integers=True
+    ).astype(np.int64)
+    assert ((found >= 0) & (found < len(codebook))).all(), (
+        f"{what}: an index is below 0 or above k - 1"
+    )
     distance = np.abs(weights.astype(np.float64) - codebook[found])
     least = np.abs(weights.astype(np.float64) - codebook[_nearest(weights, codebook)])
     tie = 1e-6 * np.abs(codebook).max()  # float32 or float64, and either of two equally near values
@@ -73,7 +97,9 @@ def _check_assign(student: Student, weights: np.ndarray, codebook: np.ndarray, w
 def assign_nearest(student: Student) -> None:
     for seed, shape, k in ((4, (500,), 5), (5, (30, 20), 16), (6, (4, 3, 5, 5), 2)):
         weights = _weights(seed, shape)
-        codebook = np.sort(np.random.default_rng(seed).choice(weights.ravel(), k, replace=False)).astype(np.float64)
+        codebook = np.sort(
+            np.random.default_rng(seed).choice(weights.ravel(), k, replace=False)
+        ).astype(np.float64)
         _check_assign(student, weights, codebook, "assign")
 
 
@@ -95,36 +121,65 @@ def reconstruct_values(student: Student) -> None:
 
 
 def storage_count(student: Student) -> None:
-    for count, k, value_bits in ((1000, 16, 32), (1000, 17, 32), (999, 15, 32), (12, 2, 32), (500, 1, 32),
-                                 (4096, 256, 16), (4096, 257, 16), (77, 3, 8)):
+    for count, k, value_bits in (
+        (1000, 16, 32),
+        (1000, 17, 32),
+        (999, 15, 32),
+        (12, 2, 32),
+        (500, 1, 32),
+        (4096, 256, 16),
+        (4096, 257, 16),
+        (77, 3, 8),
+    ):
         expected = count * (k - 1).bit_length() + k * value_bits
-        found = expect.whole(student.call("storage_bits", count, k, value_bits=value_bits), "storage_bits")
-        kind = "one value" if k == 1 else "a power of two" if k & (k - 1) == 0 else "no power of two"
+        found = expect.whole(
+            student.call("storage_bits", count, k, value_bits=value_bits), "storage_bits"
+        )
+        kind = (
+            "one value" if k == 1 else "a power of two" if k & (k - 1) == 0 else "no power of two"
+        )
         assert found == expected, f"storage_bits: wrong where k is {kind}"
-    assert expect.whole(student.call("storage_bits", 10, 4), "storage_bits") == 148, "storage_bits: value_bits is 32 unless said"
+    assert expect.whole(student.call("storage_bits", 10, 4), "storage_bits") == 148, (
+        "storage_bits: value_bits is 32 unless said"
+    )
 
 
 def fine_tune_values(student: Student) -> None:
     generator = np.random.default_rng(9)
-    for shape, k, used, rate in (((6, 8), 4, 4, 0.1), ((100,), 9, 6, 0.01), ((4, 2, 3, 3), 3, 2, 1.5)):
+    for shape, k, used, rate in (
+        ((6, 8), 4, 4, 0.1),
+        ((100,), 9, 6, 0.01),
+        ((4, 2, 3, 3), 3, 2, 1.5),
+    ):
         codebook = generator.standard_normal(k)
         indices = generator.integers(0, used, shape)
         gradients = generator.standard_normal(shape) + 0.5
         expected = codebook - rate * np.bincount(indices.ravel(), gradients.ravel(), minlength=k)
-        found = expect.array(student.call("fine_tune_step", codebook, indices, gradients, rate), (k,), "fine_tune_step")
+        found = expect.array(
+            student.call("fine_tune_step", codebook, indices, gradients, rate),
+            (k,),
+            "fine_tune_step",
+        )
         expect.close(found, expected, "fine_tune_step", relative=1e-5)
 
 
 def own_layer_file(student: Student) -> None:
     stored = expect.arrays_of(student.file("my_layer.npz"), "codebook", "indices")
     weights = _own_weights(student.seed)
-    codebook = expect.array(stored["codebook"], (16,), "codebook in my_layer.npz").astype(np.float64)
-    indices = expect.array(stored["indices"], weights.shape, "indices in my_layer.npz", integers=True).astype(np.int64)
+    codebook = expect.array(stored["codebook"], (16,), "codebook in my_layer.npz").astype(
+        np.float64
+    )
+    indices = expect.array(
+        stored["indices"], weights.shape, "indices in my_layer.npz", integers=True
+    ).astype(np.int64)
     assert ((indices >= 0) & (indices < 16)).all(), "my_layer.npz: an index is below 0 or above 15"
-    assert _error(weights, codebook) <= 1.05 * _error(weights, _lloyd(weights, 16)), \
+    assert _error(weights, codebook) <= 1.05 * _error(weights, _lloyd(weights, 16)), (
         "my_layer.npz: on your weights a smaller sum of squares is within reach. Are they yours?"
+    )
     error = np.square(weights - codebook[indices], dtype=np.float64).sum()
-    assert error <= 1.0001 * _error(weights, codebook), "my_layer.npz: some index is not that of the nearest value"
+    assert error <= 1.0001 * _error(weights, codebook), (
+        "my_layer.npz: some index is not that of the nearest value"
+    )
 
 
 QUESTIONS = {

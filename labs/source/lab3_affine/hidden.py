@@ -6,8 +6,12 @@ from labs.grading import expect
 from labs.grading.api import Question, Student
 
 # accumulator, m0, n: the exact product lies so little below a tie that float64, with its 53 bits, takes it for one
-NEAR_TIES = ((312790990, 1079858381, 53), (-312790990, 1079858381, 53), (87350424, 1108493669, 52),
-             (1472639887, 1107061597, 54))
+NEAR_TIES = (
+    (312790990, 1079858381, 53),
+    (-312790990, 1079858381, 53),
+    (87350424, 1108493669, 52),
+    (1472639887, 1107061597, 54),
+)
 
 
 def _rounded(accumulators: np.ndarray, m0, n) -> np.ndarray:
@@ -21,27 +25,51 @@ def _int8(values: np.ndarray) -> np.ndarray:
 
 def _no_ties(generator, shape: tuple, scale: float) -> np.ndarray:
     """float32 numbers that lie at most 0.4 steps beside a mark, so that every rule of rounding agrees."""
-    return ((generator.integers(-90, 90, shape) + generator.uniform(-0.4, 0.4, shape)) * scale).astype(np.float32)
+    return (
+        (generator.integers(-90, 90, shape) + generator.uniform(-0.4, 0.4, shape)) * scale
+    ).astype(np.float32)
 
 
 def scale_values(student: Student) -> None:
     what = "scale_and_zero_point"
     for low, high, bits, scale, zero in (
-            (-1.3, 2.6, 8, 3.9 / 255, -43), (-0.9, 0.2, 4, 1.1 / 15, 4), (0.7, 3.1, 8, 3.1 / 255, -128),
-            (-5.2, -1.1, 8, 5.2 / 255, 127), (-0.011, 0.05, 3, 0.061 / 7, -3), (0.0, 0.0, 8, 1.0, 0)):
+        (-1.3, 2.6, 8, 3.9 / 255, -43),
+        (-0.9, 0.2, 4, 1.1 / 15, 4),
+        (0.7, 3.1, 8, 3.1 / 255, -128),
+        (-5.2, -1.1, 8, 5.2 / 255, 127),
+        (-0.011, 0.05, 3, 0.061 / 7, -3),
+        (0.0, 0.0, 8, 1.0, 0),
+    ):
         found_scale, found_zero = expect.parts(student.call(what, low, high, bits), 2, what)
-        kind = "a range without 0" if low > 0 or high < 0 else "an empty range" if low == high else "a range around 0"
-        assert abs(expect.number(found_scale, what) - scale) <= 1e-5 * scale, f"{what}: the scale is wrong for {kind}"
+        kind = (
+            "a range without 0"
+            if low > 0 or high < 0
+            else "an empty range"
+            if low == high
+            else "a range around 0"
+        )
+        assert abs(expect.number(found_scale, what) - scale) <= 1e-5 * scale, (
+            f"{what}: the scale is wrong for {kind}"
+        )
         assert expect.whole(found_zero, what) == zero, f"{what}: the zero point is wrong for {kind}"
 
 
 def quantize_round(student: Student) -> None:
     generator = np.random.default_rng(1)
-    for shape, scale, zero, bits in (((400,), 0.03, 0, 8), ((6, 9), 0.7, -20, 8), ((3, 2, 5, 5), 0.002, 30, 8), ((50,), 1.5, 900, 12)):
+    for shape, scale, zero, bits in (
+        ((400,), 0.03, 0, 8),
+        ((6, 9), 0.7, -20, 8),
+        ((3, 2, 5, 5), 0.002, 30, 8),
+        ((50,), 1.5, 900, 12),
+    ):
         x = _no_ties(generator, shape, scale)
-        found = expect.array(student.call("quantize", x, scale, zero, bits), shape, "quantize", integers=True)
+        found = expect.array(
+            student.call("quantize", x, scale, zero, bits), shape, "quantize", integers=True
+        )
         expected = np.rint(x.astype(np.float64) / scale) + zero
-        inside = (expected >= -(2 ** (bits - 1))) & (expected < 2 ** (bits - 1))  # the ends have a question of their own
+        inside = (expected >= -(2 ** (bits - 1))) & (
+            expected < 2 ** (bits - 1)
+        )  # the ends have a question of their own
         expect.equal(found[inside].astype(np.int64), expected[inside], "quantize")
 
 
@@ -49,19 +77,37 @@ def quantize_clip(student: Student) -> None:
     for zero, bits in ((0, 8), (-50, 8), (100, 8), (3, 4), (-700, 12)):
         lowest, highest = -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
         x = np.float32([-1e6, -3e4, 3e4, 1e6])
-        found = expect.array(student.call("quantize", x, 0.05, zero, bits), x.shape, "quantize", integers=True)
-        expect.equal(found.astype(np.int64), np.array([lowest, lowest, highest, highest]), "quantize, beyond the ends of the grid")
-    for bits in (8, 4, 12):  # between the ends nothing is clipped; to one mark, as rounding has a question of its own
+        found = expect.array(
+            student.call("quantize", x, 0.05, zero, bits), x.shape, "quantize", integers=True
+        )
+        expect.equal(
+            found.astype(np.int64),
+            np.array([lowest, lowest, highest, highest]),
+            "quantize, beyond the ends of the grid",
+        )
+    for bits in (
+        8,
+        4,
+        12,
+    ):  # between the ends nothing is clipped; to one mark, as rounding has a question of its own
         marks = np.array([-(2 ** (bits - 2)), -1, 0, 2, 2 ** (bits - 2)])
         x = np.float32([-1e6, *(0.05 * marks), 1e6])
-        found = expect.array(student.call("quantize", x, 0.05, 0, bits), x.shape, "quantize", integers=True)
-        assert (np.abs(found[1:-1].astype(np.int64) - marks) <= 1).all(), "quantize: values between the ends of the grid are wrong"
+        found = expect.array(
+            student.call("quantize", x, 0.05, 0, bits), x.shape, "quantize", integers=True
+        )
+        assert (np.abs(found[1:-1].astype(np.int64) - marks) <= 1).all(), (
+            "quantize: values between the ends of the grid are wrong"
+        )
 
 
 def dequantize_values(student: Student) -> None:
     generator = np.random.default_rng(2)
-    for dtype, shape, scale, zero in ((np.int32, (60,), 0.02, -5), (np.int8, (8, 9), 0.31, -100), (np.int8, (3, 2, 4, 4), 1e-4, 120),
-                                      (np.uint8, (50,), 0.5, 200)):
+    for dtype, shape, scale, zero in (
+        (np.int32, (60,), 0.02, -5),
+        (np.int8, (8, 9), 0.31, -100),
+        (np.int8, (3, 2, 4, 4), 1e-4, 120),
+        (np.uint8, (50,), 0.5, 200),
+    ):
         limits = np.iinfo(dtype) if dtype != np.int32 else np.iinfo(np.int8)
         q = generator.integers(limits.min, limits.max + 1, shape).astype(dtype)
         found = expect.array(student.call("dequantize", q, scale, zero), shape, "dequantize")
@@ -73,7 +119,9 @@ def per_channel_values(student: Student) -> None:
     for shape, bits in (((7, 20), 8), ((5, 3, 4, 2), 8), ((6, 6), 4)):
         highest = 2 ** (bits - 1) - 1
         q = generator.integers(-highest, highest + 1, shape)
-        rows = q.reshape(len(q), -1)  # a view: the first entry of each row sets its scale, and its sign differs
+        rows = q.reshape(
+            len(q), -1
+        )  # a view: the first entry of each row sets its scale, and its sign differs
         rows[:, 0] = highest * (-1) ** np.arange(len(q))
         scales = 3.0 ** -np.arange(len(q))
         offset = generator.uniform(-0.4, 0.4, shape)
@@ -83,7 +131,9 @@ def per_channel_values(student: Student) -> None:
         weights = ((q + offset) * scales.reshape(-1, *[1] * (q.ndim - 1))).astype(np.float32)
         found_q, found_scales = expect.parts(student.call(what, weights, bits), 2, what)
         found_scales = expect.array(found_scales, (len(q),), f"{what}, scales")
-        assert (np.abs(found_scales - scales) <= 1e-5 * scales).all(), f"{what}: some scales are wrong"
+        assert (np.abs(found_scales - scales) <= 1e-5 * scales).all(), (
+            f"{what}: some scales are wrong"
+        )
         found_q = expect.array(found_q, shape, f"{what}, integers", integers=True)
         expect.equal(found_q.astype(np.int64), q, what)
 
@@ -103,27 +153,50 @@ def multiplier_values(student: Student) -> None:
 def requantize_round(student: Student) -> None:
     what, generator = "requantize", np.random.default_rng(4)
     for accumulators, m0, n in (
-            (generator.integers(-20_000, 20_000, 500).astype(np.int32), 1_518_500_250, 38),
-            (generator.integers(-4000, 4000, (20, 9)).astype(np.int32), 2**30, 36),  # every 64th is a tie
-            (generator.integers(-2_000_000, 2_000_000, (30, 4)).astype(np.int32), np.array([2**30, 2**30 + 1, 2**31 - 1, 1_700_000_000]),
-             np.array([45, 45, 46, 46])),
-            *((np.array([[a]], np.int32), m0, n) for a, m0, n in NEAR_TIES)):
+        (generator.integers(-20_000, 20_000, 500).astype(np.int32), 1_518_500_250, 38),
+        (
+            generator.integers(-4000, 4000, (20, 9)).astype(np.int32),
+            2**30,
+            36,
+        ),  # every 64th is a tie
+        (
+            generator.integers(-2_000_000, 2_000_000, (30, 4)).astype(np.int32),
+            np.array([2**30, 2**30 + 1, 2**31 - 1, 1_700_000_000]),
+            np.array([45, 45, 46, 46]),
+        ),
+        *((np.array([[a]], np.int32), m0, n) for a, m0, n in NEAR_TIES),
+    ):
         exact = _rounded(accumulators, m0, n)
-        found = expect.array(student.call(what, accumulators, m0, n, 0), accumulators.shape, what, integers=True).astype(np.int64)
+        found = expect.array(
+            student.call(what, accumulators, m0, n, 0), accumulators.shape, what, integers=True
+        ).astype(np.int64)
         inside = np.abs(exact) < 127  # the ends have a question of their own
         expect.equal(found[inside], exact[inside], what)
 
 
 def requantize_clip(student: Student) -> None:
-    accumulators = (np.array([[-1000, -140, -97, -33, 0, 33, 97, 140, 1000, 100_000]]) * 16 + 3).astype(np.int32)  # no tie
+    accumulators = (
+        np.array([[-1000, -140, -97, -33, 0, 33, 97, 140, 1000, 100_000]]) * 16 + 3
+    ).astype(np.int32)  # no tie
     for zero in (0, 30, -30, 127, -128):
-        found = expect.array(student.call("requantize", accumulators, 2**30, 34, zero), accumulators.shape, "requantize", integers=True)
+        found = expect.array(
+            student.call("requantize", accumulators, 2**30, 34, zero),
+            accumulators.shape,
+            "requantize",
+            integers=True,
+        )
         exact = _int8(_rounded(accumulators, 2**30, 34) + zero)
-        expect.equal(found.astype(np.int64), exact.astype(np.int64), "requantize, with a zero point and values beyond the ends")
+        expect.equal(
+            found.astype(np.int64),
+            exact.astype(np.int64),
+            "requantize, with a zero point and values beyond the ends",
+        )
 
 
 def _linear(x, x_zero, weights, bias, m0, n, y_zero) -> np.ndarray:
-    return _int8(_rounded((x.astype(np.int32) - x_zero) @ weights.astype(np.int32).T + bias, m0, n) + y_zero)
+    return _int8(
+        _rounded((x.astype(np.int32) - x_zero) @ weights.astype(np.int32).T + bias, m0, n) + y_zero
+    )
 
 
 def _ask_linear(student: Student, what: str, *args) -> None:
@@ -135,12 +208,18 @@ def _ask_linear(student: Student, what: str, *args) -> None:
 def linear_accumulate(student: Student) -> None:
     """No ties, and small products: any rounding to the nearest will do, in integers or not."""
     generator = np.random.default_rng(5)
-    for images, inputs, outputs, x_zero, y_zero in ((9, 6, 4, 0, 0), (5, 5, 5, -77, 20), (30, 64, 3, 128 - 1, -40)):
+    for images, inputs, outputs, x_zero, y_zero in (
+        (9, 6, 4, 0, 0),
+        (5, 5, 5, -77, 20),
+        (30, 64, 3, 128 - 1, -40),
+    ):
         x = generator.integers(-128, 128, (images, inputs)).astype(np.int8)
         weights = generator.integers(-127, 128, (outputs, inputs)).astype(np.int8)
         bias = generator.integers(-3000, 3000, outputs).astype(np.int32)
         m0 = 1_100_000_001 + 200_000_000 * np.arange(outputs)  # odd: no product is a tie
-        _ask_linear(student, "integer_linear", x, x_zero, weights, bias, m0, np.full(outputs, 40), y_zero)
+        _ask_linear(
+            student, "integer_linear", x, x_zero, weights, bias, m0, np.full(outputs, 40), y_zero
+        )
 
 
 def linear_bits(student: Student) -> None:
@@ -149,22 +228,37 @@ def linear_bits(student: Student) -> None:
     weights = generator.integers(-127, 128, (8, 16)).astype(np.int8)
     bias = generator.integers(-300, 300, 8).astype(np.int32)
     m0, n = np.full(8, 2**30), np.array([34, 35, 35, 35, 36, 36, 36, 37])  # many ties
-    _ask_linear(student, "integer_linear, where many accumulators are ties", x, 3, weights, bias, m0, n, -7)
+    _ask_linear(
+        student, "integer_linear, where many accumulators are ties", x, 3, weights, bias, m0, n, -7
+    )
     # the second four: one below a tie, where a float32, with its 24 bits, sees the tie
     large = [*NEAR_TIES, *(((2 * j + 1) * 2**22 - 1, 2**30, 53) for j in (40, 77, 101, 120))]
     bias, m0, n = (np.array(column) for column in zip(*large))
-    _ask_linear(student, "integer_linear, with large accumulators", np.zeros((2, 3), np.int8), 0, np.ones((8, 3), np.int8),
-                bias.astype(np.int32), m0, n, 0)
+    _ask_linear(
+        student,
+        "integer_linear, with large accumulators",
+        np.zeros((2, 3), np.int8),
+        0,
+        np.ones((8, 3), np.int8),
+        bias.astype(np.int32),
+        m0,
+        n,
+        0,
+    )
 
 
 def _own_layer(seed: int) -> dict:
     generator = np.random.default_rng(seed)
-    return {"x": generator.integers(-128, 128, (200, 32)).astype(np.int8),
-            "weights": (16 * generator.integers(-7, 8, (10, 32))).astype(np.int8),
-            "bias": (16 * generator.integers(-1000, 1000, 10)).astype(np.int32),
-            "x_scale": np.float32(2.0**-7), "y_scale": np.float32(2.0**-5),
-            "w_scales": (2.0 ** -generator.integers(5, 8, 10)).astype(np.float32),
-            "x_zero": int(generator.integers(-20, 20)), "y_zero": int(generator.integers(-20, 20))}
+    return {
+        "x": generator.integers(-128, 128, (200, 32)).astype(np.int8),
+        "weights": (16 * generator.integers(-7, 8, (10, 32))).astype(np.int8),
+        "bias": (16 * generator.integers(-1000, 1000, 10)).astype(np.int32),
+        "x_scale": np.float32(2.0**-7),
+        "y_scale": np.float32(2.0**-5),
+        "w_scales": (2.0 ** -generator.integers(5, 8, 10)).astype(np.float32),
+        "x_zero": int(generator.integers(-20, 20)),
+        "y_zero": int(generator.integers(-20, 20)),
+    }
 
 
 def own_layer_file(student: Student) -> None:
@@ -173,9 +267,15 @@ def own_layer_file(student: Student) -> None:
     reals = layer["w_scales"].astype(np.float64) * layer["x_scale"] / layer["y_scale"]
     fractions, exponents = np.frexp(reals)
     m0, n = (fractions * 2.0**31).astype(np.int64), 31 - exponents.astype(np.int64)
-    expected = _linear(layer["x"], layer["x_zero"], layer["weights"], layer["bias"], m0, n, layer["y_zero"])
+    expected = _linear(
+        layer["x"], layer["x_zero"], layer["weights"], layer["bias"], m0, n, layer["y_zero"]
+    )
     found = expect.array(outputs, expected.shape, "outputs in my_layer.npz", integers=True)
-    expect.equal(found.astype(np.int64), expected.astype(np.int64), "my_layer.npz, against LiteRT on your layer")
+    expect.equal(
+        found.astype(np.int64),
+        expected.astype(np.int64),
+        "my_layer.npz, against LiteRT on your layer",
+    )
 
 
 QUESTIONS = {

@@ -14,11 +14,14 @@ def records_sound(student: Student) -> None:
 def records_yours(student: Student) -> None:
     rows = rows_of(student)
     assert len(rows) >= 2, f"{RECORDS}: at least two candidates are asked for"
-    assert all(row.get("method.seed") == student.seed for row in rows), f"{RECORDS}: some record was not measured with your seed"
+    assert all(row.get("method.seed") == student.seed for row in rows), (
+        f"{RECORDS}: some record was not measured with your seed"
+    )
     for row in rows:
         rounds, calls = rounds_and_calls(row)
-        assert rounds >= 10 and rounds * calls >= 100, \
+        assert rounds >= 10 and rounds * calls >= 100, (
             f"{RECORDS}: at least 10 rounds and 100 calls of each candidate are asked for"
+        )
 
 
 QUESTIONS = {
