@@ -1,9 +1,9 @@
 """Claims about trained networks: a limit for each, and the figures it was set by.
 
-A network that is trained again on another processor, or with another seed, comes out different. So a
-test does not compare its figures with a limit that one network suggested: it calls `check`, and the
-limit stands in CLAIMS next to the mean and the standard deviation over many networks. No limit is
-nearer to the mean than four standard deviations (test_claims.py holds that).
+A network that is trained again on another processor, or with another seed, comes out different. So
+a test does not compare its figures with a limit that one network suggested: it calls `check`, and
+the limit stands in CLAIMS next to the mean and the standard deviation over many networks. No limit
+is nearer to the mean than four standard deviations (test_claims.py holds that).
 
 `make test-machines` measures them again and prints how close each came to its limit.
 """
@@ -18,7 +18,10 @@ NETWORKS = 12  # seeds 0 to 5, trained with plain (SSE) kernels and with AVX2 ke
 
 @dataclass(frozen=True)
 class Claim:
-    """A figure that must be at least `least`, or at most `most`; `mean` and `spread` were measured."""
+    """A figure that must be at least `least`, or at most `most`.
+
+    `mean` and `spread` (a standard deviation) were measured.
+    """
 
     mean: float
     spread: float
@@ -68,7 +71,7 @@ CLAIMS: dict[str, Claim] = {
     "06: accuracy that the planted channel costs": Claim(0.76, 0.12, least=0.2),
     "06: share of the loss recovered, conv2 in float": Claim(0.98, 0.0065, least=0.9),
     "06: share of the loss recovered, equalized": Claim(1, 0.00033, least=0.95),
-    # the next four: seeds 0 to 3 with AVX2 kernels; three networks since then were within two deviations
+    # the next four: seeds 0 to 3 with AVX2 kernels; three later networks were within two deviations
     "06: dB of fc1, equalized": Claim(39.3, 1.25, least=30),
     "06: dB of fc1, conv2 in float: the grid of activations is still bad": Claim(
         10.7, 1.85, most=20

