@@ -9,7 +9,7 @@ SEEDS  := 0-2
 export OMP_NUM_THREADS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help workbook test test-pi-notebooks test-integers fuzz lab pi notebooks figures cpp handout test-labs test-machines bench pins doctor clean
+.PHONY: help workbook test lint format test-pi-notebooks test-integers fuzz lab pi notebooks figures cpp handout test-labs test-machines bench pins doctor clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -20,6 +20,14 @@ workbook: $(VENV)/ready  ## run every notebook on real data: pages, results and 
 test: $(VENV)/ready  ## run every test, a quick run of each notebook among them
 	@$(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not alone"
 	@$(RUN) -m pytest -m alone
+
+lint: $(VENV)/ready  ## check form and frequent mistakes of all code; `make format` repairs most of it
+	@$(RUN) -m ruff check -q .
+	@$(RUN) -m ruff format --check -q .
+
+format: $(VENV)/ready  ## bring all code into the form that `make lint` checks
+	@$(RUN) -m ruff check --fix -q .
+	@$(RUN) -m ruff format -q .
 
 test-pi-notebooks: $(VENV)/ready  ## run the notebooks for the Pi on an emulated Pi 4 and Pi 5 (slow: an emulator)
 	@$(RUN) -m pytest -v tests/emulated_notebooks.py

@@ -13,7 +13,7 @@ from helpers.conversion import compare, inputs, onnx_source, tflite_int8
 from helpers.conversion.lowering import lower_to_xnnpack
 from helpers.conversion.mnn_process import convert as convert_to_mnn
 from helpers.conversion.opener import opener
-from helpers.conversion.writing import check, writing
+from helpers.conversion.writing import check, checked_path, naming_the_layer, writing
 from helpers.errors import ConversionError, reason
 from helpers.quiet import quiet
 
@@ -167,14 +167,24 @@ def _quantized(
 
 def to_executorch_int8(model: torch.nn.Module, path: Path | str, calibration: np.ndarray) -> Path:
     """Static int8 by PyTorch, lowered to XNNPACK: quantize_pt2e, then to_executorch."""
+
+    def convert(layer: torch.nn.Module, image: torch.Tensor, file: Path) -> None:
+        _write_executorch_int8(layer, file, image.numpy())
+
+    path = checked_path(path, ".pte")
+    inputs.check_calibration(calibration, (1, None, None, None))
+    example = torch.from_numpy(calibration[:1].copy())
+    with naming_the_layer(model, example, ".pte", convert):
+        _write_executorch_int8(model, path, calibration)
+    return path
+
+
+def _write_executorch_int8(model: torch.nn.Module, path: Path, calibration: np.ndarray) -> None:
     with writing(path, ".pte") as (scratch, process):
-        inputs.check_calibration(calibration, (1, None, None, None))
         example = torch.from_numpy(calibration[:1].copy())
         network = inputs.reference(model, example).network
         images = inputs.some_calls(calibration, 1, CHECKED_IMAGES)
-        wanted = np.concatenate(
-            [inputs.run(network, image) for image in torch.from_numpy(images.copy()).split(1)]
-        )
+        calls = torch.from_numpy(images.copy()).split(1)
+        wanted = np.concatenate([inputs.run(network, image) for image in calls])
         lower_to_xnnpack(_quantized(network, calibration, per_channel=True), example, scratch)
         check(scratch, process, images, wanted, compare.int8_fault)
-    return Path(path)

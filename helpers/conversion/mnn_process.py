@@ -27,6 +27,7 @@ def convert(onnx_file: Path, mnn_file: Path, *options: str) -> None:
         raise ImportError("MNN is not installed here: pip install MNN")
     if done.returncode or not Path(mnn_file).exists():
         words = (done.stdout + done.stderr).strip().splitlines() or ["no output"]
+        words = [line for line in words if "Not Support" in line] or words
         how = f"MNN's converter failed with {Path(onnx_file).name}"
         raise ConversionError(f"{how} (exit status {done.returncode}): {words[-1][:200]}")
 

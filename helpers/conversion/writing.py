@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from helpers.conversion import compare, inputs
+from helpers.conversion import compare, culprit, inputs
 from helpers.conversion.opener import Opener, opener
 from helpers.errors import ConversionError, reason
 from helpers.quiet import quiet
@@ -24,20 +24,50 @@ FORMS = {
 }
 
 
+Write = Callable[[torch.nn.Module, torch.Tensor, Path], None]
+
+
 def write_network(
-    network: torch.nn.Module,
-    example: torch.Tensor,
-    path: Path | str,
-    suffix: str,
-    write: Callable[[torch.nn.Module, torch.Tensor, Path], None],
+    network: torch.nn.Module, example: torch.Tensor, path: Path | str, suffix: str, write: Write
 ) -> Path:
     """Write `network` to `path` by write(network, example, scratch file); compare their answers."""
+
+    def convert(layer: torch.nn.Module, image: torch.Tensor, file: Path) -> None:
+        _write_and_check(layer, image, file, suffix, write)
+
+    path = checked_path(path, suffix)
+    with naming_the_layer(network, example, suffix, convert):
+        convert(network, example, path)
+    return path
+
+
+def _write_and_check(
+    network: torch.nn.Module, example: torch.Tensor, path: Path, suffix: str, write: Write
+) -> None:
     with writing(path, suffix) as (scratch, process):
         wanted = inputs.reference(network, example)
         write(wanted.network, wanted.example, scratch)
         find_fault = compare.int8_fault if wanted.is_quantized else compare.float_fault
         check(scratch, process, wanted.images, wanted.answers, find_fault)
-    return Path(path)
+
+
+@contextlib.contextmanager
+def naming_the_layer(
+    network: torch.nn.Module, example: torch.Tensor, suffix: str, convert: Write
+) -> Iterator[None]:
+    """Add to a ConversionError which layer fails, found by convert(layer, its input, file)."""
+    try:
+        yield
+    except ConversionError as error:
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder, "layer" + suffix)
+            where = culprit.where_it_fails(network, example, lambda *layer: convert(*layer, file))
+        if not where:
+            raise
+        problem = ConversionError(f"{str(error).removesuffix('.')}. {where}")
+        for note in getattr(error, "__notes__", []):
+            problem.add_note(note)
+        raise problem from error
 
 
 @contextlib.contextmanager

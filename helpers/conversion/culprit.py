@@ -1,0 +1,113 @@
+"""Which layers of a network cannot be converted: each is tried alone, from the outside in."""
+
+import copy
+import time
+from collections.abc import Callable
+
+import torch
+
+from helpers.conversion import inputs
+from helpers.errors import ConversionError
+
+LIMIT_S = 60  # after which no further layer is tried
+
+Attempt = Callable[[torch.nn.Module, torch.Tensor], object]
+
+
+class _FromImage(torch.nn.Module):
+    """A layer whose input is no image, given its numbers as N x numbers x 1 x 1."""
+
+    def __init__(self, layer: torch.nn.Module, shape: torch.Size) -> None:
+        super().__init__()
+        self.training = False
+        self.layer = layer
+        self.shape = shape
+
+    def forward(self, x: torch.Tensor) -> object:
+        return self.layer(x.reshape(self.shape))
+
+
+def where_it_fails(network: torch.nn.Module, example: torch.Tensor, attempt: Attempt) -> str:
+    """A sentence that names the innermost layers that fail on their own; "" if nothing is known.
+
+    `attempt(layer, input)` raises ConversionError if a layer cannot be converted.
+    """
+    try:
+        inputs.reference(network, example)
+    except ConversionError:
+        return ""  # the network or the example cannot be used at all
+    if isinstance(network, torch.fx.GraphModule):
+        return ""  # a graph has operators, and no layers
+    network = copy.deepcopy(network).cpu().eval()
+    search = _Search(_seen_by_layers(network, example.detach().cpu()), attempt)
+    layers = search.inside(network, prefix="")
+    if layers:
+        return f"It fails in {', '.join(layers)}."
+    if search.is_over:
+        return ""
+    kind = type(network).__name__
+    return f"Each layer can be converted on its own; what {kind}.forward makes of them cannot."
+
+
+def _seen_by_layers(
+    network: torch.nn.Module, example: torch.Tensor
+) -> dict[torch.nn.Module, torch.Tensor]:
+    """{layer: its input} of every layer that takes one float tensor."""
+    seen = {}
+
+    def keep(layer: torch.nn.Module, given: tuple) -> None:
+        is_one_tensor = len(given) == 1 and isinstance(given[0], torch.Tensor)
+        if is_one_tensor and given[0].is_floating_point():
+            seen.setdefault(layer, given[0].clone())
+
+    hooks = [layer.register_forward_pre_hook(keep) for layer in network.modules()]
+    try:
+        inputs.run(network, example.clone())
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return seen
+
+
+class _Search:
+    """The search and what it has tried; layers of one kind and one input shape are tried once."""
+
+    def __init__(self, seen: dict[torch.nn.Module, torch.Tensor], attempt: Attempt) -> None:
+        self._seen = seen
+        self._attempt = attempt
+        self._failed: dict[tuple, bool] = {}
+        self._end = time.monotonic() + LIMIT_S
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the time is up."""
+        return time.monotonic() > self._end
+
+    def inside(self, network: torch.nn.Module, prefix: str) -> list[str]:
+        """The innermost failing layers in `network`."""
+        found = []
+        for name, layer in network.named_children():
+            if layer in self._seen and not self._fails(layer):
+                continue
+            inner = self.inside(layer, f"{prefix}{name}.")
+            if not inner and layer in self._seen and not self.is_over:
+                inner = [f"{prefix}{name} ({type(layer).__name__})"]
+            found += inner
+        return found
+
+    def _fails(self, layer: torch.nn.Module) -> bool:
+        image = self._seen[layer]
+        key = (repr(layer), tuple(image.shape))
+        if key not in self._failed:
+            self._failed[key] = not self.is_over and self._fails_now(layer, image)
+        return self._failed[key]
+
+    def _fails_now(self, layer: torch.nn.Module, image: torch.Tensor) -> bool:
+        if image.ndim != 4:
+            layer = _FromImage(layer, image.shape)
+            image = image.reshape(len(image), -1, 1, 1)
+        try:
+            self._attempt(layer, image)
+        except ConversionError:
+            return True
+        return False

@@ -1,0 +1,89 @@
+"""A network that cannot be converted: the sentence names the layer."""
+
+import pytest
+import torch
+from torch import nn
+
+from helpers import convert
+from helpers.conversion import culprit
+from helpers.errors import ConversionError
+
+IMAGE = torch.zeros(1, 1, 4, 4)
+
+
+class TwoPaths(nn.Module):
+    """A network whose own code has a branch that depends on the pixels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU())
+
+    def forward(self, x):
+        return self.body(-x if x.mean() > 0.3 else x)
+
+
+def refusing(*kinds):
+    """An attempt that fails for layers that have one of `kinds` among them."""
+
+    def attempt(layer, image):
+        with torch.no_grad():
+            layer(image)
+        if any(isinstance(part, kinds) for part in layer.modules()):
+            raise ConversionError("no")
+
+    return attempt
+
+
+@pytest.mark.parametrize(
+    "network, kinds, sentence",
+    [
+        (nn.Sequential(nn.Conv2d(1, 2, 3), nn.Mish()), nn.Mish, "It fails in 1 (Mish)."),
+        (
+            nn.Sequential(nn.Sequential(nn.ELU(), nn.Mish()), nn.Flatten(), nn.Linear(16, 2)),
+            (nn.Mish, nn.Linear),
+            "It fails in 0.1 (Mish), 2 (Linear).",
+        ),
+        (
+            nn.Sequential(nn.ReLU(), nn.Sigmoid()),
+            nn.Sequential,
+            "Each layer can be converted on its own; what Sequential.forward makes of them cannot.",
+        ),
+        (
+            TwoPaths(),
+            TwoPaths,
+            "Each layer can be converted on its own; what TwoPaths.forward makes of them cannot.",
+        ),
+        (nn.Sequential(nn.Linear(9, 2)), nn.Linear, ""),  # it cannot run the image at all
+    ],
+)
+def test_the_innermost_layers_are_named(network, kinds, sentence):
+    assert culprit.where_it_fails(network, IMAGE, refusing(kinds)) == sentence
+
+
+def test_equal_layers_are_tried_once():
+    tried = []
+    network = nn.Sequential(nn.ReLU(), nn.ReLU(), nn.ReLU())
+    culprit.where_it_fails(network, IMAGE, lambda layer, image: tried.append(layer))
+    assert len(tried) == 1
+
+
+def test_nothing_is_named_when_the_time_is_up(monkeypatch):
+    monkeypatch.setattr(culprit, "LIMIT_S", -1)
+    assert culprit.where_it_fails(nn.Sequential(nn.Mish()), IMAGE, refusing(nn.Mish)) == ""
+
+
+def test_a_path_that_cannot_be_written_starts_no_search(monkeypatch, tmp_path):
+    monkeypatch.setattr(culprit, "where_it_fails", lambda *_: pytest.fail("a search"))
+    with pytest.raises(ConversionError, match="is named NAME.onnx"):
+        convert.to_onnx(nn.Sequential(nn.ReLU()), IMAGE, tmp_path / "network")
+
+
+def test_a_branch_that_depends_on_the_pixels(tmp_path):
+    with pytest.raises(ConversionError, match=r"what TwoPaths.forward makes of them cannot"):
+        convert.to_torchscript(TwoPaths(), IMAGE, tmp_path / "two.torchscript")
+
+
+def test_mnn_names_the_operator_that_it_does_not_have(tmp_path):
+    source = convert.to_onnx(nn.Sequential(nn.Mish()), IMAGE, tmp_path / "mish.onnx")
+    with pytest.raises(ConversionError, match="Mish"):
+        convert.to_mnn(source, tmp_path / "mish.mnn")
