@@ -1,5 +1,7 @@
-"""Shared code of the workbook: data -> model -> converted file -> runtime -> measurement -> record -> table and plot.
+"""Shared code of the workbook, from the data to the plots.
 
-Each module is one step of that line, and none looks back. models, training, convert and conversion need torch; all others
-import on a Pi, which has none, and load a runtime inside the function that needs it.
+The steps are data -> model -> converted file -> runtime -> measurement -> record -> table and plot.
+Each module is one step. None imports a later one; only training takes its accuracy from metrics.
+models, training, convert and conversion need torch. All others can be imported on a Pi without
+torch; they load a runtime inside the function that needs it.
 """

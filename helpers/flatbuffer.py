@@ -22,12 +22,16 @@ class Table:
     def number(self, field: int, layout: str = "<i", default: int = 0) -> int:
         """A whole number, stored as the struct module's `layout`."""
         at = self._place(field)
-        return struct.unpack_from(layout, self.content, at)[0] if at else default
+        if not at:
+            return default
+        return struct.unpack_from(layout, self.content, at)[0]
 
     def table(self, field: int) -> "Table | None":
         """An inner table."""
         at = self._place(field)
-        return Table(self.content, at + _u32(self.content, at)) if at else None
+        if not at:
+            return None
+        return Table(self.content, at + _u32(self.content, at))
 
     def tables(self, field: int) -> list["Table"]:
         """A vector of tables."""
@@ -53,7 +57,9 @@ class Table:
         if 4 + 2 * field >= size:
             return 0
         offset = struct.unpack_from("<H", self.content, index + 4 + 2 * field)[0]
-        return self.at + offset if offset else 0
+        if not offset:
+            return 0
+        return self.at + offset
 
 
 def _u32(content: bytes, at: int) -> int:

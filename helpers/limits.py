@@ -9,7 +9,9 @@ from pathlib import Path
 
 import psutil
 
-PROCESSOR, MEMORY = "cpu", "memory"  # the two controllers
+# the two controllers
+PROCESSOR = "cpu"
+MEMORY = "memory"
 
 
 def cores(root: Path | str = "/") -> int:
@@ -22,15 +24,16 @@ def cores(root: Path | str = "/") -> int:
 
 def memory_bytes(root: Path | str = "/") -> int:
     """How much memory this process may use: the machine's, or less."""
-    limits = [limit for folder in _folders(Path(root), MEMORY) if (limit := _memory_limit(folder))]
-    return min([psutil.virtual_memory().total, *limits])
+    limits = [_memory_limit(folder) for folder in _folders(Path(root), MEMORY)]
+    return min([psutil.virtual_memory().total, *filter(None, limits)])
 
 
 def available_bytes(root: Path | str = "/") -> int:
     """How much of that is free."""
     free = [psutil.virtual_memory().available]
     for folder in _folders(Path(root), MEMORY):
-        if limit := _memory_limit(folder):
+        limit = _memory_limit(folder)
+        if limit:
             used = _number(folder / "memory.current") or _number(folder / "memory.usage_in_bytes")
             free.append(min(limit, max(0, limit - (used or 0) + _file_cache(folder))))
     return min(free)
@@ -44,7 +47,7 @@ def _processor_shares(root: Path) -> list[float]:
     """The limits on processor time, in cores."""
     shares = []
     for folder in _folders(root, PROCESSOR):
-        quota, period = (_words(folder / "cpu.max") + ["", ""])[:2]
+        quota, period = [*_words(folder / "cpu.max"), "", ""][:2]
         if not quota:
             quota = " ".join(_words(folder / "cpu.cfs_quota_us"))
             period = " ".join(_words(folder / "cpu.cfs_period_us"))
@@ -72,10 +75,12 @@ def _folders(root: Path, controller: str) -> list[Path]:
     except OSError:
         lines = []
     for line in lines:
-        _, controllers, path = (line.split(":", 2) + ["", ""])[:3]
+        _, controllers, path = [*line.split(":", 2), "", ""][:3]
         if controllers and controller not in controllers.split(","):
             continue
-        top = root / "sys/fs/cgroup" / (controller if controllers else "")
+        top = root / "sys/fs/cgroup"
+        if controllers:  # version 1: a folder for each controller
+            top /= controller
         parts = [part for part in path.split("/") if part not in ("", "..")]
         folders += [top.joinpath(*parts[:depth]) for depth in range(len(parts) + 1)]
     return folders

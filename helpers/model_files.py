@@ -1,6 +1,7 @@
-"""Which model files a Pi gets: three networks, every runtime that a Pi has, float32 and int8. Notebook 08 compares them.
+"""The model files for a Pi: three networks, every runtime that a Pi has, float32 and int8.
 
-They are made on the laptop, where torch and the converters are; a Pi only opens them.
+They are made on the laptop, where torch and the converters are; a Pi only opens them. Notebook 08
+compares them.
 """
 
 import json
@@ -16,38 +17,37 @@ NETWORKS = {  # network: the shape of its input; 08's table has these rows first
     "mobilenet_v2": (1, 3, 224, 224),
     "resnet18": (1, 3, 224, 224),
 }
-FORMS = {  # how a file's name goes on after the network's: the runtime that opens it, and what its numbers are
+# what follows the network in a file's name: the runtime that opens it, and its precision
+FORMS = {
     ".onnx": ("ONNX Runtime", "float32"),
-    "_int8_u8.onnx": ("ONNX Runtime", "int8, U8 activations"),  # quicker on x86 ...
-    "_int8_s8.onnx": (
-        "ONNX Runtime",
-        "int8, S8 activations",
-    ),  # ... which need not hold on Arm: the Pi gets both
+    # U8 is faster on x86, which need not hold on Arm: the Pi gets both
+    "_int8_u8.onnx": ("ONNX Runtime", "int8, U8 activations"),
+    "_int8_s8.onnx": ("ONNX Runtime", "int8, S8 activations"),
     ".tflite": ("LiteRT", "float32"),
     "_int8.tflite": ("LiteRT", "int8"),
-    ".ncnn.param": (
-        "ncnn",
-        "float32",
-    ),  # ncnn's int8 needs tools that its Python package does not have
+    # float32 only: int8 needs tools that ncnn's Python package does not have
+    ".ncnn.param": ("ncnn", "float32"),
     ".mnn": ("MNN", "float32"),
     "_int8.mnn": ("MNN", "int8 weights"),  # stored as int8, computed with as float32
 }
-EXAMPLES = {  # six convolutions with one activation or the other between, which a quantizer knows or does not
+# six convolutions with activations that a quantizer knows (ReLU) or does not know (GELU)
+EXAMPLES = {
     "six_convs_relu": (1, 3, 28, 28),
     "six_convs_gelu": (1, 3, 28, 28),
 }
+_INPUT_SHAPES = NETWORKS | EXAMPLES
 EXAMPLE_FORMS = (".onnx", "_int8_u8.onnx")
 # integer operators with S8 activations, slow on x86: notebook 08 shows it, it does not race
 SIGNED_OPERATORS = "_int8_s8_qoperator.onnx"
 WITH_SIGNED_OPERATORS = ("mnist_cnn", "mobilenet_v2")
-BATCHES = (1, 10, 100, 1000)  # MnistNet for so many images a call, for notebook 03
+BATCHES = (1, 10, 100, 1000)  # images per call of notebook 03's files of MnistNet
 CALIBRATION_IMAGES = 200  # of all classes, for the trained network
-NOISE_IMAGES = 8  # for networks with random weights, whose ranges nobody will judge by accuracy
+NOISE_IMAGES = 8  # for networks with random weights, whose accuracy is not measured
 
 
 @dataclass(frozen=True)
 class ModelFile:
-    """One model file: the network in it, the runtime that opens it, what its numbers are, and where it lies."""
+    """One model file: the network in it, the runtime that opens it, its precision and its path."""
 
     network: str
     runtime: str
@@ -56,8 +56,10 @@ class ModelFile:
 
     @property
     def parts(self) -> list[Path]:
-        """The files on the disk: one, or two where ncnn keeps the weights beside the layers."""
-        return [self.path, *([_weights(self.path)] if self.path.suffix == ".param" else [])]
+        """The files on the disk: one, or two for ncnn, which stores layers and weights apart."""
+        if self.path.suffix == ".param":
+            return [self.path, self.path.with_suffix(".bin")]
+        return [self.path]
 
     @property
     def exists(self) -> bool:
@@ -65,30 +67,32 @@ class ModelFile:
         return all(part.exists() for part in self.parts)
 
 
-def _weights(param: Path) -> Path:
-    return param.with_suffix(".bin")
-
-
 def files(networks: Sequence[str] = tuple(NETWORKS)) -> list[ModelFile]:
     """The model files of `networks`, of NETWORKS or EXAMPLES, whether they exist yet or not."""
     if unknown := set(networks) - set(NETWORKS) - set(EXAMPLES):
         raise ValueError(
-            f"no network is called {', '.join(sorted(unknown))}; there are {', '.join(NETWORKS | EXAMPLES)}"
+            f"no network is called {', '.join(sorted(unknown))}; "
+            f"there are {', '.join(_INPUT_SHAPES)}"
         )
-    return [
-        ModelFile(network, *FORMS[ending], build("models", network + ending))
-        for network in networks
-        for ending in (FORMS if network in NETWORKS else EXAMPLE_FORMS)
-    ]
+    found = []
+    for network in networks:
+        endings = FORMS if network in NETWORKS else EXAMPLE_FORMS
+        for ending in endings:
+            path = build("models", network + ending)
+            found.append(ModelFile(network, *FORMS[ending], path))
+    return found
 
 
 def facts() -> dict[str, dict]:
-    """What make_missing counted: {network: {"parameters", "macs", "input_shape", "weights": "trained" or "random"}}.
+    """What make_missing counted: {network: {"parameters", "macs", "input_shape", "weights"}}.
 
-    Empty where nothing was made yet. A Pi cannot count without torch and reads it here.
+    "weights" is "trained" or "random". The result is empty if nothing was made yet. A Pi, which has
+    no torch, cannot count and reads it here.
     """
     path = _facts_file()
-    return json.loads(path.read_text()) if path.exists() else {}
+    if not path.exists():
+        return {}
+    return json.loads(path.read_text())
 
 
 def _facts_file() -> Path:
@@ -97,9 +101,11 @@ def _facts_file() -> Path:
 
 def for_the_pi() -> list[Path]:
     """The files to copy to a Pi: every model file that exists, 03's batches, what facts() reads."""
-    parts = [part for file in files([*NETWORKS, *EXAMPLES]) if file.exists for part in file.parts]
-    parts += map(signed_operators_file, WITH_SIGNED_OPERATORS)
-    return [path for path in [*parts, *map(_batch_file, BATCHES), _facts_file()] if path.exists()]
+    paths = [path for file in files(list(_INPUT_SHAPES)) if file.exists for path in file.parts]
+    paths += map(signed_operators_file, WITH_SIGNED_OPERATORS)
+    paths += map(_batch_file, BATCHES)
+    paths.append(_facts_file())
+    return [path for path in paths if path.exists()]
 
 
 def signed_operators_file(network: str) -> Path:
@@ -114,15 +120,15 @@ def _batch_file(batch: int) -> Path:
 def make_missing(
     networks: Sequence[str] = (*NETWORKS, *EXAMPLES), batches: Sequence[int] = BATCHES
 ) -> list[Path]:
-    """Convert what is missing of `networks`, and mnist_cnn for `batches`; returns what was made.
+    """Convert what is missing of `networks`, and mnist_cnn for `batches`; return what was made.
 
-    Also makes anew what is older than the checkpoint of a trained network. mobilenet_v2 and resnet18 have random
-    weights: as fast as trained ones, and useless for accuracy. A file whose converter is not installed on this
-    machine is left out and named. ImportError where torch is missing.
+    Files older than the checkpoint of a trained network are recreated. mobilenet_v2 and resnet18
+    have random weights: as fast as trained ones, and useless for accuracy. A file whose converter
+    is not installed on this machine is skipped and named. ImportError if torch is missing.
     """
     made: list[Path] = []
     try:
-        import torch  # noqa: F401
+        import torch  # noqa: F401  (only whether it is installed)
     except ImportError as error:
         raise ImportError(
             "model files are made on the laptop, where torch is installed: "
@@ -130,30 +136,31 @@ def make_missing(
         ) from error
     for name in networks:
         wanted = {file.path: file.parts for file in files([name])}
-        more = [_batch_file(n) for n in batches] if name == "mnist_cnn" else []
-        more += [signed_operators_file(name)] if name in WITH_SIGNED_OPERATORS else []
-        wanted |= {path: [path] for path in more}
-        missing = [
-            path
-            for path, parts in wanted.items()
-            if not all(_is_current(name, part) for part in parts)
-        ]
+        if name == "mnist_cnn":
+            wanted |= {path: [path] for path in map(_batch_file, batches)}
+        if name in WITH_SIGNED_OPERATORS:
+            path = signed_operators_file(name)
+            wanted[path] = [path]
+        missing = [path for path, parts in wanted.items() if not _are_current(name, parts)]
         if missing or name not in facts():
             made += _make(name, missing)
     return made
 
 
-def _is_current(name: str, path: Path) -> bool:
+def _are_current(name: str, paths: list[Path]) -> bool:
+    """Whether all files exist and are as new as the checkpoint of the network, if it has one."""
+    if not all(path.exists() for path in paths):
+        return False
     checkpoint = build("models", f"{name}.pt")
-    return path.exists() and not (
-        checkpoint.exists() and path.stat().st_mtime < checkpoint.stat().st_mtime
-    )
+    if not checkpoint.exists():
+        return True
+    return all(path.stat().st_mtime >= checkpoint.stat().st_mtime for path in paths)
 
 
 def _make(name: str, missing: list[Path]) -> list[Path]:
     from helpers import metrics, models, training
 
-    is_trained, made = name in models.BY_NAME, []
+    is_trained = name in models.BY_NAME
     if is_trained:
         network = training.trained(name)
     else:
@@ -161,16 +168,14 @@ def _make(name: str, missing: list[Path]) -> list[Path]:
         print(
             f"{name} has random weights: as fast as trained ones, and no accuracy is shown for it"
         )
+    made = []
     for path in missing:
         try:
             _convert(network, name, path)
             made.append(path)
-        except (
-            ImportError,
-            FileNotFoundError,
-        ) as error:  # such as litert-torch, which Windows has not
+        except (ImportError, FileNotFoundError) as error:  # litert-torch is missing on Windows
             print(f"{path.name} is left out: {error}")
-    shape = (NETWORKS | EXAMPLES)[name]
+    shape = _INPUT_SHAPES[name]
     counted = {
         "parameters": metrics.count_parameters(network),
         "macs": metrics.count_macs(network, shape),
@@ -190,17 +195,24 @@ def _six_convs(name: str):
     activation = nn.ReLU if name.endswith("relu") else nn.GELU
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        layers = [nn.Conv2d(3, 32, 3, padding=1)] + [
-            nn.Conv2d(32, 32, 3, padding=1) for _ in range(5)
-        ]
-        return nn.Sequential(*(part for layer in layers for part in (layer, activation()))).eval()
+        layers = [nn.Conv2d(3, 32, 3, padding=1)]
+        layers += [nn.Conv2d(32, 32, 3, padding=1) for _ in range(5)]
+        parts = [part for layer in layers for part in (layer, activation())]
+        return nn.Sequential(*parts).eval()
 
 
 def _convert(network, name: str, path: Path) -> None:
-    """Write one file; int8 forms and MNN's start from the float32 file, which FORMS has before them."""
+    """Write one file. int8 and MNN files are made from a float32 file, which FORMS has before."""
     import torch
 
     from helpers import convert
+
+    example = torch.zeros(_INPUT_SHAPES[name])
+    ending = path.name.removeprefix(name)
+    if ending.startswith("_batch"):
+        batch = int(ending.removeprefix("_batch").removesuffix(".onnx"))
+        example = example.repeat(batch, 1, 1, 1)
+        ending = ".onnx"
 
     def float_file(ending: str) -> Path:
         source = build("models", name + ending)
@@ -208,31 +220,25 @@ def _convert(network, name: str, path: Path) -> None:
             raise FileNotFoundError(f"it is made from {source.name}, which is missing")
         return source
 
+    def onnx_int8(**options: bool) -> Path:
+        source = float_file(".onnx")
+        return convert.to_onnx_int8(source, path, _calibration(name), **options)
+
+    def tflite_int8() -> Path:
+        source = float_file(".tflite")
+        return convert.to_tflite_int8(source, path, _calibration(name))
+
     converters: dict[str, Callable[[], Path]] = {
         ".onnx": lambda: convert.to_onnx(network, example, path),
-        "_int8_u8.onnx": lambda: convert.to_onnx_int8(
-            float_file(".onnx"), path, _calibration(name), unsigned_activations=True
-        ),
-        "_int8_s8.onnx": lambda: convert.to_onnx_int8(
-            float_file(".onnx"), path, _calibration(name), unsigned_activations=False
-        ),
-        SIGNED_OPERATORS: lambda: convert.to_onnx_int8(
-            float_file(".onnx"), path, _calibration(name), qdq=False, unsigned_activations=False
-        ),
+        "_int8_u8.onnx": lambda: onnx_int8(unsigned_activations=True),
+        "_int8_s8.onnx": lambda: onnx_int8(unsigned_activations=False),
+        SIGNED_OPERATORS: lambda: onnx_int8(qdq=False, unsigned_activations=False),
         ".tflite": lambda: convert.to_tflite(network, example, path),
-        "_int8.tflite": lambda: convert.to_tflite_int8(
-            float_file(".tflite"), path, _calibration(name)
-        ),
+        "_int8.tflite": tflite_int8,
         ".ncnn.param": lambda: convert.to_ncnn(network, example, path),
         ".mnn": lambda: convert.to_mnn(float_file(".onnx"), path),
         "_int8.mnn": lambda: convert.to_mnn(float_file(".onnx"), path, weight_bits=8),
     }
-    example, ending = torch.zeros((NETWORKS | EXAMPLES)[name]), path.name.removeprefix(name)
-    if ending.startswith("_batch"):
-        example, ending = (
-            example.repeat(int(ending.removeprefix("_batch").removesuffix(".onnx")), 1, 1, 1),
-            ".onnx",
-        )
     converters[ending]()
 
 
@@ -244,6 +250,5 @@ def _calibration(name: str):
 
     if name == "mnist_cnn":
         return normalize(mnist("train").images[:CALIBRATION_IMAGES])
-    return np.random.default_rng(0).standard_normal(
-        (NOISE_IMAGES, *(NETWORKS | EXAMPLES)[name][1:]), np.float32
-    )
+    shape = (NOISE_IMAGES, *_INPUT_SHAPES[name][1:])
+    return np.random.default_rng(0).standard_normal(shape, np.float32)

@@ -8,10 +8,11 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 
 class MnistNet(nn.Sequential):
-    """The CNN that the whole book carries from runtime to runtime: 1,199,882 parameters, 11,992,448 MACs an image.
+    """The CNN that the whole book carries from runtime to runtime.
 
-    Input float32, N x 1 x 28 x 28 (helpers.data.normalize makes it); output N x 10 logits, no softmax: the
-    loss has it, and the largest logit is the answer either way.
+    It has 1,199,882 parameters and 11,992,448 MACs per image. The input is float32,
+    N x 1 x 28 x 28, as helpers.data.normalize returns it. The output is N x 10 logits without
+    softmax: the loss includes it, and the largest logit is the answer either way.
     """
 
     def __init__(self) -> None:
@@ -30,9 +31,9 @@ class MnistNet(nn.Sequential):
 
 
 class LeNet(nn.Sequential):
-    """A LeNet-5 without biases: 44,190 weights, so few that quantization at low bits has something to break.
+    """A LeNet-5 without biases: 44,190 weights, so few that low-bit quantization costs accuracy.
 
-    Input and output as MnistNet's.
+    Input and output are those of MnistNet.
     """
 
     def __init__(self) -> None:
@@ -52,7 +53,10 @@ class LeNet(nn.Sequential):
 
 
 class Block(nn.Module):
-    """An inverted residual block: widen, filter each channel alone, narrow; with a way round where shapes allow it."""
+    """An inverted residual block: widen, filter each channel alone, narrow.
+
+    If input and output have the same shape, the input is added to the output.
+    """
 
     def __init__(self, inputs: int, outputs: int, stride: int, factor: int = 3) -> None:
         super().__init__()
@@ -79,13 +83,14 @@ def conv_norm_relu(
 
 
 class DepthwiseNet(nn.Sequential):
-    """MobileNetV2 for digits: a stem, four inverted residual blocks, a head; 23,930 parameters, batch normalization.
+    """MobileNetV2 for digits: a stem, four inverted residual blocks, a head; batch normalization.
 
-    Input and output as MnistNet's.
+    It has 23,930 parameters. Input and output are those of MnistNet.
     """
 
     def __init__(self) -> None:
-        blocks = Block(16, 24, 2), Block(24, 24, 1), Block(24, 32, 2), Block(32, 32, 1)
+        # made first: the order decides which random numbers the weights get
+        blocks = [Block(16, 24, 2), Block(24, 24, 1), Block(24, 32, 2), Block(32, 32, 1)]
         super().__init__(
             conv_norm_relu(1, 16, 3, 2),
             *blocks,
@@ -97,27 +102,32 @@ class DepthwiseNet(nn.Sequential):
 
 
 def fold_batch_norm(model: nn.Module) -> nn.Module:
-    """A copy in eval mode whose batch normalizations are part of the convolutions before them: the same function."""
+    """A copy in eval mode whose batch normalizations are folded into the convolutions before them.
+
+    It computes the same function.
+    """
     folded = copy.deepcopy(model).eval()
     for part in folded.modules():
-        if (
-            isinstance(part, nn.Sequential)
-            and len(part) > 1
-            and isinstance(part[1], nn.BatchNorm2d)
-        ):
-            part[0], part[1] = fuse_conv_bn_eval(part[0], part[1]), nn.Identity()
+        if not isinstance(part, nn.Sequential) or len(part) < 2:
+            continue
+        if isinstance(part[1], nn.BatchNorm2d):
+            part[0] = fuse_conv_bn_eval(part[0], part[1])
+            part[1] = nn.Identity()
     return folded
 
 
 def rescaled_twin(folded: nn.Module, factor: float = 4.0, seed: int = 0) -> nn.Module:
-    """A copy of a folded DepthwiseNet that computes the same, its depthwise weights factor**4 apart between channels.
+    """A copy of a folded DepthwiseNet that computes the same, its channels unequally scaled.
 
-    In each block half of the channels enter the depthwise layer divided by `factor` and leave it multiplied by it,
-    the other half the other way round; a ReLU lets positive factors through (Nagel et al., 2019, use it the other way).
+    In each block half of the channels enter the depthwise layer divided by `factor` and leave it
+    multiplied by it, the other half the other way round. This puts factor**4 between the depthwise
+    weights of the two halves. A ReLU lets positive factors through (Nagel et al., 2019, use this
+    the other way, to make channels equal).
     """
-    twin, generator = copy.deepcopy(folded), torch.Generator().manual_seed(seed)
-    for block in (module for module in twin.modules() if isinstance(module, Block)):
-        expand, depthwise, project = block.expand[0], block.depthwise[0], block.project[0]
+    twin = copy.deepcopy(folded)
+    generator = torch.Generator().manual_seed(seed)
+    for block in _blocks(twin):
+        expand, depthwise, project = _convolutions(block)
         order = torch.randperm(expand.out_channels, generator=generator)
         s = torch.where(order % 2 == 0, factor, 1 / factor)
         expand.weight.data /= s.view(-1, 1, 1, 1)
@@ -129,37 +139,54 @@ def rescaled_twin(folded: nn.Module, factor: float = 4.0, seed: int = 0) -> nn.M
 
 
 def equalized(folded: nn.Module, rounds: int = 20) -> nn.Module:
-    """A copy of a folded DepthwiseNet that computes the same, its channels with equal ranges of weights.
+    """A copy of a folded DepthwiseNet that computes the same, with equal weight ranges of channels.
 
-    Cross-layer equalization (Nagel et al., 2019), as notebook 05 derives it: a channel is divided by s where it
-    is made and multiplied by s where it is used, s being the square root of the ratio of the two ranges. A
-    depthwise layer belongs to two pairs, hence the rounds.
+    Cross-layer equalization (Nagel et al., 2019), as notebook 05 derives it: a channel is divided
+    by s where it is made and multiplied by s where it is used; s is the square root of the ratio
+    of the two ranges. A depthwise layer belongs to two pairs, hence the rounds.
     """
     result = copy.deepcopy(folded)
-    for block in [module for module in result.modules() if isinstance(module, Block)] * rounds:
-        expand, depthwise, project = block.expand[0], block.depthwise[0], block.project[0]
-        for first, second, axes in (
-            (expand, depthwise, (1, 2, 3)),
-            (depthwise, project, (0, 2, 3)),
-        ):
-            made = first.weight.data.abs().amax((1, 2, 3)).clamp_min(1e-8)
-            used = second.weight.data.abs().amax(axes).clamp_min(1e-8)
-            s = (made / used).sqrt()
-            first.weight.data /= s.view(-1, 1, 1, 1)
-            first.bias.data /= s
-            second.weight.data *= (
-                s.view(-1, 1, 1, 1) if second is depthwise else s.view(1, -1, 1, 1)
-            )
+    for block in _blocks(result) * rounds:
+        expand, depthwise, project = _convolutions(block)
+        _equalize(expand, depthwise, channel_axis=0)  # one filter per channel
+        _equalize(depthwise, project, channel_axis=1)
     return result
+
+
+def _equalize(first: nn.Conv2d, second: nn.Conv2d, channel_axis: int) -> None:
+    """Equalize the channels between two layers; `channel_axis` is theirs in `second`'s weights."""
+    made = _channel_ranges(first, 0)
+    used = _channel_ranges(second, channel_axis)
+    s = (made / used).sqrt()
+    shape = [1, 1, 1, 1]
+    shape[channel_axis] = -1
+    first.weight.data /= s.view(-1, 1, 1, 1)
+    first.bias.data /= s
+    second.weight.data *= s.view(shape)
+
+
+def _channel_ranges(layer: nn.Conv2d, axis: int) -> torch.Tensor:
+    others = [other for other in range(4) if other != axis]
+    return layer.weight.data.abs().amax(others).clamp_min(1e-8)
+
+
+def _blocks(network: nn.Module) -> list[Block]:
+    return [module for module in network.modules() if isinstance(module, Block)]
+
+
+def _convolutions(block: Block) -> tuple[nn.Conv2d, nn.Conv2d, nn.Conv2d]:
+    """The convolutions of a folded block: expand, depthwise, project."""
+    return block.expand[0], block.depthwise[0], block.project[0]
 
 
 BY_NAME = {"mnist_cnn": MnistNet, "lenet": LeNet, "depthwise": DepthwiseNet}
 
 
 def torchvision_model(name: str, seed: int = 0) -> nn.Module:
-    """torchvision's network `name` ("mobilenet_v2", "resnet18") with random weights from `seed`, in eval mode.
+    """torchvision's network `name` ("mobilenet_v2", "resnet18") with random weights from `seed`.
 
-    Random weights cost what trained ones cost, so they serve for timing and for counting, never for accuracy.
+    It is in eval mode. Random weights cost what trained ones cost: use them for timing and for
+    counting, never for accuracy.
     """
     torchvision = import_torchvision()
     with torch.random.fork_rng(devices=[]):
@@ -168,10 +195,11 @@ def torchvision_model(name: str, seed: int = 0) -> nn.Module:
 
 
 def import_torchvision():
-    """torchvision, also where its compiled operators were built for a CUDA torch and this torch is a CPU build.
+    """torchvision, also if its operators were compiled for CUDA and this torch is a CPU build.
 
-    There the plain import fails because its Python part registers rules for two operators that do not exist.
-    Declaring them first lets models, transforms and data sets work; calling nms still fails, as it should.
+    Then the plain import fails, because its Python part registers rules for two operators that do
+    not exist. Declaring them first lets models, transforms and data sets work; calling nms still
+    fails, as it should.
     """
     try:
         import torchvision

@@ -1,9 +1,10 @@
-"""What one core of this machine can do at best; device.machine_peak runs this file in a process of its own."""
+"""The peak speed of one core; device.machine_peak runs this file in its own process."""
 
 import json
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
@@ -11,46 +12,45 @@ from helpers.protobuf import field
 
 
 def measure_peak(seconds: float) -> dict:
-    """The fields of device.Peak; `seconds` for each of seven figures, with as many threads as the process was given."""
+    """The fields of device.Peak, from seven figures that take `seconds` each.
+
+    numpy uses as many threads as the process was given.
+    """
     peak: dict = {"int8_ops_per_s": None}
     by = {}
+    with_numpy = f"numpy {np.__version__}"
 
     def offer(limit: str, work: int, call: Callable[[], object], what: str) -> None:
         rate = work / _shortest_s(call, seconds)
         if rate > (peak.get(limit) or 0):
-            peak[limit], by[limit] = rate, what
+            peak[limit] = rate
+            by[limit] = what
 
     for size in (512, 384):
         a, b = np.random.default_rng(0).random((2, size, size), np.float32)
-        product, operations = np.empty_like(a), 2 * size**3
-        offer(
-            "flops_per_s",
-            operations,
-            lambda: np.dot(a, b, out=product),
-            f"numpy {np.__version__}, {size} x {size}",
-        )
+        operations = 2 * size**3
+        product = partial(np.dot, a, b, out=np.empty_like(a))
+        offer("flops_per_s", operations, product, f"{with_numpy}, {size} x {size}")
         try:
             import onnxruntime
         except ImportError:
             continue
         what = f"onnxruntime {onnxruntime.__version__}, {size} x {size}"
         offer("flops_per_s", operations, _product_call("MatMul", a, b), what)
-        a8, b8 = (a * 256).astype(np.uint8), (b * 255 - 127).astype(np.int8)
+        a8 = (a * 256).astype(np.uint8)
+        b8 = (b * 255 - 127).astype(np.int8)
         offer("int8_ops_per_s", operations, _product_call("MatMulInteger", a8, b8), what)
-    source, target = np.ones(64 * 10**6, np.uint8), np.zeros(64 * 10**6, np.uint8)
-    offer(
-        "bytes_per_s",
-        2 * source.nbytes,
-        lambda: np.copyto(target, source),
-        f"numpy {np.__version__}, copy of 64 MB",
-    )
+    source = np.ones(64 * 10**6, np.uint8)
+    copy = partial(np.copyto, np.zeros(64 * 10**6, np.uint8), source)
+    offer("bytes_per_s", 2 * source.nbytes, copy, f"{with_numpy}, copy of 64 MB")
     return peak | {"by": by}
 
 
 def _shortest_s(call: Callable[[], object], seconds: float) -> float:
     for _ in range(3):
         call()
-    shortest, end = float("inf"), time.perf_counter() + seconds
+    shortest = float("inf")
+    end = time.perf_counter() + seconds
     while time.perf_counter() < end or shortest == float("inf"):
         start = time.perf_counter_ns()
         call()
@@ -76,22 +76,22 @@ def product_model(operator: str, a: np.ndarray, b: np.ndarray) -> bytes:
     `b` is a constant, as weights are: that is faster. Written field by field with the numbers of
     onnx.proto, since the Pi does without the onnx package.
     """
-    kinds, size = {"float32": 1, "uint8": 2, "int8": 3, "int32": 6}, len(b)
+    kinds = {"float32": 1, "uint8": 2, "int8": 3, "int32": 6}
+    size = len(b)
 
     def value(name: str, dtype: str) -> bytes:
         shape = 2 * field(1, field(1, size))
         return field(1, name) + field(2, field(1, field(1, kinds[dtype]) + field(2, shape)))
 
     node = field(1, "a") + field(1, "b") + field(2, "product") + field(4, operator)
-    constant = (
-        2 * field(1, size) + field(2, kinds[b.dtype.name]) + field(8, "b") + field(9, b.tobytes())
-    )
+    constant = 2 * field(1, size) + field(2, kinds[b.dtype.name])
+    constant += field(8, "b") + field(9, b.tobytes())
     result = value("product", "float32" if operator == "MatMul" else "int32")
     graph = field(1, node) + field(2, "product") + field(5, constant)
     graph += field(11, value("a", a.dtype.name)) + field(12, result)
-    return (
-        field(1, 9) + field(7, graph) + field(8, field(2, 17))
-    )  # format version 9, operator set 17
+    format_version = field(1, 9)
+    operator_set = field(8, field(2, 17))
+    return format_version + field(7, graph) + operator_set
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""The workbook on one Pi or on many: copy it there, run notebooks there, bring the results back. All through SSH.
+"""The workbook on one Pi or on many, through SSH: copy it, run notebooks, bring the results back.
 
-What runs on the Pi itself is pi_host. Nothing listens beyond the machine it runs on, here or there; a connection that
-breaks loses nothing that was measured, and the same command goes on from there.
+What runs on the Pi itself is pi_host. No server, here or there, can be reached from another
+machine. A connection that breaks loses nothing that was measured: the same command continues.
 """
 
 import hashlib
@@ -18,49 +18,48 @@ from helpers.paths import ROOT, build, folder, show
 from helpers.ssh import Pi, PiError
 from helpers.tunnel import Tunnel
 
-ON_THE_PI = (
-    "00_start_here",
-    "03_measure_latency",
-    "08_benchmark_on_the_pi",
-)  # what runs without torch
-LISTS = (
-    "requirements-pi.txt",
-    "requirements.txt",
-    "pyproject.toml",
-)  # what the environment on the Pi depends on
+# the notebooks that run without torch
+ON_THE_PI = ("00_start_here", "03_measure_latency", "08_benchmark_on_the_pi")
+# the files that the environment on the Pi depends on
+LISTS = ("requirements-pi.txt", "requirements.txt", "pyproject.toml")
 RETRY_S = 5
 _merging = threading.Lock()  # two Pis may write to one file: a cloned card has the same machine_id
 
 
 def bundle() -> dict[str, Path]:
-    """What a Pi gets, {path there: file here}: helpers, its notebooks, requirements, model files, images. No torch."""
+    """What a Pi gets, {path there: file here}.
+
+    helpers, the notebooks for it, requirements, model files and images; nothing that needs torch.
+    """
     code = [
         path
         for path in (ROOT / "helpers").rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
     ]
-    notebooks = [
-        path for name in ON_THE_PI if (path := ROOT / "notebooks" / f"{name}.ipynb").exists()
-    ]
+    notebooks = [ROOT / "notebooks" / f"{name}.ipynb" for name in ON_THE_PI]
+    present = [path for path in notebooks if path.exists()]
     lists = [ROOT / name for name in LISTS]
-    files = {
-        path.relative_to(ROOT).as_posix(): path
-        for path in [*code, *notebooks, ROOT / "notebooks/book.py", *lists]
-    }
+    paths = [*code, *present, ROOT / "notebooks/book.py", *lists]
+    files = {path.relative_to(ROOT).as_posix(): path for path in paths}
     files |= {f"build/models/{path.name}": path for path in model_files.for_the_pi()}
     return files | data.files_here()
 
 
 def prepare(pi: Pi, say: Callable[[str], None] = print) -> None:
-    """Check the Pi, copy what has changed, and set up the environment; copy nothing while a notebook is being run there."""
+    """Check the Pi, copy what has changed, and set up the environment.
+
+    While the Pi runs a notebook, nothing is copied or set up.
+    """
     facts = pi.ask("check")
     pi.folder = facts["folder"]
     if facts["running"]:
-        return say(f"{facts['running']} is being run there: nothing is copied now")
+        say(f"{facts['running']} is being run there: nothing is copied now")
+        return
     files = bundle()
     if not any(path.startswith("build/models/") for path in files):
         say(
-            "there are no model files here to copy, and most notebooks need some: `make pi` makes them first"
+            "there are no model files here to copy, and most notebooks need some: "
+            "`make pi` makes them first"
         )
     pi_transfer.update(pi, files, _requirements(), say)
     job = pi.ask("set_up", requirements=_requirements())["job"]
@@ -83,8 +82,8 @@ def _follow(pi: Pi, job: str, say: Callable[[str], None]) -> None:
 def start(host: str, say: Callable[[str], None] = print) -> None:
     """Prepare the Pi, start JupyterLab there, and keep a tunnel to it open until Ctrl-C.
 
-    The address here is printed once it answers. JupyterLab keeps running when the tunnel is closed or
-    broken; a broken one is opened again. `stop` ends JupyterLab.
+    The address here is printed once it answers. JupyterLab keeps running if the tunnel is closed
+    or broken; a broken one is opened again. `stop` ends JupyterLab.
     """
     with Pi(host) as pi:
         prepare(pi, say)
@@ -109,7 +108,7 @@ def _address(tunnel: Tunnel, server: dict) -> str:
 
 
 def _open_again(tunnel: Tunnel, before: dict, say: Callable[[str], None]) -> dict:
-    """Try until `tunnel` is open again; JupyterLab, which was started again if the Pi was."""
+    """Try until `tunnel` is open again; return the server, a new one if the Pi was restarted."""
     say(f"{tunnel.host}: the connection is lost; trying again every {RETRY_S} s")
     while True:
         time.sleep(RETRY_S)
@@ -132,10 +131,11 @@ def run(
     parameters: dict | None = None,
     say: Callable[[str], None] = print,
 ) -> dict[str, Exception]:
-    """Run `notebook` on all `hosts` at once and bring the results back; the hosts that failed, with the reason.
+    """Run `notebook` on all `hosts` at once and bring the results back.
 
-    A run that was broken off is followed if it still goes on, fetched if it has ended, and started again otherwise;
-    then it measures what is missing if the notebook can (parameter `reuse_hours`).
+    An interrupted run is followed if it is still running, fetched if it has finished, and started
+    again otherwise. Then it measures only what is missing, if the notebook can do so (parameter
+    `reuse_hours`). Returns the hosts that failed, with the reason.
     """
     name = Path(notebook).stem
     if name not in ON_THE_PI:
@@ -146,13 +146,12 @@ def run(
 def _run(pi: Pi, name: str, parameters: dict, say: Callable[[str], None]) -> None:
     prepare(pi, say)
     state = pi.ask("run", notebook=name, parameters=parameters)["state"]
-    say(
-        {
-            "started": f"running {name}",
-            "running": f"{name} is still running: following it",
-            "finished": f"{name} has ended meanwhile",
-        }[state]
-    )
+    reports = {
+        "started": f"running {name}",
+        "running": f"{name} is still running: following it",
+        "finished": f"{name} has ended meanwhile",
+    }
+    say(reports[state])
     try:
         _follow(pi, "run", say)
     except PiError:
@@ -164,7 +163,7 @@ def _run(pi: Pi, name: str, parameters: dict, say: Callable[[str], None]) -> Non
 
 
 def fetch(hosts: Sequence[str], say: Callable[[str], None] = print) -> dict[str, Exception]:
-    """Bring the records and the notebooks back from all `hosts`; the hosts that failed, with the reason."""
+    """Bring the records and the notebooks back; return the hosts that failed, with the reason."""
 
     def one(pi: Pi, told: Callable[[str], None]) -> None:
         pi.folder = pi.ask("check")["folder"]
@@ -174,7 +173,9 @@ def fetch(hosts: Sequence[str], say: Callable[[str], None] = print) -> dict[str,
 
 
 def _fetch(pi: Pi, say: Callable[[str], None]) -> None:
-    found, here, new = pi.ask("found"), _folder_of(pi.host), 0
+    found = pi.ask("found")
+    here = _folder_of(pi.host)
+    new = 0
     for path in found["records"]:
         content = pi.get(path)
         with _merging:
@@ -184,16 +185,20 @@ def _fetch(pi: Pi, say: Callable[[str], None]) -> None:
     for path in found["notebooks"]:
         _store(here / Path(path).name, pi.get(path))
     say(
-        f"{new} new records in {show(folder('results'))}, {len(found['notebooks'])} notebooks in {show(here)}"
+        f"{new} new records in {show(folder('results'))}, "
+        f"{len(found['notebooks'])} notebooks in {show(here)}"
     )
 
 
 def merge(content: bytes, store: Path) -> int:
-    """Add the records in `content` that `store` lacks, by run_id; how many those were.
+    """Add the records in `content` that `store` lacks, by run_id; return how many those were.
 
-    Unfinished lines and what is no record of this workbook are left out; nothing that `store` holds is changed.
+    Unfinished lines and what is no record of this workbook are skipped. Nothing that `store` holds
+    is changed.
     """
-    known = {entry["run_id"] for entry in _records(store.read_bytes())} if store.exists() else set()
+    known = set()
+    if store.exists():
+        known = {entry["run_id"] for entry in _records(store.read_bytes())}
     new = {entry["run_id"]: entry for entry in _records(content) if entry["run_id"] not in known}
     for entry in new.values():
         results.append_result(store, entry)
@@ -205,18 +210,24 @@ def _records(content: bytes) -> list[dict]:
     for line in content.split(b"\n"):
         try:
             entry = json.loads(line)
-        except ValueError:  # the last line of a measurement that is going on, or of one that broke
+        except ValueError:  # the last line of a measurement that is running, or was interrupted
             continue
-        known = isinstance(entry, dict) and entry.get("schema_version") in range(
-            1, results.SCHEMA_VERSION + 1
-        )
-        if known and isinstance(entry.get("run_id"), str):
+        if _is_record(entry):
             found.append(entry)
     return found
 
 
+def _is_record(entry: object) -> bool:
+    if not isinstance(entry, dict) or not isinstance(entry.get("run_id"), str):
+        return False
+    return entry.get("schema_version") in range(1, results.SCHEMA_VERSION + 1)
+
+
 def table(hosts: Sequence[str]):
-    """What was fetched from `hosts` as one results.summary with a first column "host"; None where nothing was."""
+    """results.summary of what was fetched from `hosts`, with a first column "host".
+
+    None if nothing was fetched.
+    """
     import pandas
 
     tables = []
@@ -228,12 +239,15 @@ def table(hosts: Sequence[str]):
 
 
 def stop(hosts: Sequence[str], say: Callable[[str], None] = print) -> dict[str, Exception]:
-    """End every process that was started on `hosts` from here; the hosts that failed, with the reason."""
+    """End all processes of the workbook on `hosts`; return those that failed, with the reason."""
     return on_all(hosts, lambda pi, told: told(f"{pi.ask('stop')['stopped']} processes ended"), say)
 
 
 def status(hosts: Sequence[str], say: Callable[[str], None] = print) -> dict[str, Exception]:
-    """Print what is running on `hosts`, and what it said last; the hosts that failed, with the reason."""
+    """Print what is running on `hosts`, and the last line of each job's log.
+
+    Returns the hosts that failed, with the reason.
+    """
 
     def one(pi: Pi, told: Callable[[str], None]) -> None:
         state = pi.ask("status")
@@ -247,11 +261,15 @@ def status(hosts: Sequence[str], say: Callable[[str], None] = print) -> dict[str
 
 
 def doctor(hosts: Sequence[str], say: Callable[[str], None] = print) -> dict[str, Exception]:
-    """Check `hosts` with the doctor that is installed there; the hosts where something is wrong, with the reason."""
+    """Check `hosts` with the doctor that is installed there.
+
+    Returns the hosts where something is wrong, with the reason.
+    """
 
     def one(pi: Pi, told: Callable[[str], None]) -> None:
         pi.ask("check")
-        if problems := pi.ask("doctor", told)["failed"]:
+        problems = pi.ask("doctor", told)["failed"]
+        if problems:
             raise PiError(f"{pi.host}: {problems}")
 
     return on_all(hosts, one, say)
@@ -260,22 +278,22 @@ def doctor(hosts: Sequence[str], say: Callable[[str], None] = print) -> dict[str
 def on_all(hosts: Sequence[str], do: Callable, say: Callable[[str], None]) -> dict[str, Exception]:
     """Call do(pi, say) for all `hosts` at once; one that fails stops no other.
 
-    Each has a connection of its own, which Ctrl-C closes. The result is the hosts that failed.
+    Each has a connection of its own, which Ctrl-C closes. Returns the hosts that failed, with the
+    reason.
     """
     failed: dict[str, Exception] = {}
     is_interrupted = threading.Event()
 
     def one(host: str) -> None:
+        prefix = f"{host}: " if len(hosts) > 1 else ""
         try:
             with Pi(host) as pi:
-                do(pi, say if len(hosts) == 1 else lambda text: say(f"{host}: {text}"))
-        except Exception as error:  # whatever it was, the other Pis go on
+                do(pi, lambda text: say(prefix + text))
+        except Exception as error:  # any error: the other Pis continue
             failed[host] = error
-            text = (
-                str(error)
-                if isinstance(error, PiError)
-                else f"{host}: {type(error).__name__}: {error}"
-            )
+            text = str(error)
+            if not isinstance(error, PiError):
+                text = f"{host}: {type(error).__name__}: {error}"
             if not is_interrupted.is_set():
                 say(text)
 

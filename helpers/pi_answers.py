@@ -41,7 +41,9 @@ def check(request):
         raise Problem(
             "its Python cannot make environments: run `sudo apt install python3-venv` there"
         ) from None
-    running = read_state("run.json").get("notebook") if pi_host.is_running("run") else None
+    running = None
+    if pi_host.is_running("run"):
+        running = read_state("run.json").get("notebook")
     system = f"Python {version}, {os.uname().machine}"
     return {"folder": str(FOLDER), "system": system, "running": running}
 
@@ -70,7 +72,8 @@ def run(request):
     if is_same and read_state("run.result").get("ok"):  # it finished while no one was connected
         return {"state": "finished"}
     # a run that broke continues from what it has measured
-    job = {**request, "since": job["since"] if is_same else time.time()}
+    since = job["since"] if is_same else time.time()
+    job = {**request, "since": since}
     write_state("run.json", job)
     command = [str(PYTHON), "-m", "helpers.pi_host", json.dumps({"job": "run", **job})]
     pi_host.launch("run", command)

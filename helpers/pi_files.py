@@ -20,13 +20,17 @@ def plan(request):
     "kept" are the notebooks that were changed here; "rsync" says whether this Pi has rsync.
     """
     pi_host.make_state()
-    sent, send, kept = read_state("sent.json"), [], []
+    sent = read_state("sent.json")
+    send = []
+    kept = []
     for path, (digest, _) in request["files"].items():
         here = pi_host.digest(FOLDER / path)
         if here == digest:
             continue
-        changed = path.endswith(".ipynb") and here is not None and here not in sent.get(path, [])
-        (kept if changed else send).append(path)
+        if path.endswith(".ipynb") and here is not None and here not in sent.get(path, []):
+            kept.append(path)
+        else:
+            send.append(path)
     _require_room(request, send)
     for path in send:
         (FOLDER / path).parent.mkdir(parents=True, exist_ok=True)
@@ -55,7 +59,8 @@ def _require_room(request, send):
 
 def receive(request):
     """Store the `size` bytes that follow the request at `path`: all of them or none."""
-    left, part = request["size"], STATE / "incoming" / "part"
+    left = request["size"]
+    part = STATE / "incoming" / "part"
     try:
         pi_host.make_state()
         with open(part, "wb") as file:

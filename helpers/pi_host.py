@@ -23,7 +23,9 @@ STATE = FOLDER / ".pi"  # readable by its owner alone: it holds logs and the tok
 VENV = FOLDER / ".venv"
 PYTHON = VENV / "bin" / "python"
 READY = VENV / "ready"  # holds the hash of the requirements that are completely installed
-MARK, JOB = "WORKBOOK_ON_THE_PI", "WORKBOOK_JOB"
+# variables in the environment of every process of the workbook
+MARK = "WORKBOOK_ON_THE_PI"  # the mark of this installation
+JOB = "WORKBOOK_JOB"  # the name of the job
 
 
 class Problem(Exception):
@@ -72,13 +74,16 @@ def free_bytes():
 
 
 def digest(path):
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else None
+    """The SHA-256 of a file; None if it is missing."""
+    if not path.exists():
+        return None
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def last_line(job):
     path = STATE / f"{job}.log"
-    lines = path.read_text(errors="replace").strip().splitlines() if path.exists() else []
-    return lines[-1] if lines else "no output"
+    text = path.read_text(errors="replace") if path.exists() else ""
+    return (text.strip().splitlines() or ["no output"])[-1]
 
 
 def launch(job, command, **variables):
@@ -138,7 +143,9 @@ def _job_of(pid):
     except OSError:  # it has ended, or belongs to another user
         return None
     variables = dict(entry.split("=", 1) for entry in text.split("\0") if "=" in entry)
-    return variables.get(JOB) if variables.get(MARK, "") == read_state("mark") else None
+    if variables.get(MARK, "") != read_state("mark"):
+        return None
+    return variables.get(JOB)
 
 
 def is_set_up(requirements):
@@ -212,7 +219,8 @@ def _run_notebook(request):
     import book
     import nbformat
 
-    name, overrides = request["notebook"], dict(request["parameters"])
+    name = request["notebook"]
+    overrides = dict(request["parameters"])
     parameters = book.parameters(nbformat.read(book.HERE / f"{name}.ipynb", 4))
     if "reuse_hours" in parameters:  # it can continue from its records
         overrides.setdefault("reuse_hours", round((time.time() - request["since"]) / 3600, 4))

@@ -42,30 +42,19 @@ def _rsync(pi: Pi, files: dict[str, Path], report: Callable[[float], None]) -> N
     """Copy with rsync. It may fail: what has not arrived shows when the contents are compared."""
     *port, name = target(pi.host)
     user, at, address = name.rpartition("@")
+    if ":" in address:  # IPv6: rsync needs brackets
+        name = f"{user}{at}[{address}]"
     shell = shlex.join(["ssh", *options(pi.host), *QUIET, *port])
     with tempfile.TemporaryDirectory() as tree:
         for path, file in files.items():
             link = Path(tree, path)
             link.parent.mkdir(parents=True, exist_ok=True)
             link.symlink_to(file.resolve())
-        command = [
-            "rsync",
-            "--rsh",
-            shell,
-            "--recursive",
-            "--copy-links",
-            "--ignore-times",
-            "-s",
-            "--temp-dir",
-            f"{pi.folder}/.pi/incoming",
-            "--partial-dir",
-            f"{pi.folder}/.pi/partial",
-            "--no-inc-recursive",
-            "--info=progress2",
-            "--",
-            f"{tree}/",
-            f"{user}{at}[{address}]:{pi.folder}/" if ":" in address else f"{name}:{pi.folder}/",
-        ]
+        flags = ["--recursive", "--copy-links", "--ignore-times", "-s", "--no-inc-recursive"]
+        scratch = ["--temp-dir", f"{pi.folder}/.pi/incoming"]
+        scratch += ["--partial-dir", f"{pi.folder}/.pi/partial"]
+        command = ["rsync", "--rsh", shell, *flags, *scratch, "--info=progress2", "--"]
+        command += [f"{tree}/", f"{name}:{pi.folder}/"]
         process = Program(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
         try:
             for printed in iter(lambda: process.stdout.read1(4096), b""):

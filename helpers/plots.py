@@ -1,10 +1,11 @@
-"""The figures that several notebooks share, and one look for all of them: readable in grey, sizes in inches."""
+"""Figures that several notebooks share, in one style: readable in grey, sizes in inches."""
 
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 
-# one colour and one marker per runtime through the whole book (Okabe and Ito's palette, told apart by all eyes)
+# one colour and one marker per runtime in the whole book; the palette is Okabe and Ito's, whose
+# colours colour-blind readers can tell apart
 RUNTIME_STYLE = {
     "PyTorch": ("#D55E00", "o"),
     "ONNX Runtime": ("#0072B2", "s"),
@@ -37,7 +38,10 @@ def use_style() -> None:
 
 
 def pareto_front(costs: np.ndarray) -> np.ndarray:
-    """Which rows of `costs` (N x criteria, less is better) are on the front: no other row is as good in all and better in one."""
+    """Which rows of `costs` (N x criteria, less is better) are on the front.
+
+    A row is on it if no other row is at least as good in all criteria and better in one.
+    """
     costs = np.asarray(costs, float)
     at_most = (costs[None] <= costs[:, None]).all(axis=2)
     better = (costs[None] < costs[:, None]).any(axis=2)
@@ -45,25 +49,20 @@ def pareto_front(costs: np.ndarray) -> np.ndarray:
 
 
 def pareto(axes: Axes, frame, x: str, y: str, names: str = "runtime") -> list[str]:
-    """A point per row of `frame` at its columns `x` and `y`, less being better in both; returns who is on the front.
+    """Draw a point per row of `frame` at its columns `x` and `y`, where less is better.
 
-    The front's points are filled and joined by steps. `names` is the column that names the rows in the legend.
+    The points on the Pareto front are filled and joined by steps; returns their names. `names` is
+    the column that names the rows in the legend.
     """
     front = pareto_front(frame[[x, y]].to_numpy())
     line = frame[front].sort_values(x)
     axes.step(line[x], line[y], where="post", color="0.6", linewidth=1, zorder=1)
     for (_, row), on_front in zip(frame.iterrows(), front):
         colour, marker = RUNTIME_STYLE.get(row[names], ("0.3", "o"))
-        axes.plot(
-            row[x],
-            row[y],
-            marker,
-            color=colour,
-            markerfacecolor=colour if on_front else "none",
-            markersize=8,
-            linestyle="none",
-            label=row[names],
-        )
+        style = {"color": colour, "marker": marker, "markersize": 8, "linestyle": "none"}
+        if not on_front:
+            style["markerfacecolor"] = "none"
+        axes.plot(row[x], row[y], label=row[names], **style)
     axes.set_xlabel(x)
     axes.set_ylabel(y)
     if len(frame):
@@ -74,7 +73,7 @@ def pareto(axes: Axes, frame, x: str, y: str, names: str = "runtime") -> list[st
 def show_images(images: np.ndarray, titles: list[str], columns: int = 8) -> None:
     """Small grey images in a grid, each under its title."""
     rows = -(-len(images) // columns)
-    figure, grid = plt.subplots(rows, columns, figsize=(columns * 0.95, rows * 1.15), squeeze=False)
+    _, grid = plt.subplots(rows, columns, figsize=(columns * 0.95, rows * 1.15), squeeze=False)
     for axes in grid.flat:
         axes.axis("off")
     for axes, image, title in zip(grid.flat, images, titles):
@@ -83,12 +82,12 @@ def show_images(images: np.ndarray, titles: list[str], columns: int = 8) -> None
 
 
 def sustained(trace, title: str) -> None:
-    """p50 of each runtime over the minutes of helpers.sustained.over_time, with °C and GHz if known.
+    """p50 of each runtime over the minutes of helpers.sustained.over_time; °C and GHz if known.
 
     Slices during which the Pi throttled have hollow marks on a grey band.
     """
     panels = ["p50 (ms)", *(name for name in ("°C", "GHz") if trace[name].notna().any())]
-    figure, axes = plt.subplots(
+    _, axes = plt.subplots(
         len(panels),
         1,
         figsize=(4.4, 1.4 + 0.9 * len(panels)),

@@ -1,7 +1,8 @@
-"""Where a model file spends its time, operator by operator, as far as its runtime tells; one thread.
+"""Where a model file spends its time, operator by operator, if its runtime reports it; one thread.
 
-Times under a profiler are for comparing operators of one file: looking costs time itself. Each function returns a
-DataFrame with a row for each operator in the order in which they run: "operator" and "time (µs)", a median.
+Profiling takes time itself, so only compare the operators of one file. Each function that profiles
+returns a DataFrame with a row for each operator, in the order in which they run: "operator" and
+"time (µs)", a median.
 """
 
 import json
@@ -29,9 +30,10 @@ KINDS = {
 def in_onnxruntime(path: Path | str, calls: int):
     """The operators of an .onnx file, by ONNX Runtime's own profiler.
 
-    Further columns: "spent on" (one of KINDS, or "float32"), "layer" (3 x 3, depthwise, linear ...), "output" (its
-    shape), and where it multiplies "MACs" and "bytes", the float32 numbers in, out and weights, by the shapes that
-    it really works on: channels may be filled up to a multiple of 8 or 16.
+    Further columns: "spent on" (one of KINDS, or "float32"), "layer" (3 x 3, depthwise, linear ...)
+    and "output" (its shape). For operators that multiply also "MACs" and "bytes", those of the
+    float32 inputs, outputs and weights. Both follow from the shapes that the operator really works
+    on: channels may be padded to a multiple of 8 or 16.
     """
     import pandas
 
@@ -47,19 +49,12 @@ def in_onnxruntime(path: Path | str, calls: int):
     rows = []
     for event, time_us in zip(ran, np.median(taken, axis=0)):
         about = event["args"]
-        inputs, outputs = (
-            [list(shape.values())[0] for shape in about[f"{side}_type_shape"]]
-            for side in ("input", "output")
-        )
-        layer, macs, moved = work_of(inputs, outputs)
-        spent = next(
-            (kind for kind, starts in KINDS.items() if about["op_name"].startswith(starts)),
-            "float32",
-        )
+        outputs = _shapes(about["output_type_shape"])
+        layer, macs, moved = work_of(_shapes(about["input_type_shape"]), outputs)
         rows.append(
             {
                 "operator": about["op_name"],
-                "spent on": spent,
+                "spent on": _kind(about["op_name"]),
                 "layer": layer,
                 "time (µs)": time_us,
                 "output": " x ".join(map(str, outputs[0])),
@@ -68,6 +63,18 @@ def in_onnxruntime(path: Path | str, calls: int):
             }
         )
     return pandas.DataFrame(rows)
+
+
+def _shapes(typed: list[dict]) -> list[list[int]]:
+    """The shapes in a profile's list of {type: shape}."""
+    return [next(iter(entry.values())) for entry in typed]
+
+
+def _kind(operator: str) -> str:
+    for kind, starts in KINDS.items():
+        if operator.startswith(starts):
+            return kind
+    return "float32"
 
 
 def _fixed(shape: list, path: Path | str) -> tuple[int, ...]:
@@ -81,28 +88,29 @@ def _fixed(shape: list, path: Path | str) -> tuple[int, ...]:
 
 
 def work_of(inputs: list[list[int]], outputs: list[list[int]]) -> tuple[str, float, float]:
-    """What a float layer is by the shapes that go in (weights second) and out, its MACs, its bytes in, out and weights.
+    """A float layer's kind, its MACs, and its bytes in inputs, outputs and weights.
 
-    ("-", nan, nan) where it does not multiply.
+    They follow from the shapes of its inputs (the weights are second) and outputs. ("-", nan, nan)
+    if it does not multiply.
     """
-    source, result = int(np.prod(inputs[0])), int(np.prod(outputs[0]))
-    if (
-        len(inputs) > 1 and len(inputs[1]) == 4
-    ):  # a convolution's weights: outputs x (inputs / groups) x height x width
-        layer = (
-            "depthwise" if inputs[1][1] == 1 < inputs[0][1] else f"{inputs[1][2]} x {inputs[1][3]}"
-        )
+    source = int(np.prod(inputs[0]))
+    result = int(np.prod(outputs[0]))
+    # a convolution's weights: outputs x (inputs / groups) x height x width
+    if len(inputs) > 1 and len(inputs[1]) == 4:
+        channels_out, channels_in, height, width = inputs[1]
+        layer = f"{height} x {width}"
+        if channels_in == 1 and inputs[0][1] > 1:
+            layer = "depthwise"
         weights = int(np.prod(inputs[1]))
-        return layer, result * weights // inputs[1][0], 4 * (source + weights + result)
-    if (
-        len(inputs[0]) == len(outputs[0]) == 2
-    ):  # a linear layer's weights were packed away and have no shape here
+        return layer, result * weights // channels_out, 4 * (source + weights + result)
+    # a linear layer's weights were packed away and have no shape here
+    if len(inputs[0]) == len(outputs[0]) == 2:
         return "linear", source * result, 4 * (source + source * result + result)
     return "-", float("nan"), float("nan")
 
 
 def in_mnn(path: Path | str, calls: int):
-    """The operators of an .mnn file: MNN calls a function of ours before and after each."""
+    """The operators of an .mnn file: MNN calls our functions before and after each."""
     import pandas
 
     with quiet():  # importing it and making a session print
@@ -111,7 +119,8 @@ def in_mnn(path: Path | str, calls: int):
         interpreter = MNN.Interpreter(str(path))
         session = interpreter.createSession({"backend": "CPU", "numThread": 1, "precision": "high"})
         _fixed(interpreter.getSessionInput(session).getShape(), path)
-    names, taken = [], []
+    names = []
+    taken = []
 
     def before(tensors: list, about) -> bool:
         names.append(f"{about.getName()} ({about.getType()})")
@@ -125,22 +134,27 @@ def in_mnn(path: Path | str, calls: int):
     for _ in range(calls):
         interpreter.runSessionWithCallBackInfo(session, before, after)
     per_call = np.array(taken).reshape(calls, -1)
-    return pandas.DataFrame(
-        {"operator": names[: per_call.shape[1]], "time (µs)": np.median(per_call, axis=0) / 1e3}
-    )
+    operators = names[: per_call.shape[1]]
+    return pandas.DataFrame({"operator": operators, "time (µs)": np.median(per_call, axis=0) / 1e3})
 
 
 def in_ncnn(path: Path | str, calls: int):
-    """The layers of NAME.ncnn.param: ncnn computes what it is asked for and keeps it, so we ask layer by layer."""
+    """The layers of NAME.ncnn.param.
+
+    ncnn computes what it is asked for and keeps it, so we ask layer by layer.
+    """
     import ncnn
     import pandas
 
     net = float32_net(threads=1)
     net.opt.lightmode = False  # in light mode it would not keep what it has
-    net.load_param(str(path)), net.load_model(str(Path(path).with_suffix(".bin")))
-    blobs, layers = net.blobs(), [layer for layer in net.layers() if layer.type != "Input"]
-    # a copy that belongs to ncnn: layers that work in place may not write on memory of numpy's
-    image, taken = ncnn.Mat(np.zeros(open_model(path).input_shape[1:], np.float32)).clone(), []
+    net.load_param(str(path))
+    net.load_model(str(Path(path).with_suffix(".bin")))
+    blobs = net.blobs()
+    layers = [layer for layer in net.layers() if layer.type != "Input"]
+    # a copy that belongs to ncnn: layers that work in place may not write to numpy's memory
+    image = ncnn.Mat(np.zeros(open_model(path).input_shape[1:], np.float32)).clone()
+    taken = []
     for _ in range(calls):
         with net.create_extractor() as extractor:
             extractor.input(net.input_names()[0], image)
@@ -158,9 +172,10 @@ def in_ncnn(path: Path | str, calls: int):
 
 
 def pieces_in_litert(path: Path | str) -> int:
-    """Into how many pieces LiteRT cuts the graph of a .tflite file for XNNPACK, its fast kernels; 1 is all in one.
+    """Into how many pieces LiteRT cuts the graph of a .tflite file for XNNPACK, its fast kernels.
 
-    Its Python package has no profiler for operators; this is what it tells.
+    1 is the whole graph in one piece. LiteRT's Python package has no profiler for operators; this
+    is what it reports.
     """
     from ai_edge_litert.interpreter import Interpreter
 

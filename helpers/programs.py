@@ -1,6 +1,6 @@
-"""The C++ programs of helpers/cpp, which take Python's place in a workers.Worker: `make cpp` builds them.
+"""The C++ programs of helpers/cpp, for workers.Worker instead of Python: `make cpp` builds them.
 
-On a Pi, where the Makefile's environment is not: `.venv/bin/python -m helpers.programs`.
+On a Pi, without the Makefile's environment: `.venv/bin/python -m helpers.programs`.
 """
 
 import hashlib
@@ -18,35 +18,31 @@ from pathlib import Path
 from helpers import limits
 from helpers.paths import ROOT, show
 
-# Not under WORKBOOK_BUILD: the programs hold no results, and a folder made anew would compile for minutes again.
 RUNTIMES = ("libtorch", "ncnn", "mnn")
+# Not under WORKBOOK_BUILD: the programs hold no results, and in a new folder they would compile for
+# minutes again.
 FOLDER = ROOT / "build" / "cpp"
 NCNN_SHA256 = {"1.0.20261020": "ad8cdd63e9755cfa8e23b9b6d9ce46156077d80298a89e7c3ba325ffccfca200"}
 
 
 def path(runtime: str) -> Path:
-    """Where the program of "libtorch", "ncnn" or "mnn" lies once it is built."""
+    """Where the program of "libtorch", "ncnn" or "mnn" is once it is built."""
     return FOLDER / f"bench_{runtime}"
 
 
 def build() -> dict[str, str]:
-    """Build what can be built here; returns {runtime: why it was left out}, empty where all three are there.
+    """Build what can be built here; returns {runtime: why it was skipped}, {} if none was skipped.
 
-    RuntimeError where the tools are missing, or where a program does not compile.
+    RuntimeError if tools are missing, or if a program does not compile.
     """
-    if not (
-        shutil.which("cmake")
-        and shutil.which("c++")
-        and (shutil.which("make") or shutil.which("ninja"))
-    ):
+    can_make = shutil.which("make") or shutil.which("ninja")
+    if not (can_make and shutil.which("cmake") and shutil.which("c++")):
         raise RuntimeError(
             "C++ programs need cmake, make and a compiler: sudo apt install cmake make g++"
         )
     FOLDER.mkdir(parents=True, exist_ok=True)
-    places, left_out = (
-        {"TORCH_ROOT": "", "NCNN_SOURCE": "", "MNN_ROOT": os.environ.get("MNN_ROOT", "")},
-        {},
-    )
+    places = {"TORCH_ROOT": "", "NCNN_SOURCE": "", "MNN_ROOT": os.environ.get("MNN_ROOT", "")}
+    left_out = {}
     if torch := importlib.util.find_spec("torch"):
         places["TORCH_ROOT"] = torch.submodule_search_locations[0]
     else:
@@ -57,27 +53,14 @@ def build() -> dict[str, str]:
         left_out["ncnn"] = str(error)
     if not places["MNN_ROOT"]:
         left_out["mnn"] = "no package has its headers: build MNN and let MNN_ROOT name its folder"
-    _run(
-        "cmake",
-        "-S",
-        str(ROOT / "helpers" / "cpp"),
-        "-B",
-        str(FOLDER),
-        *(f"-D{k}={v}" for k, v in places.items()),
-    )
+    settings = [f"-D{name}={place}" for name, place in places.items()]
+    _run("cmake", "-S", str(ROOT / "helpers" / "cpp"), "-B", str(FOLDER), *settings)
     # the largest source takes a gigabyte to compile
     jobs = min(limits.cores(), max(1, limits.memory_bytes() // 2**30))
     for runtime in RUNTIMES:
         if runtime not in left_out:
-            _run(
-                "cmake",
-                "--build",
-                str(FOLDER),
-                "--target",
-                path(runtime).name,
-                "--parallel",
-                str(jobs),
-            )
+            target = path(runtime).name
+            _run("cmake", "--build", str(FOLDER), "--target", target, "--parallel", str(jobs))
     return left_out
 
 
@@ -86,21 +69,19 @@ def _run(*command: str) -> None:
     with log.open("w") as written:
         status = subprocess.run(command, stdout=written, stderr=subprocess.STDOUT).returncode
     if status:
-        lines = log.read_text(errors="replace").splitlines()
-        first = next(
-            (line for line in lines if "error:" in line or "CMake Error" in line),
-            (lines or ["it said nothing"])[-1],
-        )
+        lines = log.read_text(errors="replace").splitlines() or ["it said nothing"]
+        errors = [line for line in lines if "error:" in line or "CMake Error" in line]
+        reason = errors[0] if errors else lines[-1]
         raise RuntimeError(
-            f"{Path(command[0]).name} failed, {show(log)} has the whole story: {first.strip()}"
+            f"{Path(command[0]).name} failed, {show(log)} has the whole story: {reason.strip()}"
         )
 
 
 def _ncnn_source() -> tuple[str, str]:
-    """The folder with the source that the installed ncnn package was made from, and the date in its version.
+    """The folder with the source of the installed ncnn package, and the date in its version.
 
-    The source distribution comes from the package index that uv is configured for. pip would have to build the
-    package to download it, and then refuses it: its version is the day on which it is built.
+    The source distribution comes from the package index that uv is configured for. pip cannot
+    download it: pip builds the package first, and then rejects its version, the day of the build.
     """
     try:
         version = importlib.metadata.version("ncnn")
@@ -110,15 +91,18 @@ def _ncnn_source() -> tuple[str, str]:
         ) from error
     if version not in NCNN_SHA256:
         raise ValueError(
-            f"the SHA-256 of ncnn {version}'s source is not known here: add it to NCNN_SHA256 in helpers/programs.py"
+            f"the SHA-256 of ncnn {version}'s source is not known here: "
+            "add it to NCNN_SHA256 in helpers/programs.py"
         )
-    archive, unpacked = FOLDER / f"ncnn-{version}.tar.gz", FOLDER / f"ncnn-{version}"
+    archive = FOLDER / f"ncnn-{version}.tar.gz"
+    unpacked = FOLDER / f"ncnn-{version}"
     if not unpacked.exists():
         if not archive.exists():
             _download(version, archive)
         if hashlib.sha256(archive.read_bytes()).hexdigest() != NCNN_SHA256[version]:
             raise ValueError(
-                f"{show(archive)} is not ncnn's source, its SHA-256 differs: delete it and try again"
+                f"{show(archive)} is not ncnn's source, its SHA-256 differs: "
+                "delete it and try again"
             )
         scratch = FOLDER / "unpacking"
         shutil.rmtree(scratch, ignore_errors=True)
@@ -130,25 +114,15 @@ def _ncnn_source() -> tuple[str, str]:
 
 
 def _download(version: str, archive: Path) -> None:
-    wanted = f"connect to the Internet, or copy {archive.name} into {show(archive.parent)} from a machine that has built it"
+    copy = f"copy {archive.name} into {show(archive.parent)} from a machine that has built it"
+    wanted = f"connect to the Internet, or {copy}"
     if not importlib.util.find_spec("uv"):
         raise ImportError(
-            f"uv, which finds ncnn's source, is not installed: pip install uv, or copy {archive.name} "
-            f"into {show(archive.parent)} from a machine that has built it"
+            f"uv, which finds ncnn's source, is not installed: pip install uv, or {copy}"
         )
+    lock = ["pip", "compile", "-", "--no-deps", "--quiet", "--format", "pylock.toml"]
     asked = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "uv",
-            "pip",
-            "compile",
-            "-",
-            "--no-deps",
-            "--quiet",
-            "--format",
-            "pylock.toml",
-        ],
+        [sys.executable, "-m", "uv", *lock],
         input=f"ncnn=={version}",
         capture_output=True,
         text=True,
@@ -158,10 +132,8 @@ def _download(version: str, archive: Path) -> None:
     source = tomllib.loads(asked.stdout)["packages"][0].get("sdist", {})
     scratch = archive.with_suffix(".part")
     try:
-        with (
-            urllib.request.urlopen(source["url"], timeout=60) as answer,
-            scratch.open("wb") as file,
-        ):
+        answer = urllib.request.urlopen(source["url"], timeout=60)
+        with answer, scratch.open("wb") as file:
             shutil.copyfileobj(answer, file)
     except (OSError, KeyError) as error:
         raise OSError(f"ncnn's source cannot be downloaded ({error}): {wanted}") from error

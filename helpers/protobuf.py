@@ -3,20 +3,28 @@
 The onnx package does the same for whole files; a Pi does without it.
 """
 
-VARINT, FIXED64, LENGTH, FIXED32 = 0, 1, 2, 5  # how a field is stored
+# how a field is stored
+VARINT = 0
+FIXED64 = 1
+LENGTH = 2
+FIXED32 = 5
+BYTES = {FIXED32: 4, FIXED64: 8}  # the sizes of the two fixed kinds
 
 
 def field(number: int, content: int | str | bytes) -> bytes:
     """One field of a message: its tag, then a number, or a length and that many bytes."""
     if isinstance(content, int):
         return varint(number << 3 | VARINT) + varint(content)
-    content = content.encode() if isinstance(content, str) else content
+    if isinstance(content, str):
+        content = content.encode()
     return varint(number << 3 | LENGTH) + varint(len(content)) + content
 
 
 def varint(number: int) -> bytes:
     """A non-negative number, seven bits a byte, the lowest first."""
-    return bytes([number]) if number < 128 else bytes([number & 127 | 128]) + varint(number >> 7)
+    if number < 128:
+        return bytes([number])
+    return bytes([number & 127 | 128]) + varint(number >> 7)
 
 
 def messages(message: bytes, number: int) -> list[memoryview]:
@@ -43,7 +51,8 @@ def numbers(message: bytes, number: int) -> list[int]:
 
 def _fields(message: bytes):
     """(number, content) of every field; a content is a number or a view of the bytes."""
-    view, at = memoryview(message), 0
+    view = memoryview(message)
+    at = 0
     while at < len(view):
         tag, at = _read_varint(view, at)
         kind = tag & 7
@@ -51,10 +60,11 @@ def _fields(message: bytes):
             content, at = _read_varint(view, at)
         elif kind == LENGTH:
             length, at = _read_varint(view, at)
-            content, at = view[at : at + length], at + length
-        elif kind in (FIXED32, FIXED64):
-            size = 4 if kind == FIXED32 else 8
-            content, at = int.from_bytes(view[at : at + size], "little"), at + size
+            content = view[at : at + length]
+            at += length
+        elif kind in BYTES:
+            content = int.from_bytes(view[at : at + BYTES[kind]], "little")
+            at += BYTES[kind]
         else:
             raise ValueError(f"a field of type {kind} is no protobuf")
         yield tag >> 3, content
@@ -66,6 +76,7 @@ def _read_varint(view: memoryview, at: int) -> tuple[int, int]:
     while True:
         byte = view[at]
         value |= (byte & 127) << shift
-        at, shift = at + 1, shift + 7
+        at += 1
+        shift += 7
         if byte < 128:
             return value, at

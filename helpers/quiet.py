@@ -8,7 +8,8 @@ import tempfile
 import threading
 import warnings
 
-# standard output, warnings and logging belong to the whole process, so one thread at a time redirects them
+# standard output, warnings and logging belong to the whole process: one thread at a time
+# redirects them
 _one_thread = threading.RLock()
 
 
@@ -18,8 +19,7 @@ def quiet():
 
     A second thread that enters waits until the first has left, so two threads load or convert one
     after the other; the same thread may enter again. What other threads print meanwhile is
-    swallowed as well.
-    An exception goes through unchanged but for a note with the last lines that were swallowed.
+    swallowed as well. An exception passes through with a note: the last lines that were swallowed.
     """
     with (
         _one_thread,
@@ -29,7 +29,9 @@ def quiet():
         warnings.simplefilter("ignore")
         sys.stdout.flush()
         sys.stderr.flush()
-        kept, logged = (os.dup(1), os.dup(2)), logging.root.manager.disable
+        output = os.dup(1)
+        errors = os.dup(2)
+        disabled_level = logging.root.manager.disable
         try:
             logging.disable(logging.WARNING)  # a handler made earlier holds the old stream
             os.dup2(log.fileno(), 1)
@@ -41,8 +43,8 @@ def quiet():
             error.add_note("The library's last words:\n" + "".join(log.readlines()[-5:]))
             raise
         finally:
-            logging.disable(logged)
-            os.dup2(kept[0], 1)
-            os.dup2(kept[1], 2)
-            os.close(kept[0])
-            os.close(kept[1])
+            logging.disable(disabled_level)
+            os.dup2(output, 1)
+            os.dup2(errors, 2)
+            os.close(output)
+            os.close(errors)

@@ -1,4 +1,4 @@
-"""Which of several records count, and how they compare."""
+"""Which of several records are valid, and how they compare."""
 
 from helpers import device, timing
 
@@ -12,19 +12,19 @@ def each_run_once(frame):
 
 
 def contention_reasons(contention: float | None) -> list[str]:
-    """Why a measurement with this contention does not count, in words; see Latency.contention."""
-    if (
-        contention is None or not contention > timing.CONTENDED
-    ):  # None: several threads, where nobody can tell
+    """Why a measurement with this contention is invalid, in words; see Latency.contention."""
+    # None: unknown, because there were several threads
+    if contention is None or not contention > timing.CONTENDED:
         return []
     return [f"other programs used the processor: the thread waited {contention:.0%} of the time"]
 
 
 def rank(frame, by: str = "latency_ns.p50"):
-    """The rows that count, smallest `by` first; in `attrs["void"]` the others, as {"run_id": ..., "reasons": [...]}.
+    """The valid rows, smallest `by` first, each run once.
 
-    Each run counts once. Left out are rows that are not valid, were throttled or contended (whatever `valid` says),
-    or have no `by`. ValueError where there is no such column or nothing is left.
+    Skipped are rows that are not valid, were throttled or contended (even if `valid` is True), or
+    have no `by`. They are in `attrs["void"]`, each as {"run_id": ..., "reasons": [...]}. ValueError
+    if there is no such column or no row is left.
     """
     frame = each_run_once(frame)
     if by not in frame.columns:
@@ -32,17 +32,17 @@ def rank(frame, by: str = "latency_ns.p50"):
             f"there is no column {by!r} to rank by; there are {', '.join(map(str, frame.columns))}"
         )
     reasons = [_row_reasons(row, by) for row in frame.to_dict("records")]
-    void = [
-        {"run_id": run, "reasons": found} for run, found in zip(frame["run_id"], reasons) if found
-    ]
+    void = []
+    for run_id, found in zip(frame["run_id"], reasons):
+        if found:
+            void.append({"run_id": run_id, "reasons": found})
     if len(void) == len(frame):
         counted = sorted({reason for row in void for reason in row["reasons"]})
         raise ValueError(
             f"none of {len(frame)} measurements counts: {'; '.join(counted) or 'there are none'}"
         )
-    ranked = frame[[not found for found in reasons]].sort_values(
-        by, kind="stable", ignore_index=True
-    )
+    valid = frame[[not found for found in reasons]]
+    ranked = valid.sort_values(by, kind="stable", ignore_index=True)
     ranked.attrs["void"] = void
     return ranked
 
@@ -65,14 +65,19 @@ def keep_throttled(frame):
 
 def _states(row: dict) -> list[dict]:
     """What device.void_reasons needs of the conditions before and after."""
-    flags = [row.get(f"conditions.{when}.throttled") for when in ("before", "after")]
-    known = [value if isinstance(value, str) else None for value in flags]  # NaN where it was null
-    return [{"throttled": value} for value in known]
+    states = []
+    for when in ("before", "after"):
+        flags = row.get(f"conditions.{when}.throttled")
+        if not isinstance(flags, str):
+            flags = None  # NaN if it was null
+        states.append({"throttled": flags})
+    return states
 
 
 def _row_reasons(row: dict, by: str) -> list[str]:
-    written = row.get("void_reasons")
-    reasons = list(written) if isinstance(written, list) else []
+    reasons = []
+    if isinstance(row.get("void_reasons"), list):
+        reasons += row["void_reasons"]
     reasons += device.void_reasons(*_states(row)) + contention_reasons(row.get("contention"))
     if row.get("valid") is not True and not reasons:
         reasons.append("the record says that it is not valid")
@@ -82,63 +87,50 @@ def _row_reasons(row: dict, by: str) -> list[str]:
 
 
 def summary(frame):
-    """A row for each machine, model, runtime, threads, batch and scenario, by machine and p50: a DataFrame to print.
+    """A DataFrame to print: a row for each machine, model, runtime, threads, batch and scenario.
 
-    The latest that counts, or the latest where none does; those come last, with the reason in the last column.
+    The row is the latest valid record, or the latest if none is valid. Rows are sorted by machine
+    and p50; invalid ones come last on their machine, with the reason in the last column.
     """
     import pandas
 
     frame = each_run_once(frame)
-    same = [
-        "host.machine_id",
-        "host.board",
-        "host.cpu",
-        "model.name",
-        "model.sha256",
-        "runtime.name",
-        "runtime.version",
-        "runtime.threads",
-        "batch",
-        "scenario",
-    ]
-    frame = frame.reindex(
-        columns=[
-            *same,
-            "model.precision",
-            "model.bytes",
-            "latency_ns.p50",
-            "latency_ns.p90",
-            "quality.value",
-            "valid",
-            "void_reasons",
-        ]
-    )
+    machine = ["host.machine_id", "host.board", "host.cpu"]
+    model = ["model.name", "model.sha256"]
+    runtime = ["runtime.name", "runtime.version", "runtime.threads"]
+    same = [*machine, *model, *runtime, "batch", "scenario"]
+    shown = ["model.precision", "model.bytes", "latency_ns.p50", "latency_ns.p90", "quality.value"]
+    frame = frame.reindex(columns=[*same, *shown, "valid", "void_reasons"])
     frame["valid"] = frame["valid"].eq(True)
     latest = frame.sort_values("valid", kind="stable").drop_duplicates(same, keep="last")
-    p50 = latest["latency_ns.p50"].astype(float) / 1e3
+    p50_us = latest["latency_ns.p50"].astype(float) / 1e3
+    p90_us = latest["latency_ns.p90"].astype(float) / 1e3
+    megabytes = latest["model.bytes"].astype(float) / 1e6
+    version = latest["runtime.version"].astype(str)
     table = pandas.DataFrame(
         {
             "machine": latest["host.board"].fillna(latest["host.cpu"]),
             "model": latest["model.name"],
-            "runtime": latest["runtime.name"].astype(str)
-            + " "
-            + latest["runtime.version"].astype(str),
+            "runtime": latest["runtime.name"].astype(str) + " " + version,
             "precision": latest["model.precision"],
             "threads": latest["runtime.threads"],
             "batch": latest["batch"],
             "scenario": latest["scenario"],
-            "p50 (µs)": p50.round(1),
-            "p90 (µs)": (latest["latency_ns.p90"].astype(float) / 1e3).round(1),
-            "file (MB)": (latest["model.bytes"].astype(float) / 1e6).round(2),
+            "p50 (µs)": p50_us.round(1),
+            "p90 (µs)": p90_us.round(1),
+            "file (MB)": megabytes.round(2),
             "accuracy": latest["quality.value"],
-            "counts": [
-                "yes" if valid else "; ".join(why) if isinstance(why, list) else "no"
-                for valid, why in zip(latest["valid"], latest["void_reasons"])
-            ],
+            "counts": list(map(_counts, latest["valid"], latest["void_reasons"])),
+            "void": ~latest["valid"],
         }
     )
-    return (
-        table.assign(void=~latest["valid"])
-        .sort_values(["machine", "void", "p50 (µs)"])
-        .drop(columns="void")
-    )
+    return table.sort_values(["machine", "void", "p50 (µs)"]).drop(columns="void")
+
+
+def _counts(valid: bool, reasons) -> str:
+    """Whether a record counts: "yes", the reasons why not, or "no" if it has none."""
+    if valid:
+        return "yes"
+    if isinstance(reasons, list):
+        return "; ".join(reasons)
+    return "no"

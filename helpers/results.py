@@ -1,7 +1,7 @@
-"""Records of measurements: one JSON object per line, raw times kept, with the reasons why one does not count.
+"""Records of measurements: one JSON object per line, with all raw times and the reasons against it.
 
-A file is only ever appended to, by one write per record, so that a crash, a power cut or a second writer spoils
-at most the line that was being written. `read_results` reads past such a line.
+A file is only ever appended to, by one write per record. A crash, a power cut or a second writer
+spoils at most the line that was being written, and `read_results` skips such a line.
 """
 
 import contextlib
@@ -42,9 +42,7 @@ except ImportError:  # Windows: there O_APPEND alone keeps two writers apart
 # 2: conditions have monotonic_ns, so that a clock that was set shows
 # 3: throttled_by names what slowed a Pi down; conditions have clock_khz, the clock that ran
 SCHEMA_VERSION = 3
-SESSION_ID = uuid.uuid4().hex[
-    :12
-]  # one per process: what was measured in one session drifts together
+SESSION_ID = uuid.uuid4().hex[:12]  # one per process: measurements of one session drift together
 FIELDS = {  # the parts of a record that the caller fills in
     "model": ("name", "sha256", "bytes", "parameters", "macs", "input_shape", "precision"),
     "runtime": ("name", "version", "threads", "options"),
@@ -55,7 +53,7 @@ FIELDS = {  # the parts of a record that the caller fills in
 
 
 def model_facts(*files: Path | str) -> dict:
-    """name, sha256 and bytes of a model file, or of the several files (ncnn's .param and .bin) that make one model."""
+    """name, sha256 and bytes of a model in one file, or in several (ncnn's .param and .bin)."""
     contents = [Path(file).read_bytes() for file in files]
     return {
         "name": Path(files[0]).name,
@@ -85,16 +83,18 @@ def record(
     """The record of one candidate in one session, ready for append_result.
 
     latency: a timing.Latency. before, after: device.conditions() on both sides of the measurement.
-    model, runtime, method, quality, energy: dicts with the names in FIELDS, what is not known left out.
-    stages: what was timed, of "preprocess", "inference" and "postprocess". scenario: "SingleStream" (one image
-    after another), "Offline" (batches), "Camera", "Sustained" (a slice of a long run) or "Metered" (while a power
-    meter was read). peak_rss: bytes by mark, as device.peak_rss gives them.
-    between: the timing.between_pieces of further pieces; `p50_ci` is the interval within the session of `latency`.
+    model, runtime, method, quality, energy: dicts with names in FIELDS; leave out what is unknown.
+    scenario: "SingleStream" (one image after another), "Offline" (batches), "Camera", "Sustained"
+    (a slice of a long run) or "Metered" (while a power meter was read).
+    stages: what was timed, of "preprocess", "inference" and "postprocess".
+    between: the timing.between_pieces of further pieces; `p50_ci` is the interval of `latency`
+    within its session.
+    peak_rss: bytes by mark, as device.peak_rss gives them.
 
-    `void_reasons` says why the measurement does not count: throttling, or contention above timing.CONTENDED.
-    `valid` is True where there is no reason. `throttled_by` names the flags that a Pi reported
-    during the measurement: [] if none, None if unknown. `warnings` names a clock that was set
-    between before and after. ValueError for a name that FIELDS lacks.
+    `void_reasons` has the reasons why the measurement is invalid: throttling, or contention above
+    timing.CONTENDED. `valid` is True if there are none. `throttled_by` names the flags that a Pi
+    reported during the measurement: [] if none, None if unknown. `warnings` also names a clock that
+    was set between before and after. ValueError for a name that is not in FIELDS.
     """
     given = {
         "model": model,
@@ -104,19 +104,17 @@ def record(
         "energy": energy or {},
     }
     parts = {part: _only_known(part, values) for part, values in given.items()}
-    interval = latency.interval(50)
     reasons = device.void_reasons(before, after) + contention_reasons(latency.contention)
-    samples, percentiles = (
-        np.asarray(latency.samples_ns),
-        {f"p{q}": latency.percentile(q) for q in (50, 90, 99)},
-    )
+    samples = np.asarray(latency.samples_ns)
+    if host is None:
+        host = device.describe()
     return _plain(
         {
             "schema_version": SCHEMA_VERSION,
             "run_id": uuid.uuid4().hex,
             "session_id": session_id,
             "started_at": before["at"],
-            "host": device.describe() if host is None else host,
+            "host": host,
             "conditions": {"before": before, "after": after},
             "model": parts["model"],
             "runtime": parts["runtime"],
@@ -131,17 +129,7 @@ def record(
                 "calls_per_round": samples.shape[1],
                 **parts["method"],
             },
-            "latency_ns": {
-                "n": samples.size,
-                "min": samples.min(),
-                **percentiles,
-                "mean": samples.mean(),
-                "p50_ci": [interval.low, interval.high] if interval else None,
-                "ci_kind": "within session" if interval else None,
-                "p50_between": vars(between)
-                if between
-                else dict.fromkeys(("value", "low", "high")),
-            },
+            "latency_ns": _latency_facts(latency, between),
             "cpu_ns": {"p50": timing.percentile(latency.cpu_ns, 50)},
             "contention": latency.contention,
             "samples_ns": samples,
@@ -164,6 +152,26 @@ def _only_known(part: str, values: dict) -> dict:
     return {name: values.get(name) for name in FIELDS[part]}
 
 
+def _latency_facts(latency, between) -> dict:
+    samples = np.asarray(latency.samples_ns)
+    facts = {
+        "n": samples.size,
+        "min": samples.min(),
+        **{f"p{q}": latency.percentile(q) for q in (50, 90, 99)},
+        "mean": samples.mean(),
+        "p50_ci": None,
+        "ci_kind": None,
+        "p50_between": dict.fromkeys(("value", "low", "high")),
+    }
+    interval = latency.interval(50)
+    if interval:
+        facts["p50_ci"] = [interval.low, interval.high]
+        facts["ci_kind"] = "within session"
+    if between:
+        facts["p50_between"] = vars(between)
+    return facts
+
+
 def _helpers_version() -> str | None:
     try:
         return importlib.metadata.version("helpers")
@@ -172,26 +180,27 @@ def _helpers_version() -> str | None:
 
 
 def append_result(path: Path | str, record: dict) -> None:
-    """Add `record` as one line to the file at `path`, and wait until the disk has it.
+    """Add `record` as one line to the file at `path`, and wait until it is on the disk.
 
-    numpy numbers and arrays are taken as they are. ValueError for NaN and infinity, which JSON has not, TypeError
-    for other things that it has not; nothing is written then. OSError where the disk does not take the whole line.
+    It may hold numpy numbers and arrays. ValueError for NaN and infinity, which JSON cannot store,
+    and TypeError for other types that it cannot store; then nothing is written. OSError if the
+    whole line cannot be written.
     """
     line = json.dumps(_plain(record), allow_nan=False, separators=(",", ":")).encode() + b"\n"
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(
-        path, os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0), 0o644
-    )
+    binary = getattr(os, "O_BINARY", 0)  # Windows: no \r is added
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | binary, 0o644)
     try:
         _lock(descriptor)
-        if (size := os.fstat(descriptor).st_size) > 0:
+        size = os.fstat(descriptor).st_size
+        if size > 0:
             os.lseek(descriptor, size - 1, os.SEEK_SET)
             if os.read(descriptor, 1) != b"\n":
-                line = (
-                    b"\n" + line
-                )  # the last writer did not finish: its piece must not spoil this record
-        if (written := os.write(descriptor, line)) < len(line):
+                # the last writer did not finish: its piece must not spoil this record
+                line = b"\n" + line
+        written = os.write(descriptor, line)
+        if written < len(line):
             raise OSError(errno.ENOSPC, f"only {written} of {len(line)} bytes were taken")
         _wait_for_disk(descriptor)
     except OSError as error:
@@ -204,37 +213,34 @@ def append_result(path: Path | str, record: dict) -> None:
 def _lock(descriptor: int) -> None:
     """Keep other writers away until the descriptor is closed, or the process killed."""
     if fcntl:
-        # network and user-space file systems may have no locks; O_APPEND alone keeps writers apart there
+        # network and user-space file systems may have no locks: there only O_APPEND helps
         with contextlib.suppress(OSError):
             fcntl.flock(descriptor, fcntl.LOCK_EX)
 
 
 def _wait_for_disk(descriptor: int) -> None:
+    # some file systems do not support fsync: not a failure
+    not_supported = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
     try:
         os.fsync(descriptor)
     except OSError as error:
-        if error.errno not in (
-            errno.EINVAL,
-            errno.ENOSYS,
-            errno.EOPNOTSUPP,
-        ):  # it cannot be asked to: not a failure
+        if error.errno not in not_supported:
             raise
 
 
 def _plain(value, name: str = ""):
-    """`value` made of what JSON has; `name` says in an error which entry was meant."""
+    """`value` in types that JSON can store; errors show `name`, the entry where it is stored."""
     if isinstance(value, (np.ndarray, np.generic)):
         value = value.tolist()
     if isinstance(value, dict):
-        return {
-            str(key): _plain(entry, f"{name}.{key}" if name else str(key))
-            for key, entry in value.items()
-        }
+        prefix = f"{name}." if name else ""
+        return {str(key): _plain(entry, f"{prefix}{key}") for key, entry in value.items()}
     if isinstance(value, (list, tuple)):
         return [_plain(entry, f"{name}[{i}]") for i, entry in enumerate(value)]
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(
-            f"{name} is {value}; a record holds finite numbers, and None where something is not known"
+            f"{name} is {value}; a record holds finite numbers, "
+            "and None where something is not known"
         )
     if value is not None and not isinstance(value, (str, int, float)):
         raise TypeError(f"{name} is a {type(value).__name__}, which a record cannot hold")
@@ -242,12 +248,13 @@ def _plain(value, name: str = ""):
 
 
 def read_results(path: Path | str):
-    """All records of a file, of a folder (its *.jsonl) or of a pattern such as "build/results/*.jsonl", as a DataFrame.
+    """The records of a file, a folder (its *.jsonl) or a pattern ("build/results/*.jsonl").
 
-    One row per record in the order of the files' names, columns such as "latency_ns.p50"; lists (samples_ns) stay
-    lists. A run that is there twice, in two files or in one, gives one row: the first; `attrs["repeated_records"]`
-    counts the others. Unfinished lines are skipped with one warning, `attrs["skipped_lines"]` counts them.
-    FileNotFoundError where there is no file, ValueError for records of a newer workbook and for other files.
+    Returns a DataFrame with one row per record, in the order of the files' names, and columns such
+    as "latency_ns.p50"; lists (samples_ns) stay lists. A run that is stored twice, in two files or
+    in one, gives one row, the first; `attrs["repeated_records"]` counts the others. Unfinished
+    lines are skipped with one warning; `attrs["skipped_lines"]` counts them. FileNotFoundError if
+    there is no file, ValueError for records of a newer workbook and for other files.
     """
     import pandas
 
@@ -257,7 +264,8 @@ def read_results(path: Path | str):
         raise FileNotFoundError(
             f"there are no results in {show(path)}; the notebooks that measure write them"
         )
-    rows, skipped = [], []
+    rows = []
+    skipped = []
     for file in files:
         for number, line in enumerate(file.read_bytes().split(b"\n"), 1):
             if not line.strip():
@@ -279,7 +287,7 @@ def read_results(path: Path | str):
 
 
 def _files(path: Path) -> list[Path]:
-    """The files that `path` means. The names of files and folders may have brackets, too."""
+    """The files that `path` names. The names of files and folders may contain brackets, too."""
     if path.is_file():
         return [path]
     if path.is_dir():
@@ -295,8 +303,8 @@ def _check_version(entry, where: str) -> None:
         raise ValueError(f"{where} is no record of a measurement: it has no schema_version")
     if version > SCHEMA_VERSION:
         raise ValueError(
-            f"{where} was written by a newer workbook (version {version} of the records, this one knows "
-            f"{SCHEMA_VERSION}); update the workbook"
+            f"{where} was written by a newer workbook (version {version} of the records, "
+            f"this one knows {SCHEMA_VERSION}); update the workbook"
         )
 
 

@@ -22,21 +22,12 @@ from helpers import pi_answers, pi_files, pi_host, ssh_problems
 from helpers.pi_answers import RESULT
 
 START_S = 90  # until the Pi's python3 answers: the connection, its login shell, Python on a busy Pi
-OPTIONS = (
-    "-T",
-    "-x",
-    "-a",
-    "-o",
+FIXED = (
     "BatchMode=yes",
-    "-o",
     "ConnectTimeout=15",
-    "-o",
-    "ServerAliveInterval=15",  # a Pi that was unplugged does not say so
-    "-o",
+    "ServerAliveInterval=15",  # an unplugged Pi does not end the connection
     "ServerAliveCountMax=3",
-    "-o",
     "ControlMaster=no",  # a connection that the user keeps open is used; none is left behind
-    "-o",
     "PermitLocalCommand=no",
 )
 QUIET = ("-o", "LogLevel=ERROR", "-o", "ClearAllForwardings=yes")
@@ -63,14 +54,17 @@ class PiError(RuntimeError):
 
 def target(host: str) -> list[str]:
     """`host` ("user@name", "user@name:port", "user@[IPv6]:port") as the arguments of ssh."""
-    name, port = host, None
+    name = host
+    port = None
     if host.count(":") == 1 or "]:" in host:  # an IPv6 address without brackets has no port
         name, _, port = host.rpartition(":")
     name = name.replace("[", "").replace("]", "")
     is_name = name and not name.startswith("-") and not re.search(r"\s", name)
     if not is_name or not (port is None or port.isdigit()):
         raise PiError(f"{host!r} is no host: give user@name, such as pi@raspberrypi.local")
-    return ["-p", port, name] if port else [name]
+    if port:
+        return ["-p", port, name]
+    return [name]
 
 
 def _shell_form(host: str) -> str:
@@ -94,7 +88,10 @@ def options(host: str) -> list[str]:
         for name, value in settings(host)
         if name in NEEDED and value != NEEDED[name]
     ]
-    return [*OPTIONS, *(word for option in needed for word in ("-o", option))]
+    words = ["-T", "-x", "-a"]
+    for option in (*FIXED, *needed):
+        words += ["-o", option]
+    return words
 
 
 def why_not_connected(host: str, complaint: str) -> str:
@@ -109,7 +106,7 @@ class Program(subprocess.Popen):
     """A program that ends with this one. It has no terminal, so it cannot ask for anything."""
 
     def __init__(self, command: list[str], stdin: int, stdout: int) -> None:
-        self.error_file = tempfile.TemporaryFile()
+        self.error_file = tempfile.TemporaryFile()  # noqa: SIM115  (`end` closes it)
         super().__init__(
             command,
             stdin=stdin,
@@ -233,7 +230,8 @@ class Pi:
         return None
 
     def _why_not_started(self, printed: list[str]) -> str:
-        code, complaint = self._ssh.returncode, self._ssh.complaint()
+        code = self._ssh.returncode
+        complaint = self._ssh.complaint()
         if code < 0:
             return (
                 f"its login shell did not start python3 within {START_S} s: does ~/.bashrc or "
@@ -245,7 +243,9 @@ class Pi:
 
     def _why_ended(self) -> str:
         lines = self._ssh.complaint().splitlines()
-        return ssh_problems.no_python(1, lines) if self._ssh.returncode == 1 and lines else LOST
+        if self._ssh.returncode == 1 and lines:
+            return ssh_problems.no_python(1, lines)
+        return LOST
 
 
 def _program() -> str:

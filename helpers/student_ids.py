@@ -3,12 +3,14 @@
 import zlib
 
 PLACEHOLDER = "0000000"  # what a lab has before the student writes an id
-CONSONANTS, VOWELS = "bdlmnrstv", "aeiou"
+CONSONANTS = "bdlmnrstv"
+VOWELS = "aeiou"
 
 
 def check_word(student_id: str) -> str:
     """Six letters that change with every character of the id, so that a mistyped id is noticed."""
-    number, word = zlib.crc32(student_id.encode()), ""
+    number = zlib.crc32(student_id.encode())
+    word = ""
     for _ in range(3):
         number, consonant = divmod(number, len(CONSONANTS))
         number, vowel = divmod(number, len(VOWELS))

@@ -20,15 +20,16 @@ def over_time(records: pd.DataFrame) -> pd.DataFrame:
     measured clock; NaN if unknown). `throttled` is that of results.keep_throttled.
     """
     trace = results.keep_throttled(records)
-    begin, end = (
-        pd.to_datetime(records[f"conditions.{when}.at"], utc=True) for when in ("before", "after")
-    )
+    begin = pd.to_datetime(records["conditions.before.at"], utc=True)
+    end = pd.to_datetime(records["conditions.after.at"], utc=True)
     begun = (begin - begin.min()).dt.total_seconds() / 60
     minute = (end - begin.min()).dt.total_seconds() / 60
 
     def known(name: str) -> pd.Series:
         column = f"conditions.after.{name}"  # older records have no clock_khz
-        return trace[column].astype(float) if column in trace else pd.Series(np.nan, trace.index)
+        if column not in trace:
+            return pd.Series(np.nan, trace.index)
+        return trace[column].astype(float)
 
     return trace.assign(
         **{
@@ -58,8 +59,9 @@ def pooled(part: pd.DataFrame) -> dict[str, timing.Latency]:
         rounds = [np.array(samples) for samples in lines["samples_ns"]]
         calls = min(samples.shape[1] for samples in rounds)
         samples = np.concatenate([samples[:, :calls] for samples in rounds])
-        warm, threads = timing.WarmUp(0, 0, True), int(lines["runtime.threads"].iloc[0])
-        latencies[name] = timing.Latency(samples, samples, samples, warm, threads)
+        warm_up = timing.WarmUp(0, 0, True)
+        threads = int(lines["runtime.threads"].iloc[0])
+        latencies[name] = timing.Latency(samples, samples, samples, warm_up, threads)
     return latencies
 
 
@@ -74,7 +76,8 @@ def ends(trace: pd.DataFrame) -> pd.DataFrame:
 
     Empty if other programs disturbed all slices of one end.
     """
-    first, last = tenth(trace, last=False), tenth(trace, last=True)
+    first = tenth(trace, last=False)
+    last = tenth(trace, last=True)
     if first.empty or last.empty:
         return pd.DataFrame()
     early, late = (
@@ -99,8 +102,9 @@ def changed_places(trace: pd.DataFrame) -> list[str]:
     early, late = map(pooled, parts)
     found = []
     for a, b in itertools.combinations(early, 2):
-        then, now = timing.speedup(early[a], early[b]), timing.speedup(late[a], late[b])
-        if (then.low > 1 and now.high < 1) or (then.high < 1 and now.low > 1):
+        first = timing.speedup(early[a], early[b])
+        last = timing.speedup(late[a], late[b])
+        if (first.low > 1 and last.high < 1) or (first.high < 1 and last.low > 1):
             found.append(f"{a} and {b}")
     return found
 

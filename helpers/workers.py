@@ -1,12 +1,14 @@
-"""A model file in a process of its own, to be timed beside others without disturbing them.
+"""A model file in its own process, to be timed next to others without disturbing them.
 
-Two runtimes in one process compete for threads, and one can slow the other many times over (notebook 03 shows
-it). A Worker loads one file with one thread count in a fresh process and reads the clocks there.
+Two runtimes in one process compete for threads, and one can slow the other many times over
+(notebook 03 shows it). A Worker loads one file with one thread count in a fresh process and reads
+the clocks there.
 
-The process is Python with helpers.runtimes, or a program that speaks the same protocol: started as `PROGRAM MODEL
-THREADS`, it writes a line of JSON about the model, then answers every line of standard input, a list of a command
-and its arguments, with one line. Images and answers go through files of raw numbers: float32, or what the answer to
-"predict" says. helpers/cpp has such programs.
+The process is Python with helpers.runtimes, or a program with the same protocol, started as
+`PROGRAM MODEL THREADS`. It writes a line of JSON about the model. Then it answers every line of
+standard input, a list of a command and its arguments, with one line. Images and outputs are passed
+in files of raw numbers: float32, or the type in the answer to "predict". helpers/cpp has such
+programs.
 """
 
 import contextlib
@@ -25,11 +27,12 @@ from helpers.runtimes.opening import check_threads
 
 
 class Worker:
-    """The model at `path`, loaded in a process of its own and fed one fixed random image; a candidate for benchmark.
+    """The model at `path` in its own process, with one fixed random image; for timing.benchmark.
 
-    Use it in a `with` block: the process ends with the block. `runtime`, `version`, `precision` and `input_shape`
-    say what was loaded, `load_ns` how long importing the runtime and loading took. A `program`, such as
-    programs.path("ncnn"), takes the place of Python; `delegate` is that of runtimes.open_model.
+    Use it in a `with` block: the process ends with the block. `runtime`, `version`, `precision` and
+    `input_shape` describe what was loaded; `load_ns` is how long importing the runtime and loading
+    took. A `program`, such as programs.path("ncnn"), replaces Python; `delegate` is that of
+    runtimes.open_model.
     """
 
     def __init__(
@@ -41,11 +44,16 @@ class Worker:
     ) -> None:
         if program and delegate:
             raise ValueError(f"{Path(program).name} takes no delegate: leave out one of the two")
-        self.path, self.threads = Path(path), check_threads(threads)
-        command = [str(program)] if program else [sys.executable, "-m", "helpers.workers"]
-        command += [str(self.path.resolve()), str(threads), *([delegate] if delegate else [])]
+        self.path = Path(path)
+        self.threads = check_threads(threads)
+        command = [sys.executable, "-m", "helpers.workers"]
+        if program:
+            command = [str(program)]
+        command += [str(self.path.resolve()), str(threads)]
+        if delegate:
+            command.append(delegate)
         environment = os.environ | {"OMP_NUM_THREADS": str(threads), "PYTHONPATH": str(ROOT)}
-        self._log = tempfile.TemporaryFile("w+", errors="replace")
+        self._log = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115  for close()
         try:
             self._process = subprocess.Popen(
                 command,
@@ -63,12 +71,11 @@ class Worker:
             ) from error
         try:
             about = self._receive()
-            self.runtime, self.version, self.precision = (
-                about["runtime"],
-                about["version"],
-                about["precision"],
-            )
-            self.input_shape, self.load_ns = tuple(about["input_shape"]), about["load_ns"]
+            self.runtime = about["runtime"]
+            self.version = about["version"]
+            self.precision = about["precision"]
+            self.input_shape = tuple(about["input_shape"])
+            self.load_ns = about["load_ns"]
             with tempfile.TemporaryDirectory() as folder:
                 image = Path(folder, "image")
                 np.random.default_rng(0).standard_normal(self.input_shape, np.float32).tofile(image)
@@ -78,22 +85,25 @@ class Worker:
             raise
 
     def predict(self, x: np.ndarray) -> np.ndarray:
-        """The answers to the images `x`, float32 N x channels x height x width, by the rule of runtimes.Model."""
-        if (
-            not isinstance(x, np.ndarray)
-            or x.dtype != np.float32
-            or not x.size
-            or x.shape[1:] != self.input_shape[1:]
-        ):
+        """The outputs for the images `x`, float32 N x channels x height x width.
+
+        They have the form of those of runtimes.Model.
+        """
+        given = type(x).__name__
+        if isinstance(x, np.ndarray):
+            given = f"{x.dtype} {x.shape}"
+        is_float32 = isinstance(x, np.ndarray) and x.dtype == np.float32 and x.size > 0
+        if not is_float32 or x.shape[1:] != self.input_shape[1:]:
             wanted = " x ".join(map(str, self.input_shape[1:]))
-            given = f"{x.dtype} {x.shape}" if isinstance(x, np.ndarray) else type(x).__name__
             raise ValueError(f"{self.path.name} takes images as float32 N x {wanted}, not {given}")
         if not np.isfinite(x).all():
             raise ValueError(
-                f"the images for {self.path.name} hold NaN or infinity; check how they were normalized"
+                f"the images for {self.path.name} hold NaN or infinity; "
+                "check how they were normalized"
             )
         with tempfile.TemporaryDirectory() as folder:
-            images, logits = Path(folder, "images"), Path(folder, "logits")
+            images = Path(folder, "images")
+            logits = Path(folder, "logits")
             x.tofile(images)
             about = self._ask("predict", str(images), str(logits))
             if not isinstance(about, dict):  # a program, which has float32 logits only
@@ -101,18 +111,16 @@ class Worker:
             return np.fromfile(logits, about["dtype"]).reshape(about["shape"])
 
     def warm_up(self) -> timing.WarmUp:
-        """timing.warm_up, there."""
+        """timing.warm_up, in the process."""
         return timing.WarmUp(**self._ask("warm_up"))
 
     def time_calls(self, calls: int, discard: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """timing.time_calls, there: wall and CPU nanoseconds of each call and of the round, int64."""
-        wall, cpu, whole = (
-            np.array(part, np.int64) for part in self._ask("time_calls", calls, discard)
-        )
-        return wall, cpu, whole
+        """timing.time_calls, in the process: nanoseconds of each call and of the round, int64."""
+        wall, cpu, whole = self._ask("time_calls", calls, discard)
+        return np.array(wall, np.int64), np.array(cpu, np.int64), np.array(whole, np.int64)
 
     def peak_rss(self) -> int | None:
-        """The most memory that the process has held so far, in bytes; None where the system does not tell."""
+        """The peak memory of the process so far in bytes; None if the system does not report it."""
         return self._ask("peak_rss")
 
     def close(self) -> None:
@@ -131,9 +139,8 @@ class Worker:
         self.close()
 
     def _ask(self, *request: object):
-        with contextlib.suppress(
-            BrokenPipeError
-        ):  # the process is gone: reading below says how it ended
+        # if the process has ended, _receive below reports how
+        with contextlib.suppress(BrokenPipeError):
             self._process.stdin.write(json.dumps(request, ensure_ascii=False) + "\n")
             self._process.stdin.flush()
         return self._receive()
@@ -143,11 +150,9 @@ class Worker:
         if not line:
             code = self._process.wait()
             self._log.seek(0)
-            last = (
-                self._log.read().strip().splitlines() or ["it said nothing; was memory short?"]
-            )[-1]
+            lines = self._log.read().strip().splitlines() or ["it said nothing; was memory short?"]
             raise RuntimeError(
-                f"the process that runs {self.path.name} died (exit status {code}): {last}"
+                f"the process that runs {self.path.name} died (exit status {code}): {lines[-1]}"
             )
         answer = json.loads(line)
         if isinstance(answer, dict) and "error" in answer:
@@ -155,12 +160,12 @@ class Worker:
         return answer
 
 
-def _serve(path: str, threads: int, delegate: str | None) -> None:
+def _serve(path: str, threads: int, delegate: str | None = None) -> None:
     import time
 
     from helpers import device, runtimes
 
-    # answers go to the real standard output; whatever a runtime prints goes to the error stream
+    # answers go to the real standard output; what a runtime prints goes to the error stream
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
 
@@ -172,13 +177,14 @@ def _serve(path: str, threads: int, delegate: str | None) -> None:
     try:
         model = runtimes.open_model(path, threads, delegate)
     except (OSError, ValueError, ImportError) as error:
-        return send({"error": str(error)})
+        send({"error": str(error)})
+        return
     if not model.input_shape or None in model.input_shape:
-        return send(
-            {
-                "error": f"{model.path.name} does not say how large its input is, so nothing can be fed to it"
-            }
+        problem = (
+            f"{model.path.name} does not say how large its input is, so nothing can be fed to it"
         )
+        send({"error": problem})
+        return
     send(
         {
             "runtime": model.runtime,
@@ -214,7 +220,7 @@ def _serve(path: str, threads: int, delegate: str | None) -> None:
             case unknown:
                 raise ValueError(f"unknown request {unknown}")
 
-    for line in sys.stdin.buffer:  # UTF-8, whatever encoding this process has
+    for line in sys.stdin.buffer:  # always UTF-8, unlike the encoding of this process
         try:
             send(obey(json.loads(line)))
         except ValueError as error:
@@ -222,4 +228,4 @@ def _serve(path: str, threads: int, delegate: str | None) -> None:
 
 
 if __name__ == "__main__":
-    _serve(sys.argv[1], int(sys.argv[2]), (sys.argv[3:] or [None])[0])
+    _serve(sys.argv[1], int(sys.argv[2]), *sys.argv[3:4])

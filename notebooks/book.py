@@ -2,7 +2,7 @@
 
 python notebooks/book.py workbook    execute copies, write build/html/index.html
 python notebooks/book.py in-place    execute the notebooks themselves, as they are committed
-python notebooks/book.py figures     run those with a long run to its end: they store it under notebooks/figures/
+python notebooks/book.py figures     execute the long runs, which are stored in notebooks/figures/
 """
 
 import argparse
@@ -31,23 +31,36 @@ METADATA = {
     "language_info": {"name": "python"},
 }
 
+STYLE = """
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 75rem; margin: 2rem auto; padding: 0 1rem }
+table { border-collapse: collapse; margin: 1rem 0; font-size: .9rem }
+td, th { padding: .2rem .8rem; text-align: left; border-bottom: 1px solid #ddd }
+td.number { text-align: right }
+img { max-width: 100% }
+"""
+FORMULA = r"\$\$(.+?)\$\$|(?<![\\\w])\$([^$\n]+?)\$"  # $$display$$ or $inline$
+
 
 class NotebookFailed(RuntimeError):
     """A cell raised; the message names the notebook and the cell."""
 
 
 def names() -> list[str]:
-    """The notebooks in their order, without ending."""
+    """The notebooks in their order, without file extension."""
     return sorted(path.stem for path in HERE.glob("[0-9][0-9]_*.ipynb"))
 
 
 def with_a_long_run() -> list[str]:
-    """The notebooks whose figures come from a longer run of themselves: those with the parameter `train_everything`."""
-    return [
-        name
-        for name in names()
-        if "train_everything" in parameters(nbformat.read(HERE / f"{name}.ipynb", 4))
-    ]
+    """The notebooks whose figures come from a longer run of themselves.
+
+    They have the parameter `train_everything`.
+    """
+    found = []
+    for name in names():
+        notebook = nbformat.read(HERE / f"{name}.ipynb", 4)
+        if "train_everything" in parameters(notebook):
+            found.append(name)
+    return found
 
 
 def execute(
@@ -57,10 +70,11 @@ def execute(
     kernel: str = "python3",
     cell_minutes: int = 20,
 ) -> nbformat.NotebookNode:
-    """Run notebooks/NAME.ipynb from a fresh kernel and return it executed; `overrides` replaces named parameters.
+    """Run notebooks/NAME.ipynb from a fresh kernel and return it executed.
 
-    `progress` is told the number of each code cell that starts, from 1, and how many there are. `kernel` names an
-    installed kernel. A cell may take `cell_minutes`.
+    `overrides` replaces parameters, {name: value}. `progress` gets the number of each code cell
+    that starts, from 1, and how many there are. `kernel` names an installed kernel. A cell may take
+    `cell_minutes`. Raises NotebookFailed if a cell fails.
     """
     notebook = nbformat.read(HERE / f"{name}.ipynb", 4)
     notebook.metadata = nbformat.from_dict(METADATA)
@@ -86,71 +100,83 @@ def execute(
         client.execute()
     except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
         failed = [i for i in started if i in code][-1]
-        what = (
-            f"{error.ename}: {error.evalue}"
-            if isinstance(error, CellExecutionError)
-            else (
-                f"it ran for more than {cell_minutes} minutes"
-                if isinstance(error, CellTimeoutError)
-                else "the kernel died: was memory short?"
-            )
-        )
+        if isinstance(error, CellExecutionError):
+            reason = f"{error.ename}: {error.evalue}"
+        elif isinstance(error, CellTimeoutError):
+            reason = f"it ran for more than {cell_minutes} minutes"
+        else:
+            reason = "the kernel died: was memory short?"
         raise NotebookFailed(
             f"{name}.ipynb, code cell {code.index(failed) + 1} of {len(code)}:\n"
-            f"{notebook.cells[failed].source}\n\n{what}"
+            f"{notebook.cells[failed].source}\n\n{reason}"
         ) from error
     return notebook
 
 
 def override(notebook: nbformat.NotebookNode, name: str, overrides: dict) -> None:
-    """Set parameters at the end of the cell tagged `parameters`; KeyError where the cell no longer sets such a name."""
-    cells = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
+    """Set parameters at the end of the cell tagged `parameters`.
+
+    KeyError if there is not exactly one such cell, or if it sets no such name.
+    """
+    cells = _parameter_cells(notebook)
     if len(cells) != 1:
         raise KeyError(
             f"{name}.ipynb has {len(cells)} cells tagged 'parameters', it should have one"
         )
     known = parameters(notebook)
-    if gone := set(overrides) - known:
+    unknown = set(overrides) - known
+    if unknown:
         raise KeyError(
-            f"{name}.ipynb has no parameter {', '.join(sorted(gone))}; it has {', '.join(sorted(known))}"
+            f"{name}.ipynb has no parameter {', '.join(sorted(unknown))}; "
+            f"it has {', '.join(sorted(known))}"
         )
     cells[0].source += "".join(f"\n{key} = {value!r}" for key, value in overrides.items())
 
 
 def parameters(notebook: nbformat.NotebookNode) -> set[str]:
     """The names that cells tagged `parameters` set."""
-    sources = [
-        cell.source for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])
-    ]
     return {
         node.id
-        for source in sources
-        for node in ast.walk(ast.parse(source))
+        for cell in _parameter_cells(notebook)
+        for node in ast.walk(ast.parse(cell.source))
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
     }
 
 
-def with_small_pictures(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    """The same notebook, its pictures with a palette of 128 colours: about a third of the bytes, for the same look."""
-    from PIL import Image
+def _parameter_cells(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
+    return [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
 
+
+def with_small_pictures(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """The same notebook, its pictures with a palette of 128 colours.
+
+    They look the same in about a third of the bytes.
+    """
     for cell in notebook.cells:
         for output in cell.get("outputs", []):
-            if picture := output.get("data", {}).get("image/png"):
-                small = io.BytesIO()
-                colours = Image.open(io.BytesIO(base64.b64decode(picture))).convert("RGB")
-                colours.quantize(128, dither=Image.Dither.NONE).save(small, "PNG", optimize=True)
-                encoded = base64.b64encode(small.getvalue()).decode()
-                output["data"]["image/png"] = min(encoded, picture, key=len)
+            picture = output.get("data", {}).get("image/png")
+            if picture:
+                output["data"]["image/png"] = min(_with_palette(picture), picture, key=len)
     return notebook
+
+
+def _with_palette(picture: str) -> str:
+    """A PNG in base64 with 128 colours."""
+    from PIL import Image
+
+    colours = Image.open(io.BytesIO(base64.b64decode(picture))).convert("RGB")
+    small = io.BytesIO()
+    colours.quantize(128, dither=Image.Dither.NONE).save(small, "PNG", optimize=True)
+    return base64.b64encode(small.getvalue()).decode()
 
 
 def without_formulas(
     notebook: nbformat.NotebookNode,
 ) -> tuple[nbformat.NotebookNode, dict[str, str]]:
-    """A copy with a placeholder for each formula, and {placeholder: MathML}, which browsers draw with no script.
+    """A copy with a placeholder for each formula, and {placeholder: MathML}.
 
-    Placeholders, because the Markdown renderer would take MathML apart.
+    Browsers draw MathML without a script. The Markdown renderer would take it apart, hence the
+    placeholders.
     """
     from latex2mathml.converter import convert
 
@@ -158,39 +184,37 @@ def without_formulas(
 
     def replace(match: re.Match) -> str:
         placeholder = f"formula{len(formulas):04}x"
-        formulas[placeholder] = convert(
-            match[1] or match[2], display="block" if match[1] else "inline"
-        )
+        if match[1]:
+            formulas[placeholder] = convert(match[1], display="block")
+        else:
+            formulas[placeholder] = convert(match[2], display="inline")
         return placeholder
 
     notebook = nbformat.from_dict(notebook)
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
-            parts = re.split(
-                r"(```.*?```|`[^`\n]*`)", cell.source, flags=re.S
-            )  # what stands in code is no formula
-            cell.source = "".join(
-                part
-                if part.startswith("`")
-                else re.sub(r"\$\$(.+?)\$\$|(?<![\\\w])\$([^$\n]+?)\$", replace, part, flags=re.S)
-                for part in parts
-            )
+            parts = re.split(r"(```.*?```|`[^`\n]*`)", cell.source, flags=re.S)
+            for i, part in enumerate(parts):
+                if not part.startswith("`"):  # what stands in code is no formula
+                    parts[i] = re.sub(FORMULA, replace, part, flags=re.S)
+            cell.source = "".join(parts)
     return notebook, formulas
 
 
 def page(notebook: nbformat.NotebookNode, name: str) -> Path:
-    """The notebook as a page under build/html; it loads nothing from elsewhere. Cells tagged hide-input show their output only."""
+    """The notebook as a page under build/html, which loads nothing from elsewhere.
+
+    Of cells tagged hide-input, it shows the output only.
+    """
     exporter = HTMLExporter(
         mathjax_url="", require_js_url="", jquery_url="", mermaid_js_url="", embed_images=True
     )
-    exporter.register_preprocessor(
-        TagRemovePreprocessor(enabled=True, remove_input_tags={"hide-input"}), enabled=True
-    )
+    hide_input = TagRemovePreprocessor(enabled=True, remove_input_tags={"hide-input"})
+    exporter.register_preprocessor(hide_input, enabled=True)
     prepared, formulas = without_formulas(notebook)
     body, _ = exporter.from_notebook_node(prepared, {"metadata": {"name": title(notebook)}})
-    body = body.replace(
-        "</head>", "<style>.highlight pre { white-space: pre-wrap; }</style></head>", 1
-    )
+    style = "<style>.highlight pre { white-space: pre-wrap; }</style>"
+    body = body.replace("</head>", f"{style}</head>", 1)
     body = re.sub("formula[0-9]{4}x", lambda match: formulas[match[0]], body)
     path = build("html", f"{name}.html")
     path.write_text(body, encoding="utf-8")
@@ -205,20 +229,17 @@ def title(notebook: nbformat.NotebookNode) -> str:
 def index(rows: list[tuple[str, str, float]]) -> Path:
     """build/html/index.html: the pages (name, title, seconds), the results table and its plots."""
     items = "".join(
-        f'<tr><td><a href="{name}.html">{name[:2]}</a></td><td><a href="{name}.html">{html.escape(text)}</a></td>'
+        f'<tr><td><a href="{name}.html">{name[:2]}</a></td>'
+        f'<td><a href="{name}.html">{html.escape(text)}</a></td>'
         f"<td>{seconds:.0f} s</td></tr>"
         for name, text, seconds in rows
     )
-    plots = "".join(
-        f'<img src="{path.name}" alt="{path.stem}">'
-        for path in sorted(folder("html").glob("*.png"))
-    )
+    pictures = sorted(folder("html").glob("*.png"))
+    plots = "".join(f'<img src="{path.name}" alt="{path.stem}">' for path in pictures)
     path = build("html", "index.html")
     path.write_text(
         f"""<!doctype html><meta charset="utf-8"><title>Neural networks on a Raspberry Pi</title>
-<style>body{{font:16px/1.5 system-ui,sans-serif;max-width:75rem;margin:2rem auto;padding:0 1rem}}
-table{{border-collapse:collapse;margin:1rem 0;font-size:.9rem}}td,th{{padding:.2rem .8rem;text-align:left;border-bottom:1px solid #ddd}}
-td.number{{text-align:right}}img{{max-width:100%}}</style>
+<style>{STYLE}</style>
 <h1>Neural networks on a Raspberry Pi</h1>
 <table><tr><th></th><th>Notebook</th><th>ran in</th></tr>{items}</table>
 <h2>Results</h2>{results_table()}{plots}""",
@@ -228,7 +249,10 @@ td.number{{text-align:right}}img{{max-width:100%}}</style>
 
 
 def results_table() -> str:
-    """The records under build/results as an HTML table, the fastest first; a sentence where there are none."""
+    """The records under build/results as an HTML table, the fastest first.
+
+    A sentence if there are none.
+    """
     from helpers import results
 
     if not list(folder("results").glob("*.jsonl")):
@@ -241,7 +265,8 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("mode", choices=["workbook", "in-place", "figures"])
     parser.add_argument("names", nargs="*", help="only these notebooks (default: all)")
     options = parser.parse_args(arguments)
-    rows, start = [], time.monotonic()
+    rows = []
+    start = time.monotonic()
     overrides = {"train_everything": True} if options.mode == "figures" else None
     for name in options.names or (with_a_long_run() if overrides else names()):
         begun = time.monotonic()
@@ -257,7 +282,8 @@ def main(arguments: list[str]) -> None:
         elif options.mode == "workbook":
             page(notebook, name)
             rows.append((name, title(notebook), seconds))
-    if options.mode == "in-place" and (picture := build("html", "runtimes.png")).exists():
+    picture = build("html", "runtimes.png")
+    if options.mode == "in-place" and picture.exists():
         shutil.copy(picture, HERE)  # the README shows it
     if rows:
         print(f"{(time.monotonic() - start) / 60:.1f} minutes in all; read {show(index(rows))}")

@@ -17,7 +17,8 @@ def float_fault(answers: np.ndarray, wanted: np.ndarray) -> str | None:
     fault = _plain_fault(answers, wanted)
     if fault:
         return fault
-    answers, wanted = _flat(answers), _flat(wanted)
+    answers = _flat(answers)
+    wanted = _flat(wanted)
     largest = np.abs(wanted).max(axis=1)
     error = np.abs(answers - wanted).max(axis=1)
     # an image that gives almost nothing may differ by rounding errors of the others
@@ -39,7 +40,8 @@ def int8_fault(answers: np.ndarray, wanted: np.ndarray) -> str | None:
     fault = _plain_fault(answers, wanted)
     if fault:
         return fault
-    answers, wanted = _flat(answers), _flat(wanted)
+    answers = _flat(answers)
+    wanted = _flat(wanted)
     largest = np.abs(wanted).max()
     if np.ptp(answers, axis=0).max() == 0 and np.ptp(wanted, axis=0).max() > 0.01 * largest:
         return "it gives the same answer to every image"

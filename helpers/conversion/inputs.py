@@ -83,10 +83,8 @@ def check_calibration(images: np.ndarray, shape: tuple[int | None, ...]) -> None
         )
     wanted = " x ".join(str(size or "any") for size in shape[1:])
     found = f"{images.dtype} {images.shape}"
-    fits = images.ndim == 4 and all(
-        size in (None, given) for size, given in zip(shape[1:], images.shape[1:])
-    )
-    if images.dtype != np.float32 or not fits:
+    fits = all(size in (None, given) for size, given in zip(shape[1:], images.shape[1:]))
+    if images.dtype != np.float32 or images.ndim != 4 or not fits:
         raise ConversionError(f"Calibration images must be float32, N x {wanted}, not {found}.")
     if not len(images):
         raise ConversionError("There are no calibration images.")
@@ -105,10 +103,9 @@ def check_calibration(images: np.ndarray, shape: tuple[int | None, ...]) -> None
 
 def is_quantized(network: torch.nn.Module) -> bool:
     """Whether `network` is a graph with quantize operators, such as quantize_pt2e returns."""
-    graph = getattr(network, "graph", None)
-    return isinstance(network, torch.fx.GraphModule) and any(
-        "quantized_decomposed" in str(node.target) for node in graph.nodes
-    )
+    if not isinstance(network, torch.fx.GraphModule):
+        return False
+    return any("quantized_decomposed" in str(node.target) for node in network.graph.nodes)
 
 
 def _in_eval_mode(network: torch.nn.Module) -> torch.nn.Module:
@@ -185,5 +182,7 @@ def run(network: torch.nn.Module, images: torch.Tensor) -> np.ndarray:
     with torch.no_grad():
         answer = network(images)
     while isinstance(answer, (tuple, list, dict)):
-        answer = list(answer.values())[0] if isinstance(answer, dict) else answer[0]
+        if isinstance(answer, dict):
+            answer = list(answer.values())
+        answer = answer[0]
     return answer.detach().numpy()

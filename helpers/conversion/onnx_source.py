@@ -44,7 +44,8 @@ def prepared(onnx_file: Path | str) -> Iterator[tuple[Path, str]]:
     model.graph.input.append(entry)
     model.ir_version = max(model.ir_version, 4)
     with tempfile.TemporaryDirectory() as folder:
-        plain, ready = Path(folder, "plain.onnx"), Path(folder, "prepared.onnx")
+        plain = Path(folder, "plain.onnx")
+        ready = Path(folder, "prepared.onnx")
         onnx.save(model, plain)
         quant_pre_process(str(plain), str(ready))
         yield ready, entry.name

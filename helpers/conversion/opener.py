@@ -44,7 +44,7 @@ class Opener:
 
     def __init__(self, suffix: str) -> None:
         places = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
-        self._log = tempfile.TemporaryFile("w+", errors="replace")
+        self._log = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115  (close ends it)
         self._process = subprocess.Popen(
             [sys.executable, "-m", "helpers.conversion.opener", PRELOAD[suffix]],
             stdin=subprocess.PIPE,
@@ -63,7 +63,9 @@ class Opener:
     def input_shape(self, path: Path) -> tuple[int | None, ...] | None:
         """The input's shape, NCHW; None in it is a free size, None instead of it an unknown one."""
         shape = self._ask(path)["input_shape"]
-        return None if shape is None else tuple(shape)
+        if shape is None:
+            return None
+        return tuple(shape)
 
     def answers(self, path: Path, images: np.ndarray) -> np.ndarray:
         """What the file at `path` answers to `images`, float32 N x channels x height x width.
@@ -72,7 +74,8 @@ class Opener:
         ImportError if its runtime is not installed.
         """
         with tempfile.TemporaryDirectory() as folder:
-            sent, received = Path(folder, "images.npy"), Path(folder, "answers.npy")
+            sent = Path(folder, "images.npy")
+            received = Path(folder, "answers.npy")
             np.save(sent, images, allow_pickle=False)
             self._ask(path, str(sent), str(received))
             return np.load(received, allow_pickle=False)

@@ -1,14 +1,15 @@
-"""What the metrics ask of the arrays that they are given."""
+"""Checks of the arrays that the metrics get."""
 
 import numpy as np
 
 
 def class_numbers(labels, predictions) -> tuple[np.ndarray, np.ndarray]:
-    labels, predictions = np.asarray(labels), np.asarray(predictions)
+    labels = np.asarray(labels)
+    predictions = np.asarray(predictions)
     if labels.ndim != 1 or predictions.ndim != 1 or len(labels) != len(predictions):
         raise ValueError(
-            f"labels {labels.shape} and predictions {predictions.shape} need one class number per image; "
-            "of logits take argmax(axis=1)"
+            f"labels {labels.shape} and predictions {predictions.shape} need one class number "
+            "per image; of logits take argmax(axis=1)"
         )
     if len(labels) == 0:
         raise ValueError("there are no images to count")
@@ -18,7 +19,8 @@ def class_numbers(labels, predictions) -> tuple[np.ndarray, np.ndarray]:
 
 
 def same_shape(a, b) -> tuple[np.ndarray, np.ndarray]:
-    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    a = np.asarray(a, np.float64)
+    b = np.asarray(b, np.float64)
     if a.shape != b.shape or a.size == 0:
         raise ValueError(f"two arrays of one shape are compared, not {a.shape} and {b.shape}")
     return a, b
@@ -26,6 +28,5 @@ def same_shape(a, b) -> tuple[np.ndarray, np.ndarray]:
 
 def ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
     """numerator / denominator, and 0 where the denominator is 0."""
-    return np.divide(
-        numerator, denominator, out=np.zeros(np.shape(denominator)), where=denominator != 0
-    )
+    zeros = np.zeros(np.shape(denominator))
+    return np.divide(numerator, denominator, out=zeros, where=denominator != 0)

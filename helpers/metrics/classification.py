@@ -1,4 +1,4 @@
-"""How good a classifier is: accuracy with its interval, the confusion matrix, and scores per class."""
+"""How good a classifier is: accuracy with its interval, confusion matrix, scores per class."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,12 +9,12 @@ import numpy as np
 
 from helpers.metrics._checks import class_numbers, ratio
 
-MAX_CLASSES = 20_000  # a confusion matrix of so many takes 3 GB
+MAX_CLASSES = 20_000  # a confusion matrix of this size takes 3 GB
 
 
 @dataclass(frozen=True)
 class Accuracy:
-    """The fraction of `n` images that are classified correctly, and the ends of its 95 % interval."""
+    """The fraction of `n` images that are classified correctly, and its 95 % interval."""
 
     value: float
     low: float
@@ -22,9 +22,7 @@ class Accuracy:
     n: int
 
     def __str__(self) -> str:
-        value, low, high = (
-            f"{100 * fraction:.1f}" for fraction in (self.value, self.low, self.high)
-        )
+        value, low, high = (f"{100 * x:.1f}" for x in (self.value, self.low, self.high))
         return f"{value} % (95 % interval {low} to {high} %, n = {self.n:,})"
 
 
@@ -39,7 +37,7 @@ class ClassScores:
 
 
 def wilson_interval(successes: int, n: int) -> tuple[float, float]:
-    """The 95 % interval of a proportion, by Wilson: it stays inside 0 to 1 and is honest near both ends."""
+    """The 95 % interval of a proportion, by Wilson: within 0 to 1, and reliable near both ends."""
     if not 0 <= successes <= n or n == 0:
         raise ValueError(f"{successes} successes of {n} is no proportion")
     z = NormalDist().inv_cdf(0.975)
@@ -59,14 +57,15 @@ def accuracy(labels: Sequence[int], predictions: Sequence[int]) -> Accuracy:
 def confusion_matrix(
     labels: Sequence[int], predictions: Sequence[int], classes: int | None = None
 ) -> np.ndarray:
-    """Counts, int64 classes x classes: entry [i, j] is how many images of true class i were called j.
+    """Counts, int64 classes x classes: [i, j] is how many images of class i are predicted as j.
 
-    `classes` is one more than the largest number seen where it is not given. ValueError for unequal lengths
-    and for numbers outside 0 to classes - 1.
+    The default of `classes` is one more than the largest number in both. ValueError for unequal
+    lengths and for numbers outside 0 to classes - 1.
     """
     labels, predictions = class_numbers(labels, predictions)
     largest = max(labels.max(), predictions.max())
-    classes = largest + 1 if classes is None else classes
+    if classes is None:
+        classes = largest + 1
     if isinstance(classes, bool) or not isinstance(classes, (int, np.integer)) or classes < 1:
         raise ValueError(f"classes is the number of classes, at least 1, not {classes!r}")
     if classes > MAX_CLASSES:
@@ -79,29 +78,30 @@ def confusion_matrix(
     if smallest < 0 or largest >= classes:
         wrong = smallest if smallest < 0 else largest
         raise ValueError(f"classes are numbered 0 to {classes - 1}, and there is a {wrong}")
-    return np.bincount(labels * classes + predictions, minlength=classes**2).reshape(
-        classes, classes
-    )
+    counts = np.bincount(labels * classes + predictions, minlength=classes**2)
+    return counts.reshape(classes, classes)
 
 
 def precision_recall_f1(matrix: np.ndarray) -> ClassScores:
     """Scores of every class from a confusion matrix whose rows are the true classes.
 
-    Precision is the share of right answers among all images called i, recall among all images that are i,
-    F1 their harmonic mean. 0/0 counts as 0, as in scikit-learn with zero_division=0: a class that nobody
-    predicted has precision 0, and a class that does not occur pulls the macro means down.
+    Precision is the share of correct predictions among all images predicted as class i, recall the
+    share among all images of class i, F1 their harmonic mean. 0/0 counts as 0, as in scikit-learn
+    with zero_division=0: a class that is never predicted has precision 0, and a class that does not
+    occur lowers the macro means.
     """
     matrix = np.asarray(matrix)
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
         raise ValueError(f"a confusion matrix is square, not {matrix.shape}")
     if not (np.issubdtype(matrix.dtype, np.number) and (matrix >= 0).all()):
         raise ValueError("a confusion matrix holds counts: no negative number, no NaN, no text")
-    right, true, called = np.diag(matrix), matrix.sum(axis=1), matrix.sum(axis=0)
+    correct = np.diag(matrix)
+    true = matrix.sum(axis=1)
+    predicted = matrix.sum(axis=0)
     scores = {
-        "precision": ratio(right, called),
-        "recall": ratio(right, true),
-        "f1": ratio(2 * right, true + called),
+        "precision": ratio(correct, predicted),
+        "recall": ratio(correct, true),
+        "f1": ratio(2 * correct, true + predicted),
     }
-    return ClassScores(
-        **scores, macro={name: float(values.mean()) for name, values in scores.items()}
-    )
+    means = {name: float(values.mean()) for name, values in scores.items()}
+    return ClassScores(**scores, macro=means)

@@ -97,10 +97,10 @@ def _score(lost: int, gained: int, n: int, difference: float) -> float:
 
 
 def changed_predictions(logits_a: np.ndarray, logits_b: np.ndarray) -> int:
-    """How many images two models call differently: the argmax of their logits, N x classes, differs.
+    """How many images two models classify differently, by the argmax of their logits, N x classes.
 
-    Two models on the same images are compared by this count rather than by two accuracies, whose intervals
-    are wide. ValueError for NaN, which has no argmax.
+    Compare two models on the same images by this count rather than by two accuracies, whose
+    intervals are wide. ValueError for NaN, which has no argmax.
     """
     logits_a, logits_b = same_shape(logits_a, logits_b)
     if logits_a.ndim != 2:
@@ -117,7 +117,10 @@ def largest_difference(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def mean_absolute_percentage_error(targets: np.ndarray, predictions: np.ndarray) -> float:
-    """The mean of |target - prediction| / |target|: a fraction, 0.05 for 5 %. ValueError where a target is 0."""
+    """The mean of |target - prediction| / |target|: a fraction, 0.05 for 5 %.
+
+    ValueError if a target is 0.
+    """
     targets, predictions = same_shape(targets, predictions)
     if (targets == 0).any():
         raise ValueError(

@@ -4,36 +4,34 @@ import copy
 
 
 def count_parameters(model) -> int:
-    """How many numbers training adjusts in a torch module; a tensor that two layers share counts once."""
+    """How many numbers training adjusts in a torch module; a shared tensor counts once."""
     return sum(parameter.numel() for parameter in model.parameters())
 
 
 def count_macs(model, input_shape: tuple[int, ...]) -> int:
-    """Multiply-accumulates of the Conv2d and Linear layers of a torch module for one input, batch first.
+    """Multiply-accumulates of the Conv2d and Linear layers of a torch module for one input.
 
-    One MAC is two floating-point operations. Biases, activations, pooling and batch norm (which converters
-    fold away) are not counted; neither is what a forward method calls as a function. ValueError for a layer
-    that multiplies and is not known here, since the sum would be too low.
+    `input_shape` starts with the batch. One MAC is two floating-point operations. Biases,
+    activations, pooling and batch norm (which converters fold away) are not counted; neither is
+    what a forward method calls as a function. ValueError for other layers that multiply: without
+    them the sum would be too low.
     """
     from torch import inference_mode, nn, zeros
 
-    model, macs = (
-        copy.deepcopy(model).eval(),
-        0,
-    )  # a copy: no hook and no changed running mean stays behind
+    counted = (nn.Conv2d, nn.Linear)
+    others = (nn.modules.conv._ConvNd, nn.RNNBase, nn.MultiheadAttention, nn.Bilinear)
+    model = copy.deepcopy(model).eval()  # no hook and no changed running mean stays in the original
+    macs = 0
 
     def count(layer, inputs, output) -> None:
         nonlocal macs
-        macs += (
-            output.numel() * layer.weight[0].numel()
-        )  # a row of weights makes one output number, grouped or not
+        # one row of weights makes one output number, grouped or not
+        macs += output.numel() * layer.weight[0].numel()
 
     for layer in model.modules():
-        if isinstance(layer, (nn.Conv2d, nn.Linear)):
+        if isinstance(layer, counted):
             layer.register_forward_hook(count)
-        elif isinstance(
-            layer, (nn.modules.conv._ConvNd, nn.RNNBase, nn.MultiheadAttention, nn.Bilinear)
-        ):
+        elif isinstance(layer, others):
             raise ValueError(
                 f"count_macs knows Conv2d and Linear; this model also has {type(layer).__name__}"
             )

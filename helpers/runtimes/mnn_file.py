@@ -16,16 +16,22 @@ from helpers.runtimes.model import (
     sizes,
 )
 
-# fields of MNN's schema
-OPERATORS, OUTPUT_NAMES = 3, 4  # of Net
-CONTENT_TYPE, CONTENT = 1, 2  # of Op, a union
-CONVOLUTION = 9  # in that union; linear layers are stored as convolutions
-QUANTIZED_WEIGHTS = 3  # of Convolution2D
-WEIGHT_TYPE, HALF = 2, 3  # of IDSTQuan; its other types have at most 8 bits
+# Numbers from MNN's schema. Fields of Net:
+OPERATORS = 3
+OUTPUT_NAMES = 4
+# Fields of Op, whose content is a union, and a type of content:
+CONTENT_TYPE = 1
+CONTENT = 2
+CONVOLUTION = 9  # linear layers are stored as convolutions, too
+# A field of Convolution2D:
+QUANTIZED_WEIGHTS = 3
+# A field of IDSTQuan, and one of its types; the others have at most 8 bits:
+WEIGHT_TYPE = 2
+HALF = 3
 
 
 def open_mnn(path: Path, threads: int) -> Model:
-    """High precision: float32 also where the processor could do with half."""
+    """High precision: float32, even if the processor can compute with float16."""
     import MNN
 
     numbers = {MNN.Halide_Type_Float: np.float32, MNN.Halide_Type_Int: np.int32}
@@ -54,7 +60,8 @@ def open_mnn(path: Path, threads: int) -> Model:
         if kind not in numbers:
             raise Unsupported("answers with another type than float32 and int32")
         empty = np.empty(result.getShape(), numbers[kind])
-        fed, received = shape, (result, MNN.Tensor(empty.shape, kind, empty, nchw), empty)
+        received = (result, MNN.Tensor(empty.shape, kind, empty, nchw), empty)
+        fed = shape
 
     def run(x: np.ndarray) -> np.ndarray:
         with lock:
@@ -76,14 +83,23 @@ def open_mnn(path: Path, threads: int) -> Model:
 
 
 def _precision(net: Table) -> str:
-    found = []
-    for operator in net.tables(OPERATORS):
-        if operator.number(CONTENT_TYPE, "<B") == CONVOLUTION:
-            weights = operator.table(CONTENT).table(QUANTIZED_WEIGHTS)
-            if weights is None:
-                found.append("float32")
-            else:
-                found.append("float16" if weights.number(WEIGHT_TYPE) == HALF else "int8")
+    """int8 if any layer has int8 weights, else what most layers have."""
+    found = [
+        _weight_precision(operator.table(CONTENT))
+        for operator in net.tables(OPERATORS)
+        if operator.number(CONTENT_TYPE, "<B") == CONVOLUTION
+    ]
     if "int8" in found:
         return "int8"
-    return "float16" if found.count("float16") > len(found) / 2 else "float32"
+    if found.count("float16") > len(found) / 2:
+        return "float16"
+    return "float32"
+
+
+def _weight_precision(convolution: Table) -> str:
+    weights = convolution.table(QUANTIZED_WEIGHTS)
+    if weights is None:
+        return "float32"
+    if weights.number(WEIGHT_TYPE) == HALF:
+        return "float16"
+    return "int8"

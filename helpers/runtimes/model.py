@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-TO_LAST, TO_FIRST = (0, 2, 3, 1), (0, 3, 1, 2)  # transpositions: NCHW to NHWC, and back
+TO_LAST = (0, 2, 3, 1)  # transposes NCHW to NHWC
+TO_FIRST = (0, 3, 1, 2)  # and back
 
 
 class Unsupported(ValueError):
@@ -49,8 +50,8 @@ class Model:
         x = np.ascontiguousarray(x)  # runtimes read a transposed or flipped view in the wrong order
         if len(x) == batch:
             answer = self._run_batch(x)
-            # a network that only reshapes returns the caller's own memory
-            answer = answer.copy() if np.may_share_memory(answer, x) else answer
+            if np.may_share_memory(answer, x):  # of a network that only reshapes
+                answer = answer.copy()
         else:
             batches = range(0, len(x), batch)
             answer = np.concatenate([self._run_batch(x[i : i + batch]) for i in batches])

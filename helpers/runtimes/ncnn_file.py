@@ -33,7 +33,9 @@ def float32_net(threads: int) -> "ncnn.Net":
 
     net = ncnn.Net()
     net.opt.num_threads = threads
-    net.opt.use_fp16_packed = net.opt.use_fp16_storage = net.opt.use_fp16_arithmetic = False
+    net.opt.use_fp16_packed = False
+    net.opt.use_fp16_storage = False
+    net.opt.use_fp16_arithmetic = False
     net.opt.use_bf16_storage = False
     return net
 
@@ -44,7 +46,8 @@ def open_ncnn(path: Path, threads: int) -> Model:
 
     net = float32_net(threads)
     stem = path.name[: -len("param")]
-    weights = path.with_name(stem + ("bin" if path.name.endswith("param") else "BIN"))
+    extension = "bin" if path.name.endswith("param") else "BIN"
+    weights = path.with_name(stem + extension)
     if not weights.exists():
         raise ValueError(f"{weights.name}, the weights, is missing next to it")
     if net.load_param(str(path)):
@@ -71,8 +74,9 @@ def _lines(path: Path) -> list[list[str]]:
 
     Type, name, number of inputs, number of outputs, then the names of these, then fields.
     """
-    text = path.read_text(encoding="utf-8", errors="replace")
-    return [words for line in text.splitlines()[2:] if len(words := line.split()) > 3]
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    layers = [line.split() for line in lines[2:]]
+    return [words for words in layers if len(words) > 3]
 
 
 def _users_of_input(path: Path, blob: str) -> list[str]:
@@ -84,7 +88,9 @@ def _input_shape(path: Path) -> tuple[int | None, ...] | None:
     words = next(words for words in _lines(path) if words[0] == "Input")
     fields = dict(word.split("=", 1) for word in words if "=" in word)
     given = [int(fields[axis]) for axis in ("2", "1", "0") if axis in fields]
-    return (1, *sizes(given)) if given else None
+    if not given:
+        return None
+    return (1, *sizes(given))
 
 
 def _load_weights(net, file: Path) -> str:
@@ -126,4 +132,5 @@ def _load_weights(net, file: Path) -> str:
 
 
 _pointer = ctypes.pythonapi.PyCapsule_GetPointer
-_pointer.restype, _pointer.argtypes = ctypes.c_void_p, (ctypes.py_object, ctypes.c_char_p)
+_pointer.restype = ctypes.c_void_p
+_pointer.argtypes = (ctypes.py_object, ctypes.c_char_p)

@@ -12,13 +12,25 @@ from helpers.runtimes.model import Model, Unsupported, check_float_input, check_
 if TYPE_CHECKING:
     import onnxruntime
 
-# fields of onnx.proto
-GRAPH, FUNCTIONS = 7, 25  # of ModelProto
-NODES, WEIGHTS = 1, 5  # of GraphProto
-FUNCTION_NODES = 7  # of FunctionProto
-OPERATOR, ATTRIBUTES, DOMAIN = 4, 5, 7  # of NodeProto
-TENSOR, INNER_GRAPH = 5, 6  # of AttributeProto
-SIZES, TYPE = 1, 2  # of TensorProto
+# Field numbers of onnx.proto. ModelProto:
+GRAPH = 7
+FUNCTIONS = 25
+# GraphProto:
+NODES = 1
+WEIGHTS = 5
+# FunctionProto:
+FUNCTION_NODES = 7
+# NodeProto:
+OPERATOR = 4
+ATTRIBUTES = 5
+DOMAIN = 7
+# AttributeProto:
+TENSOR = 5
+INNER_GRAPH = 6
+# TensorProto:
+SIZES = 1
+TYPE = 2
+
 HALF_TYPES = (10, 16)  # float16, bfloat16
 FLOAT_TYPES = (1, 11, *HALF_TYPES)  # float32, float64
 DOMAINS = ("", "ai.onnx", "com.microsoft")  # a network's own operators may have any name
@@ -33,11 +45,13 @@ def open_onnx(path: Path, threads: int) -> Model:
 
     session = open_session(path, threads)
     check_one_input([entry.name for entry in session.get_inputs()])
-    entry, answer = session.get_inputs()[0], session.get_outputs()[0]
+    entry = session.get_inputs()[0]
+    answer = session.get_outputs()[0]
     check_float_input(entry.type, entry.type == "tensor(float)")
     if not answer.type.startswith("tensor("):
         raise Unsupported(f"answers with {answer.type}; only arrays of numbers are supported")
-    name, wanted = entry.name, [answer.name]
+    name = entry.name
+    wanted = [answer.name]
 
     def run(x: np.ndarray) -> np.ndarray:
         return session.run(wanted, {name: x})[0]
@@ -71,8 +85,9 @@ def open_session(
             made.profile_file_prefix = profile_prefix
         return made
 
-    exact, unfused = options(), options()
+    exact = options()
     exact.add_session_config_entry("session.x64quantprecision", "1")
+    unfused = options()
     unfused.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
     providers = ["CPUExecutionProvider"]
     try:

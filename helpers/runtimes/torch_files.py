@@ -88,12 +88,11 @@ def _precision(operators: set[str], tensors: list) -> str:
     for name in operators:
         if name.split("::")[0] in INTEGER_OPERATORS or "::quantize_per_" in name:
             return "int8"
-    counts = {"float16": 0, "float32": 0}
-    for tensor in tensors:
-        is_half = tensor.dtype in (torch.float16, torch.bfloat16)
-        if tensor.is_floating_point():
-            counts["float16" if is_half else "float32"] += tensor.numel()
-    return "float16" if counts["float16"] > counts["float32"] else "float32"
+    floats = [tensor for tensor in tensors if tensor.is_floating_point()]
+    half_types = (torch.float16, torch.bfloat16)
+    half = sum(tensor.numel() for tensor in floats if tensor.dtype in half_types)
+    every = sum(tensor.numel() for tensor in floats)
+    return "float16" if 2 * half > every else "float32"
 
 
 def _torch_run(module, threads: int, works_in_place: bool):
@@ -109,8 +108,11 @@ def _torch_run(module, threads: int, works_in_place: bool):
         with torch.inference_mode():
             answer = module(image.clone() if works_in_place else image)
         while not isinstance(answer, torch.Tensor):
-            answer = next(iter(answer.values() if isinstance(answer, dict) else answer))
-        return answer.float().numpy() if answer.dtype == torch.bfloat16 else answer.numpy()
+            parts = answer.values() if isinstance(answer, dict) else answer
+            answer = next(iter(parts))
+        if answer.dtype == torch.bfloat16:  # numpy has no such type
+            answer = answer.float()
+        return answer.numpy()
 
     return run
 
@@ -185,5 +187,6 @@ def _pool_with(threads: int) -> int:
     with _EXECUTORCH:
         if threads != _pool_threads:
             portable_lib._unsafe_reset_threadpool(threads)
-            _pool_threads, _pool_number = threads, _pool_number + 1
+            _pool_threads = threads
+            _pool_number += 1
         return _pool_number
