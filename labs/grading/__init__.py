@@ -1,5 +1,7 @@
-"""Collects, grades and returns lab submissions: `python -m labs.grading` in the repository's root lists the steps.
+"""Collects, grades and returns lab submissions.
 
-Points come from hidden checks that call a student's functions across a process boundary (api.py). Whatever a
-student wrote runs in a jail (jail.py) that sees neither checks nor expected values.
+`python -m labs.grading`, run in the repository's root, lists the steps.
+
+Points come from hidden checks that call a student's functions across a process boundary (api.py).
+All code of a student runs in a jail (jail.py) that sees neither checks nor expected values.
 """

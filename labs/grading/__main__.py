@@ -35,11 +35,17 @@ def main() -> None:
     grade = command("grade", "grade what is not graded yet; may be stopped and started again")
     grade.add_argument("--jobs", type=int, default=1, help="submissions at a time (default 1)")
     grade.add_argument(
-        "--wall", type=float, metavar="S", help="seconds that a student's functions may take in all"
+        "--wall",
+        type=float,
+        metavar="S",
+        help="seconds that a student's functions may take in all",
     )
     grade.add_argument("--memory", type=int, metavar="MB", help="memory of one submission")
     grade.add_argument(
-        "--processes", type=int, metavar="N", help="processes and threads of one submission"
+        "--processes",
+        type=int,
+        metavar="N",
+        help="processes and threads of one submission",
     )
     grade.add_argument("--again", nargs="+", default=[], metavar="STUDENT", help="grade these anew")
     grade.add_argument(
@@ -60,7 +66,9 @@ def main() -> None:
     from labs.grading.course import Course
     from labs.grading.jail import NoJail
 
-    course = Course(options.course) if options.course else Course()
+    course = Course()
+    if options.course:
+        course = Course(options.course)
     try:
         options.run(course, options)
     except (NoJail, FileNotFoundError, ValueError, RuntimeError) as error:
@@ -76,9 +84,8 @@ def _one(root: str, lab: str, student: str, options: str) -> None:
     import threading
     import time
 
-    sys.modules["rfc3987_syntax"] = (
-        None  # a grammar of web addresses that nbformat's checks never use: 0.9 s to load
-    )
+    # a grammar of web addresses that nbformat's checks never use: 0.9 s to load
+    sys.modules["rfc3987_syntax"] = None
     from labs.grading.grade import grade_one
     from labs.grading.jail import Limits
 
@@ -87,12 +94,14 @@ def _one(root: str, lab: str, student: str, options: str) -> None:
         os._exit(1)
 
     threading.Thread(target=end_with_the_parent, daemon=True).start()
-    jail, limits = json.loads(options)
+    jail, given_limits = json.loads(options)
+    limits = Limits(**given_limits)
     # a file that takes all memory to read ends this submission's grading, and not the machine
-    resource.setrlimit(resource.RLIMIT_AS, (Limits(**limits).rlimits(0)["RLIMIT_AS"],) * 2)
+    address_space = limits.rlimits(0)["RLIMIT_AS"]
+    resource.setrlimit(resource.RLIMIT_AS, (address_space, address_space))
     starting = time.process_time()  # Python and the imports, which each submission costs too
     with contextlib.redirect_stdout(sys.stderr):  # a check may load MNIST, which prints its source
-        result = grade_one(root, lab, student, jail, Limits(**limits))
+        result = grade_one(root, lab, student, jail, limits)
     result.cpu_s = round(result.cpu_s + starting, 2)
     print(json.dumps(dataclasses.asdict(result)))
 
@@ -129,6 +138,10 @@ def _grade(course, options) -> None:
         raise ValueError(f"there are no hand-ins of {options.lab}: collect them first")
     given = {"wall_s": options.wall, "memory_mb": options.memory, "processes": options.processes}
     limits = Limits(**{name: value for name, value in given.items() if value is not None})
+
+    def with_bar(results, total: int):
+        return tqdm(results, total=total, desc=options.lab, unit="hand-in")
+
     new = grade_all(
         course,
         options.lab,
@@ -136,9 +149,7 @@ def _grade(course, options) -> None:
         jail=not options.no_jail,
         limits=limits,
         again=options.again,
-        progress=lambda results, total: tqdm(
-            results, total=total, desc=options.lab, unit="hand-in"
-        ),
+        progress=with_bar,
     )
     failed = [result for result in new if result.problem]
     cpu = [result.cpu_s for result in new] or [0.0]

@@ -1,9 +1,9 @@
 """What labs/source/<lab>/hidden.py is written with: Question, Student, StudentError.
 
-hidden.py holds `QUESTIONS: dict[str, Question]`; a key is the grade_id of the locked cell that shows these points
-in the notebook. A check runs in the grader's own process, calls the student's functions through `student`, and
-raises AssertionError with one sentence for the student where the answer is wrong. The sentence must not hold an
-expected value or a hidden input.
+hidden.py holds `QUESTIONS: dict[str, Question]`. A key is the grade_id of the locked cell that
+shows these points in the notebook. A check runs in the grader's own process and calls the
+student's functions through `student`. If the answer is wrong, it raises AssertionError with one
+sentence for the student. The sentence must not hold an expected value or a hidden input.
 """
 
 import importlib.util
@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from labs.grading.jail import Limits
+from labs.grading.jail import DEFAULT_LIMITS, Limits
 from labs.grading.process import GraderError, StudentError, StudentProcess, stage
 
 __all__ = [
@@ -34,9 +34,11 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Question:
-    """An automatically graded question: `check(student)` returns for full points and raises for none.
+    """An automatically graded question.
 
-    needs: the function or file that it is about, for the feedback ("function cluster", "file model.onnx").
+    check: `check(student)` returns for full points and raises for none.
+    needs: the function or file that it is about, for the feedback ("function cluster",
+    "file model.onnx").
     """
 
     points: float
@@ -46,7 +48,10 @@ class Question:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The outcome of one question. `message` is shown to the student, `doubt` only to the instructor."""
+    """The outcome of one question.
+
+    `message` is shown to the student, `doubt` only to the instructor.
+    """
 
     points: float
     max_points: float
@@ -55,10 +60,13 @@ class Verdict:
 
 
 class Student:
-    """One submission as a check sees it. Use it in a `with` block: its processes end with the block.
+    """One submission as a check sees it.
 
-    id: the student's id as the hand-in has it. folder: the submission's files. notebook: the notebook's name in it.
-    With jail=False nothing keeps the student's code from this machine: for code that one wrote oneself.
+    Use it in a `with` block: its processes end with the block.
+
+    id: the student's id as the hand-in has it. folder: the submission's files. notebook: the
+    notebook's name in it. With jail=False nothing keeps the student's code from this machine: use
+    it only for your own code.
     """
 
     def __init__(
@@ -68,10 +76,13 @@ class Student:
         notebook: str,
         *,
         jail: bool = True,
-        limits: Limits = Limits(),
+        limits: Limits = DEFAULT_LIMITS,
     ):
-        self.id, self.folder, self.notebook = str(id), Path(folder), notebook
-        self._jail, self._limits = jail, limits
+        self.id = str(id)
+        self.folder = Path(folder)
+        self.notebook = notebook
+        self._jail = jail
+        self._limits = limits
         self._ends = time.monotonic() + limits.wall_s
         self._staged = Path(tempfile.mkdtemp(prefix="submission-"))
         self._processes: dict[str, StudentProcess] = {}
@@ -105,38 +116,39 @@ class Student:
     def call(self, name: str, *args, timeout: float | None = None, **kwargs):
         """The result of the student's function `name`: numpy and Python values, tuples stay tuples.
 
-        Arguments may be numbers, text, arrays, lists, tuples and dicts of them; the function gets copies. Tensors
-        and lists of numbers come back as arrays. `timeout` in seconds, by default limits.call_s.
-        StudentError where there is no such function, or it raises, takes too long or ends its process.
+        Arguments may be numbers, text, arrays, lists, tuples and dicts of them; the function gets
+        copies. Tensors and lists of numbers come back as arrays. `timeout` is in seconds, by
+        default limits.call_s. StudentError if there is no such function, or if it raises, takes
+        too long or ends its process.
         """
         request = {"call": name, "args": tuple(args), "kwargs": dict(kwargs)}
         return self._ask("code", request, timeout, name)
 
     def constant(self, name: str):
-        """The value of the global variable `name` of the student's notebook, as `call` returns it."""
+        """The value of the notebook's global variable `name`, as `call` returns it."""
         return self._ask("code", {"constant": name}, None, name)
 
     def predict(self, file: str, images: np.ndarray, timeout: float | None = None) -> np.ndarray:
-        """float32 outputs, N x classes, of the handed-in model `file` for `images`, float32 N x C x H x W.
+        """The outputs, float32 N x classes, of the handed-in model `file` for `images`.
 
-        helpers.runtimes runs it, in a jailed process that has loaded nothing of the student's notebook.
-        StudentError where the file is missing, is no model, does not take such images, or takes too long.
+        `images` are float32 N x C x H x W. helpers.runtimes runs the model, in a jailed process
+        that has loaded nothing of the student's notebook. StudentError if the file is missing, is
+        no model, does not take such images, or takes too long.
         """
         self.file(file)
         images = np.ascontiguousarray(images, np.float32)
-        result = self._ask(
-            "model", {"predict": file, "images": images}, timeout or 3 * self._limits.call_s, file
-        )
-        if (
-            not isinstance(result, np.ndarray)
-            or result.dtype != np.float32
-            or len(result) != len(images)
-        ):
+        request = {"predict": file, "images": images}
+        result = self._ask("model", request, timeout or 3 * self._limits.call_s, file)
+        is_float32 = isinstance(result, np.ndarray) and result.dtype == np.float32
+        if not is_float32 or len(result) != len(images):
             raise StudentError(f"{file} does not give one float32 row per image")
         return result
 
     def file(self, name: str) -> Path:
-        """The handed-in file `name`, a copy that nothing of the student's can change. StudentError if missing."""
+        """A copy of the handed-in file `name` that no code of the student's can change.
+
+        StudentError if it is missing.
+        """
         path = self._staged / name
         if Path(name).name != name or path.is_symlink() or not path.is_file():
             raise StudentError(f"the file {name} was not handed in")
@@ -146,7 +158,8 @@ class Student:
         left = self._ends - time.monotonic()
         if left <= 0:
             raise StudentError(
-                f"the {self._limits.wall_s:.0f} s for the whole submission were used up before {what}"
+                f"the {self._limits.wall_s:.0f} s for the whole submission were used up "
+                f"before {what}"
             )
         if kind not in self._processes:
             self._processes[kind] = StudentProcess(
@@ -181,7 +194,8 @@ def _verdict(student: Student, question: Question) -> Verdict:
         return Verdict(**none, message=_sentence(str(error), question))
     except StudentError as error:
         return Verdict(**none, message=str(error))
-    except Exception as error:  # the check stumbled over an unforeseen answer, or is wrong itself: a human must look
+    except Exception as error:
+        # the check cannot read an unforeseen answer, or is wrong itself: a human must look
         where = f"{type(error).__name__} in the check: {error}"
         return Verdict(
             **none,

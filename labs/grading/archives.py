@@ -1,6 +1,7 @@
 """Students' files out of zips and folders, in one flat folder.
 
-The zips come from strangers: paths that climb, links, encrypted members and zip bombs are not unpacked.
+The zips come from strangers: paths that climb, links, encrypted members and zip bombs are not
+unpacked.
 """
 
 import io
@@ -17,9 +18,10 @@ from datetime import datetime
 from pathlib import Path
 
 from labs.grading import names
-from labs.grading.jail import Limits
+from labs.grading.jail import DEFAULT_LIMITS, Limits
 
-MAX_MEMBERS, MAX_DEPTH = 2000, 3  # of zips in zips
+MAX_MEMBERS = 2000
+MAX_DEPTH = 3  # of zips in zips
 _OTHER_ARCHIVES = re.compile(r"\.(rar|7z|tar|gz|tgz|xz)$", re.IGNORECASE)
 DAMAGED = (
     zipfile.BadZipFile,
@@ -49,7 +51,10 @@ class File:
 
 @dataclass
 class Files:
-    """A submission in one flat folder. `look`: what a person has to decide; `problem`: why it is empty."""
+    """A submission in one flat folder.
+
+    look: what a person has to decide. problem: why the folder is empty.
+    """
 
     content: dict[str, bytes] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
@@ -57,7 +62,7 @@ class Files:
     problem: str = ""
 
 
-def flat(files: Iterable[File], limits: Limits = Limits()) -> Files:
+def flat(files: Iterable[File], limits: Limits = DEFAULT_LIMITS) -> Files:
     """All `files`, zips unpacked. Of two files with one name both are kept.
 
     A data file keeps the name if it was changed later, a notebook if it is higher up.
@@ -88,7 +93,8 @@ def flat(files: Iterable[File], limits: Limits = Limits()) -> Files:
 def _keep_both(taken: dict[str, File], name: str, file: File, found: Files) -> None:
     loser = file
     if not names.is_notebook(name) and file.modified > taken[name].modified:
-        loser, taken[name] = taken[name], file
+        loser = taken[name]
+        taken[name] = file
     other = names.plain("_".join(names.parts(loser.path)))
     stem, suffix = os.path.splitext(other)
     number = 1
@@ -97,7 +103,10 @@ def _keep_both(taken: dict[str, File], name: str, file: File, found: Files) -> N
         other = f"{stem}_{number}{suffix}"
     taken[other] = loser
     text = f"two files are called {name}: {loser.path[:80]} is kept as {other}"
-    (found.notes if names.is_notebook(name) else found.look).append(text)
+    if names.is_notebook(name):
+        found.notes.append(text)
+    else:
+        found.look.append(text)
 
 
 def _unpacked(file: File, found: Files, limits: Limits, depth: int) -> list[File]:
@@ -130,9 +139,8 @@ def _unpacked(file: File, found: Files, limits: Limits, depth: int) -> list[File
                 elif not member.is_dir() and not names.is_clutter(path):
                     content = read(archive, member, room)
                     room -= len(content)
-                    inner = File(
-                        folder + path.replace("\\", "/"), changed(member, file.modified), content
-                    )
+                    inner_path = folder + path.replace("\\", "/")
+                    inner = File(inner_path, changed(member, file.modified), content)
                     files += _inner(inner, found, replace(limits, disk_mb=room >> 20), depth - 1)
     except DAMAGED as error:
         raise BadZip(f"the zip is damaged ({str(error)[:80]})") from error
@@ -142,7 +150,7 @@ def _unpacked(file: File, found: Files, limits: Limits, depth: int) -> list[File
 
 
 def _inner(file: File, found: Files, limits: Limits, depth: int) -> list[File]:
-    """`file` or what it holds; nothing where it cannot be unpacked, which costs no other file."""
+    """`file` or what it holds; nothing if it cannot be unpacked, which costs no other file."""
     try:
         return _unpacked(file, found, limits, depth)
     except BadZip as error:
@@ -151,12 +159,14 @@ def _inner(file: File, found: Files, limits: Limits, depth: int) -> list[File]:
 
 
 def changed(member: zipfile.ZipInfo, otherwise: datetime) -> datetime:
-    """When `member` was last changed; `otherwise` where the zip does not say (1980 means unknown)."""
+    """When `member` was last changed; `otherwise` if that is unknown (1980 stands for it)."""
     try:
         date = datetime(*member.date_time)
     except ValueError:
         return otherwise
-    return otherwise if date < datetime(1980, 1, 2) else date
+    if date < datetime(1980, 1, 2):
+        return otherwise
+    return date
 
 
 def read(archive: zipfile.ZipFile, member: zipfile.ZipInfo, room: int) -> bytes:
@@ -174,8 +184,11 @@ def read(archive: zipfile.ZipFile, member: zipfile.ZipInfo, room: int) -> bytes:
     return bytes(data)
 
 
-def in_folder(folder: Path, limits: Limits = Limits()) -> list[File]:
-    """The files in `folder` and its folders, without links and clutter. BadZip if they are too large."""
+def in_folder(folder: Path, limits: Limits = DEFAULT_LIMITS) -> list[File]:
+    """The files in `folder` and its folders, without links and clutter.
+
+    BadZip if they are too large.
+    """
     paths = listed(folder)
     if sum((folder / path).stat().st_size for path in paths) > limits.disk_mb << 20:
         raise BadZip(f"the files handed in have more than {limits.disk_mb} MB")

@@ -11,7 +11,8 @@ import nbformat
 from labs.grading import outputs
 from labs.grading.definitions import bound_in, parsed
 
-MAX_NOTEBOOK_MB, MAX_CELLS = 20, 2000  # a lab has about 40 cells; checking each takes a while
+MAX_NOTEBOOK_MB = 20
+MAX_CELLS = 2000  # a lab has about 40 cells; checking each takes a while
 _NEW_CELL = {
     "code": nbformat.v4.new_code_cell,
     "markdown": nbformat.v4.new_markdown_cell,
@@ -56,18 +57,17 @@ class Cell:
 
 
 def read(content: bytes) -> list[Cell]:
-    """The cells of a notebook, format 3 or 4. Unreadable where it is none."""
+    """The cells of a notebook, format 3 or 4. Unreadable if it is none."""
     if len(content) > MAX_NOTEBOOK_MB << 20:
         raise Unreadable(
             f"the notebook has more than {MAX_NOTEBOOK_MB} MB: ask for it without outputs"
         )
     try:
         raw = json.loads(decoded(content))
-        cells = (
-            [cell for sheet in raw["worksheets"] for cell in sheet["cells"]]
-            if "worksheets" in raw
-            else raw["cells"]
-        )
+        if "worksheets" in raw:  # format 3
+            cells = [cell for sheet in raw["worksheets"] for cell in sheet["cells"]]
+        else:
+            cells = raw["cells"]
         if len(cells) > MAX_CELLS:
             raise Unreadable(f"the notebook has {len(cells)} cells; at most {MAX_CELLS} are read")
         return [cell for cell in map(_read_cell, cells) if cell]
@@ -99,25 +99,29 @@ def _read_cell(cell: dict) -> Cell | None:
             return None
         kind = "markdown"
     whole = outputs.text_of(source).replace("\r\n", "\n").replace("\r", "\n")
-    node = _NEW_CELL[kind](
-        whole.encode("utf-8", "replace").decode()
-    )  # half a character cannot be saved
+    text = whole.encode("utf-8", "replace").decode()  # half a character cannot be saved
+    node = _NEW_CELL[kind](text)
     if kind == "code":
         node.outputs = outputs.clean(cell.get("outputs"))
-    else:
-        if pictures := _pictures(cell.get("attachments")):
-            node.attachments = pictures
+    elif pictures := _pictures(cell.get("attachments")):
+        node.attachments = pictures
     grade_id = (cell.get("metadata") or {}).get("nbgrader", {}).get("grade_id")
-    return Cell(
-        node, *(mark if isinstance(mark, str) else None for mark in (grade_id, cell.get("id")))
-    )
+    return Cell(node, _text_or_none(grade_id), _text_or_none(cell.get("id")))
+
+
+def _text_or_none(value) -> str | None:
+    return value if isinstance(value, str) else None
 
 
 def _pictures(attachments) -> dict[str, dict[str, str]]:
     """{name: {type: Base64}} of the pictures pasted into a cell; "" for what is no picture."""
+    if not isinstance(attachments, dict):
+        return {}
     found = {}
-    for name, data in attachments.items() if isinstance(attachments, dict) else []:
-        kind, content = next(iter(data.items()), ("", "")) if isinstance(data, dict) else ("", "")
+    for name, data in attachments.items():
+        kind = content = ""
+        if isinstance(data, dict):
+            kind, content = next(iter(data.items()), ("", ""))
         found[str(name)[:200]] = {str(kind)[:60]: outputs.encoded(kind, content) or ""}
     return found
 
@@ -145,7 +149,10 @@ def has_words(cell: Cell) -> bool:
 
 
 def match(given: list[Cell], released: list[nbformat.NotebookNode]) -> list[int | None]:
-    """For each cell handed in the index of the released cell that it was; None for the student's own."""
+    """For each cell handed in the index of the released cell that it was.
+
+    None for cells of the student's own.
+    """
     by_grade_id = {grade_id(cell): i for i, cell in enumerate(released) if grade_id(cell)}
     by_id = {cell.get("id"): i for i, cell in enumerate(released)}
     by_source: dict[str, list[int]] = {}
@@ -153,15 +160,13 @@ def match(given: list[Cell], released: list[nbformat.NotebookNode]) -> list[int 
         by_source.setdefault(" ".join(cell.source.split()), []).append(i)
     found = []
     for cell in given:
+        places = [by_grade_id.get(cell.grade_id)]
         alike = by_source.get(" ".join(cell.source.split()), [])
-        places = [
-            by_grade_id.get(cell.grade_id),
-            *(alike if len(alike) == 1 else []),
-            by_id.get(cell.cell_id),
-        ]
-        found.append(
-            next((i for i in places if i is not None and _may_be(cell, released[i])), None)
-        )
+        if len(alike) == 1:
+            places += alike
+        places.append(by_id.get(cell.cell_id))
+        fitting = (i for i in places if i is not None and _may_be(cell, released[i]))
+        found.append(next(fitting, None))
     _match_by_place(given, released, found)
     return found
 
@@ -179,16 +184,20 @@ def _match_by_place(given: list[Cell], released: list, found: list[int | None]) 
         open_cells = [i for i in range(begin, end) if found[i] is None and given[i].source.strip()]
         if len(gap) == 1:
             alike = [i for i in open_cells if given[i].kind == released[gap[0]].cell_type]
-            open_cells = alike if len(alike) == 1 else open_cells
-        if len(open_cells) == len(gap) and all(
-            _may_be(given[i], released[j]) for i, j in zip(open_cells, gap)
-        ):
+            if len(alike) == 1:
+                open_cells = alike
+        if len(open_cells) != len(gap):
+            continue
+        if all(_may_be(given[i], released[j]) for i, j in zip(open_cells, gap)):
             for i, j in zip(open_cells, gap):
                 found[i] = j
 
 
 def _may_be(cell: Cell, released: nbformat.NotebookNode) -> bool:
-    """Whether the types fit: code that was turned into text must still be Python, and text no program."""
+    """Whether the types fit.
+
+    Code that was turned into text must still be Python, and text must be no program.
+    """
     if cell.kind == released.cell_type:
         return True
     if released.cell_type == "code":

@@ -1,6 +1,7 @@
 """From the downloads of Moodle and Canvas to submitted/<student>/<lab>/.
 
-A download is a zip of a class, the same unpacked, or the files of single students, in folders of any depth.
+A download is a zip of a class, the same unpacked, or the files of single students, in folders of
+any depth.
 """
 
 import io
@@ -18,10 +19,11 @@ from typing import BinaryIO
 from labs.grading import archives, names
 from labs.grading.archives import BadZip, File
 from labs.grading.course import Course
-from labs.grading.jail import Limits
+from labs.grading.jail import DEFAULT_LIMITS, Limits
 from labs.grading.roster import Roster, same_name
 
 MAX_DEPTH = 4  # of folders and zips above a student's name
+_NO_ROSTER = Roster()  # every student is who the LMS says
 
 
 @dataclass(frozen=True)
@@ -40,13 +42,13 @@ def collect(
     course: Course,
     lab: str,
     downloads: list[Path],
-    roster: Roster = Roster(),
-    limits: Limits = Limits(),
+    roster: Roster = _NO_ROSTER,
+    limits: Limits = DEFAULT_LIMITS,
 ) -> dict[str, dict]:
     """Unpack `downloads`; {student: name, notes, look, problem}.
 
     Of two submissions of a student the one with the later date counts. What was collected before
-    and is not in `downloads` stays. ValueError where a file has no student's name as Moodle and
+    and is not in `downloads` stays. ValueError if a file has no student's name as Moodle and
     Canvas write it; all others are collected.
     """
     course.source(lab)
@@ -65,8 +67,8 @@ def collect(
     report.write_text(text, encoding="utf-8")
     if strangers:
         raise ValueError(
-            f"collected {len(found)} hand-ins; these files name no student as Moodle "
-            f"or Canvas do: {', '.join(strangers[:5])}"
+            f"collected {len(found)} hand-ins; these files name no student as Moodle or Canvas "
+            f"do: {', '.join(strangers[:5])}"
         )
     return found
 
@@ -77,13 +79,14 @@ def _walk(path: Path, open_zips: ExitStack, limits: Limits) -> Iterator[_Found]:
         date = archives.date_of(path)
         yield from _descend(path.name, partial(open, path, "rb"), date, date, open_zips, limits)
         return
-    above = f"{path.name}/" if names.owner(path.name) else ""  # one student's folder
+    above = ""
+    if names.owner(path.name):  # one student's folder
+        above = f"{path.name}/"
     for inner in archives.listed(path):
         file = path / inner
+        opened = partial(open, file, "rb")
         date = archives.date_of(file)
-        yield from _descend(
-            f"{above}{inner}", partial(open, file, "rb"), date, date, open_zips, limits
-        )
+        yield from _descend(f"{above}{inner}", opened, date, date, open_zips, limits)
 
 
 def _descend(
@@ -145,7 +148,9 @@ def _collect_one(
     """Replace what was collected of `student` by the latest submission among `files`."""
     name = files[0].owner.name
     _, unknown = roster.student(files[0].owner.number, name)
-    entry = {"name": name, "notes": [], "look": [unknown] if unknown else [], "problem": ""}
+    entry = {"name": name, "notes": [], "look": [], "problem": ""}
+    if unknown:
+        entry["look"].append(unknown)
     for other in dict.fromkeys(file.owner.name for file in files):
         if not same_name(other, name):
             entry["look"].append(

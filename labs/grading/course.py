@@ -19,7 +19,10 @@ LABS = Path(__file__).resolve().parents[1]
 
 @dataclass(frozen=True)
 class Course:
-    """The folders of a course, laid out as nbgrader expects them; `root` is labs/ unless a test has its own."""
+    """The folders of a course, laid out as nbgrader expects them.
+
+    `root` is labs/ unless a test has its own.
+    """
 
     root: Path = LABS
 
@@ -27,7 +30,10 @@ class Course:
         object.__setattr__(self, "root", Path(self.root).resolve())
 
     def source(self, lab: str) -> Path:
-        """The folder of a lab with its answers. FileNotFoundError, with the labs there are, for another name."""
+        """The folder of a lab with its answers.
+
+        FileNotFoundError, with the names of all labs, if there is no such lab.
+        """
         folder = self.root / "source" / lab
         if not (folder / f"{lab}.ipynb").is_file():
             raise FileNotFoundError(
@@ -77,7 +83,9 @@ class Course:
     def collected(self, lab: str) -> dict[str, dict]:
         """What `collect` noted: {student: {"name": ..., "notes": [...], "problem": text or ""}}."""
         path = self.root / "collected" / f"{lab}.json"
-        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        if not path.is_file():
+            return {}
+        return json.loads(path.read_text(encoding="utf-8"))
 
     def results(self, lab: str) -> list["Result"]:
         return [Result.read(path) for path in sorted((self.root / "results" / lab).glob("*.json"))]
@@ -88,8 +96,13 @@ class Course:
 
     @cached_property
     def plain_root(self) -> Path:
-        """The course under a path that nbgrader and SQLite can read: brackets and % mean something to them."""
-        return self.root if re.fullmatch(r"[\w./ -]+", str(self.root)) else _link_to(self.root)
+        """The course under a path that nbgrader and SQLite can read.
+
+        Brackets and % have a meaning of their own there.
+        """
+        if re.fullmatch(r"[\w./ -]+", str(self.root)):
+            return self.root
+        return _link_to(self.root)
 
 
 @cache
@@ -105,15 +118,17 @@ def write_whole(path: Path, text: str) -> None:
     """Save `text` at `path`, whole or not at all, also in place of a read-only file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
-    part.write_bytes(
-        text.encode("utf-8", "replace")
-    )  # half a character cannot be saved, nor stop the class
+    # half a character cannot be saved; replaced, it does not stop the class
+    part.write_bytes(text.encode("utf-8", "replace"))
     os.replace(part, path)
 
 
 @dataclass
 class Result:
-    """What became of one submission. `problem` says why it could not be graded; then there are no points, not 0."""
+    """What became of one submission.
+
+    `problem` is the reason why it could not be graded. Then it has no points, which is not 0.
+    """
 
     student: str
     lab: str
@@ -123,9 +138,8 @@ class Result:
     look: list[str] = field(default_factory=list)  # why a human should look
     other_id: str | None = None  # the student_id in the notebook, where it is another one
     untouched: list[str] = field(default_factory=list)  # answers that earn 0 by themselves
-    texts: dict[str, str] = field(
-        default_factory=dict
-    )  # grade_id: digest of what a person's mark is about
+    # grade_id: digest of what a person's mark is about
+    texts: dict[str, str] = field(default_factory=dict)
     notebook: str = ""  # as executed, JSON
     cpu_s: float = 0.0
     wall_s: float = 0.0
@@ -134,7 +148,9 @@ class Result:
 
     @property
     def points(self) -> float | None:
-        return None if self.problem else sum(q["points"] for q in self.questions.values())
+        if self.problem:
+            return None
+        return sum(q["points"] for q in self.questions.values())
 
     def write(self, path: Path) -> None:
         """Save at `path`, whole or not at all."""

@@ -1,7 +1,8 @@
-"""What one name of a notebook needs: its definition, and the imports, functions and globals that this reads in turn.
+"""What one name of a notebook needs: its definition and all that this reads in turn.
 
-Runs inside the jail. Training, plots and tests of the notebook do not run here unless the asked function reads what
-they compute, so a call of one function costs little, and a cell that fails takes nothing else with it.
+That is imports, functions and globals. Runs inside the jail. Training, plots and tests of the
+notebook do not run here unless the asked function reads what they compute. So a call of one
+function costs little, and a cell that fails breaks nothing else.
 """
 
 import __future__
@@ -28,27 +29,32 @@ _READS = {"LOAD_GLOBAL", "LOAD_NAME"}
 
 
 def load(notebook: str, name: str, namespace: dict, plain: bool) -> list[str]:
-    """Run in `namespace` what the .ipynb file `notebook` needs to define `name`; the cells and statements that failed.
+    """Run in `namespace` what the .ipynb file `notebook` needs to define `name`.
 
-    A global that is read is computed as in the notebook, in its order; with `plain` only if that calls nothing, for
-    notebooks where it takes too long.
+    A global that is read is computed as in the notebook, in its order; with `plain` only if that
+    calls nothing, for notebooks where it takes too long.
+
+    Returns the cells and statements that failed.
     """
     statements, failures = _statements(notebook)
     flags = _future(statements)
     for cell, statement in _select(statements, name, plain):
         try:
-            exec(
-                compile(ast.Module([statement], []), _name(cell), "exec", flags, dont_inherit=True),
-                namespace,
-            )
+            module = ast.Module([statement], [])
+            code = compile(module, _name(cell), "exec", flags, dont_inherit=True)
+            exec(code, namespace)
         except BaseException as error:  # SystemExit too: the other definitions still count
             failures.append(f"cell {cell}, line {statement.lineno}: {type(error).__name__}")
     return failures
 
 
 def where(error: BaseException) -> str:
-    """ " (cell 3, line 7)": the innermost line of the notebook that `error` passed through, "" if none."""
-    place, traceback = "", error.__traceback__
+    """The innermost line of the notebook that `error` passed through: " (cell 3, line 7)".
+
+    "" if there is none.
+    """
+    place = ""
+    traceback = error.__traceback__
     while traceback is not None:
         if match := re.fullmatch(r"<(cell \d+)>", traceback.tb_frame.f_code.co_filename):
             place = f" ({match[1]}, line {traceback.tb_lineno})"
@@ -63,8 +69,10 @@ def _name(cell: int) -> str:
 def _statements(notebook: str) -> tuple[list[tuple[int, ast.stmt]], list[str]]:
     with open(notebook, encoding="utf-8") as file:
         cells = json.load(file)["cells"]
-    statements, failures = [], []
-    for number, cell in enumerate((c for c in cells if c.get("cell_type") == "code"), 1):
+    statements = []
+    failures = []
+    code_cells = (cell for cell in cells if cell.get("cell_type") == "code")
+    for number, cell in enumerate(code_cells, 1):
         source = "".join(cell.get("source", ""))
         try:
             statements += [(number, statement) for statement in parsed(source).body]
@@ -75,7 +83,10 @@ def _statements(notebook: str) -> tuple[list[tuple[int, ast.stmt]], list[str]]:
 
 
 def parsed(source: str) -> ast.Module:
-    """The cell as Python: as it stands, or after IPython has turned its %magic, !command and help? into calls."""
+    """The cell as Python.
+
+    If it is none as it stands, IPython turns its %magic, !command and help? into calls.
+    """
     try:
         return ast.parse(source)
     except SyntaxError:
@@ -89,46 +100,56 @@ def _future(statements: list[tuple[int, ast.stmt]]) -> int:
     """The compiler's flags of all `from __future__ import`: they hold for the cells below, too."""
     names = [
         alias.name
-        for _, s in statements
-        if isinstance(s, ast.ImportFrom) and s.module == "__future__"
-        for alias in s.names
+        for _, statement in statements
+        if isinstance(statement, ast.ImportFrom) and statement.module == "__future__"
+        for alias in statement.names
     ]
     features = [getattr(__future__, name, None) for name in names]
-    return functools.reduce(
-        operator.or_, (feature.compiler_flag for feature in features if feature), 0
-    )
+    flags = [feature.compiler_flag for feature in features if feature]
+    return functools.reduce(operator.or_, flags, 0)
 
 
 def _select(
     statements: list[tuple[int, ast.stmt]], name: str, plain: bool
 ) -> list[tuple[int, ast.stmt]]:
-    """The statements that write `name`, and those that write or set what the selected ones read, in the notebook's order."""
+    """The statements that `name` needs, in the notebook's order.
+
+    They are those that write `name`, and those that write or set what the selected ones read.
+    """
     reads = [_names(statement, _READS) for _, statement in statements]
     bodies = [statement for _, statement in statements]
     writes = _writes(bodies, reads)
     plain_ones = [_is_definition(statement) or _is_constant(statement) for statement in bodies]
+    given = set().union(*(write for write, is_plain in zip(writes, plain_ones) if is_plain))
     computed = set().union(*(write for write, is_plain in zip(writes, plain_ones) if not is_plain))
-    constants = (
-        set().union(*(write for write, is_plain in zip(writes, plain_ones) if is_plain)) - computed
-    )
-    sets = settings.find(bodies, reads, constants, only_setters=plain)
+    sets = settings.find(bodies, reads, given - computed, only_setters=plain)
     writes = [write | modules for write, modules in zip(writes, sets)]
     reads = [
         read | settings.used(statement, read, bodies) for statement, read in zip(bodies, reads)
     ]
-    allowed = [not plain or is_plain or modules for is_plain, modules in zip(plain_ones, sets)]
-    chosen, needed = set(), {name, "*", *map(settings.module, settings.EVERYWHERE)}
-    while new := {
-        i for i, may in enumerate(allowed) if may and i not in chosen and writes[i] & needed
-    }:
+    allowed = {
+        i
+        for i, (is_plain, modules) in enumerate(zip(plain_ones, sets))
+        if not plain or is_plain or modules
+    }
+    chosen = set()
+    needed = {name, "*", *map(settings.module, settings.EVERYWHERE)}
+    while True:
+        new = {i for i in allowed - chosen if writes[i] & needed}
+        if not new:
+            return [statements[i] for i in sorted(chosen)]
         chosen |= new
         needed |= set().union(*(reads[i] for i in new))
-    return [statements[i] for i in sorted(chosen)]
 
 
 def _writes(statements: list[ast.stmt], reads: list[set[str]]) -> list[set[str]]:
-    """The globals that each statement binds or may change, itself or through a function of the notebook."""
-    defined, sets, made_from = set(dir(builtins)), {}, {}  # what no call changes
+    """The globals that each statement binds or may change.
+
+    It changes them itself or through a function of the notebook.
+    """
+    defined = set(dir(builtins))  # what no call changes
+    sets = {}
+    made_from = {}
     for statement, read in zip(statements, reads):
         if isinstance(statement, _DEFINITIONS):
             defined |= _bound(statement)
@@ -140,33 +161,27 @@ def _writes(statements: list[ast.stmt], reads: list[set[str]]) -> list[set[str]]
     for statement, read in zip(statements, reads):
         writes = bound_in(statement)
         if not isinstance(statement, _DEFINITIONS):
-            todo, changed = _changed_in(statement, read) - defined, set()
+            todo = _changed_in(statement, read) - defined
+            changed = set()
             while todo:
                 changed |= todo
-                todo = (
-                    set().union(*(made_from.get(other, ()) for other in todo)) - defined - changed
-                )
+                sources = set().union(*(made_from.get(other, ()) for other in todo))
+                todo = sources - defined - changed
             writes = writes.union(changed, *(sets.get(other, ()) for other in read))
         found.append(writes)
     return found
 
 
 def _is_definition(statement: ast.stmt) -> bool:
-    if isinstance(
-        statement, (ast.If, ast.Try)
-    ):  # try: import torch, except ImportError: torch = None
-        parts = [
-            child
-            for child in ast.iter_child_nodes(statement)
-            if isinstance(child, (ast.stmt, ast.ExceptHandler))
-        ]
-        inner = [
-            s
-            for part in parts
-            for s in (part.body if isinstance(part, ast.ExceptHandler) else [part])
-        ]
-        return all(isinstance(s, ast.Pass) or _is_definition(s) or _is_constant(s) for s in inner)
-    return isinstance(statement, _DEFINITIONS)
+    if not isinstance(statement, (ast.If, ast.Try)):
+        return isinstance(statement, _DEFINITIONS)
+    inner = []  # of try: import torch, except ImportError: torch = None
+    for child in ast.iter_child_nodes(statement):
+        if isinstance(child, ast.ExceptHandler):
+            inner += child.body
+        elif isinstance(child, ast.stmt):
+            inner.append(child)
+    return all(isinstance(s, ast.Pass) or _is_definition(s) or _is_constant(s) for s in inner)
 
 
 def _is_constant(statement: ast.stmt) -> bool:
@@ -176,9 +191,10 @@ def _is_constant(statement: ast.stmt) -> bool:
 
 
 def _names(statement: ast.stmt, operations: set[str]) -> set[str]:
-    """The globals that `operations` of `statement`, or of functions in it, name: byte code knows what is local.
+    """The globals that `operations` of `statement`, or of functions in it, name.
 
-    What the statement itself has bound before, as a loop its variable, is not meant.
+    They are read from byte code, which knows what is local. Not among them: what the statement
+    itself has bound before, as a loop its variable.
     """
     try:
         todo = [compile(ast.Module([statement], []), "<names>", "exec")]
@@ -186,7 +202,8 @@ def _names(statement: ast.stmt, operations: set[str]) -> set[str]:
         return set()
     names = set()
     while todo:
-        code, bound = todo.pop(), set()
+        code = todo.pop()
+        bound = set()
         todo += [constant for constant in code.co_consts if isinstance(constant, types.CodeType)]
         for instruction in dis.get_instructions(code):
             if instruction.opname in operations and instruction.argval not in bound:
@@ -197,43 +214,58 @@ def _names(statement: ast.stmt, operations: set[str]) -> set[str]:
 
 
 def bound_in(statement: ast.stmt) -> set[str]:
-    """The globals that `statement` binds, or sets entries or attributes of; "*" where an import does not say which."""
+    """The globals that `statement` binds, or sets entries or attributes of.
+
+    "*" stands for an import that does not name them.
+    """
     return {name for node in _outside_functions(statement) for name in _bound(node)}
 
 
 def _bound(node: ast.AST) -> set[str]:
     if isinstance(node, (ast.Import, ast.ImportFrom)):
         return {alias.asname or alias.name.partition(".")[0] for alias in node.names}
+    if isinstance(node, ast.Lambda):
+        return set()
     if isinstance(node, _SCOPES):
-        return set() if isinstance(node, ast.Lambda) else {node.name}
+        return {node.name}
     if isinstance(node, (ast.MatchAs, ast.MatchStar, ast.MatchMapping)):
         return {getattr(node, "name", None) or getattr(node, "rest", None)}
-    return _base(node) if isinstance(getattr(node, "ctx", None), (ast.Store, ast.Del)) else set()
+    if isinstance(getattr(node, "ctx", None), (ast.Store, ast.Del)):
+        return _base(node)
+    return set()
 
 
 def _changed_in(statement: ast.stmt, read: set[str]) -> set[str]:
-    """The names that `statement` may change without binding them: x and y of a call `x.fit(y)` that stands alone.
+    """The names that `statement` may change without binding them.
 
-    A loop or a `with` may change whatever it reads.
+    These are x and y of a call `x.fit(y)` that stands alone. A loop or a `with` may change all
+    that it reads.
     """
     if isinstance(statement, (ast.For, ast.While, ast.With)):
         return read
-    if not (isinstance(statement, ast.Expr) and isinstance(call := statement.value, ast.Call)):
+    if not isinstance(statement, ast.Expr) or not isinstance(statement.value, ast.Call):
         return set()
+    call = statement.value
     given = [*call.args, *(keyword.value for keyword in call.keywords)]
-    return set().union(
-        *map(_base, given), _base(call.func) if isinstance(call.func, ast.Attribute) else ()
-    )
+    if isinstance(call.func, ast.Attribute):
+        given.append(call.func)
+    return set().union(*map(_base, given))
 
 
 def _base(node: ast.AST) -> set[str]:
+    """The name at the beginning of a[b].c, as a set; empty if there is none."""
     while isinstance(node, (ast.Subscript, ast.Attribute, ast.Starred)):
         node = node.value
-    return {node.id} if isinstance(node, ast.Name) else set()
+    if isinstance(node, ast.Name):
+        return {node.id}
+    return set()
 
 
 def _outside_functions(statement: ast.stmt) -> Iterator[ast.AST]:
-    """The nodes of `statement`, without the inner ones of functions and classes, whose names are their own."""
+    """The nodes of `statement`, without those inside functions and classes.
+
+    The names in there are their own.
+    """
     todo = [statement]
     while todo:
         node = todo.pop()

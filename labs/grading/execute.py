@@ -1,4 +1,7 @@
-"""The student's notebook executed from top to bottom in the jail, for the feedback page: no points depend on it."""
+"""The student's notebook executed from top to bottom in the jail, for the feedback page.
+
+No points depend on it.
+"""
 
 import json
 import os
@@ -24,14 +27,15 @@ STOPPED = "Stopped here: "
 def execute(
     folder: Path, notebook: str, jail: bool, limits: Limits
 ) -> tuple[str, list[str], float]:
-    """The notebook as executed, JSON; why it could not be run to its end, if so; processor time in s."""
+    """Execute `notebook` in `folder`.
+
+    Returns the notebook as executed, JSON; a list with the reason why it could not be run to its
+    end, or an empty one; and the processor time in s.
+    """
     with tempfile.TemporaryDirectory(prefix="execute-") as staged:
         stage(folder, Path(staged), limits)
-        arguments = [
-            notebook,
-            json.dumps(limits.rlimits(limits.notebook_s)),
-            str(limits.notebook_s),
-        ]
+        rlimits = json.dumps(limits.rlimits(limits.notebook_s))
+        arguments = [notebook, rlimits, str(limits.notebook_s)]
         pipes = {
             "stdin": subprocess.DEVNULL,
             "stdout": subprocess.PIPE,
@@ -39,12 +43,8 @@ def execute(
             "start_new_session": True,
         }
         if jail:
-            process = jails.start(
-                [sys.executable, "-I", "/jail/grader/run_notebook.py", *arguments],
-                staged,
-                limits.disk_mb,
-                **pipes,
-            )
+            argv = [sys.executable, "-I", "/jail/grader/run_notebook.py", *arguments]
+            process = jails.start(argv, staged, limits.disk_mb, **pipes)
         else:
             argv = [sys.executable, "-I", str(HERE / "run_notebook.py"), *arguments]
             process = subprocess.Popen(argv, cwd=staged, env=os.environ | {"HOME": staged}, **pipes)
@@ -57,44 +57,51 @@ def execute(
             process.stdout.close()
     handed_in = nbformat.read(folder / notebook, 4)
     ran = _cells(text, handed_in)
-    reason = watch.reason or "it took too long or ended the process that runs it"
-    stopped = [] if ran else [f"the notebook could not be run to its end: {reason}"]
-    for cell, executed in zip(handed_in.cells, ran or [None] * len(handed_in.cells)):
-        if cell.cell_type == "code":  # its outputs are all that is taken from the jail
-            count = (executed or {}).get("execution_count")
-            new = outputs.clean((executed or {}).get("outputs"))
-            stopped += [
-                f"the notebook was stopped: {o.text.strip().removeprefix(STOPPED)}"
-                for o in new
-                if o.output_type == "stream" and o.text.startswith(STOPPED)
-            ]
-            cell.outputs = _with_handed_in(new, cell.outputs, was_run=isinstance(count, int))
-            cell.execution_count = count if isinstance(count, int) else None
+    stopped = []
+    if not ran:
+        reason = watch.reason or "it took too long or ended the process that runs it"
+        stopped.append(f"the notebook could not be run to its end: {reason}")
+    for cell, executed in zip(handed_in.cells, ran or [{}] * len(handed_in.cells)):
+        if cell.cell_type != "code":
+            continue
+        # its outputs and its number are all that is taken from the jail
+        count = executed.get("execution_count")
+        was_run = isinstance(count, int)
+        new = outputs.clean(executed.get("outputs"))
+        stopped += [
+            f"the notebook was stopped: {o.text.strip().removeprefix(STOPPED)}"
+            for o in new
+            if o.output_type == "stream" and o.text.startswith(STOPPED)
+        ]
+        cell.outputs = _with_handed_in(new, cell.outputs, was_run)
+        cell.execution_count = count if was_run else None
     return nbformat.writes(handed_in), stopped[:1], watch.cpu_s
 
 
 def _cells(text: bytes, handed_in: nbformat.NotebookNode) -> list[dict] | None:
-    """The executed cells; None where they are not those of the notebook that was handed in."""
+    """The executed cells; None if they are not those of the notebook that was handed in."""
     try:
         cells = json.loads(text)["cells"]
-        same = [outputs.text_of(cell["source"]) for cell in cells] == [
-            cell.source for cell in handed_in.cells
-        ]
+        sources = [outputs.text_of(cell["source"]) for cell in cells]
     except (ValueError, TypeError, KeyError, RecursionError):
         return None
-    return cells if same else None
+    if sources != [cell.source for cell in handed_in.cells]:
+        return None
+    return cells
 
 
 def _with_handed_in(new: list, old: list, was_run: bool) -> list:
-    """The outputs `new`; below them those handed in, where the cell was not run here or fails only here."""
-    fails_here = any(o.output_type == "error" for o in new) and not any(
-        o.output_type == "error" for o in old
-    )
+    """The outputs `new`; below them those handed in if the cell was not run or fails only here."""
+    fails_here = _has_error(new) and not _has_error(old)
     if not old or (was_run and not fails_here):
         return new
     why = "This cell fails here." if fails_here else "This cell was not run here."
     note = nbformat.v4.new_output("stream", text=f"{why} What was handed in with it:\n")
     return [*new, note, *old]
+
+
+def _has_error(outputs_of_cell: list) -> bool:
+    return any(output.output_type == "error" for output in outputs_of_cell)
 
 
 def _read(process: subprocess.Popen, ends: float) -> bytes:

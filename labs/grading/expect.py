@@ -1,6 +1,6 @@
-"""Words for hidden checks: each turns what a student's function returned into numbers, or says what is wrong with it.
+"""Words for hidden checks: each turns what a student's function returned into numbers.
 
-AssertionError with a sentence for the student, without expected values.
+If that is not possible: AssertionError, with a sentence for the student and no expected value.
 """
 
 import json
@@ -9,16 +9,33 @@ from pathlib import Path
 
 import numpy as np
 
+# what a broken or hostile .npz file may raise
+_UNREADABLE = (
+    OSError,
+    ValueError,
+    zipfile.BadZipFile,
+    EOFError,
+    KeyError,
+    NotImplementedError,
+    MemoryError,
+)
+
 
 def array(value, shape: tuple, what: str, *, integers: bool = False) -> np.ndarray:
-    """`value` as a finite array of `shape`; with `integers`, of an integer type. `what` names it in the message."""
+    """`value` as a finite array of `shape`; with `integers`, of an integer type.
+
+    `what` names it in the message.
+    """
+    kinds = "iuf"
+    wanted = "an array of numbers"
+    if integers:
+        kinds = "iu"
+        wanted = "an array of an integer type"
     try:
         found = np.asarray(value)
     except ValueError:
         found = np.array(None)
-    assert found.dtype.kind in ("iu" if integers else "iuf"), (
-        f"{what}: {'an array of an integer type' if integers else 'an array of numbers'} was expected"
-    )
+    assert found.dtype.kind in kinds, f"{what}: {wanted} was expected"
     assert found.shape == tuple(shape), (
         f"{what}: its shape is {found.shape}, it should be {tuple(shape)}"
     )
@@ -50,11 +67,10 @@ def parts(value, count: int, what: str) -> tuple:
 
 
 def close(found: np.ndarray, expected: np.ndarray, what: str, *, relative: float = 1e-4) -> None:
-    """That `found` equals `expected` within `relative` times the largest absolute value expected."""
+    """That `found` equals `expected` within `relative` times the largest absolute value of it."""
     tolerance = relative * np.abs(expected).max(initial=1e-30)
-    assert (np.abs(np.asarray(found, np.float64) - expected) <= tolerance).all(), (
-        f"{what}: some values are wrong"
-    )
+    differences = np.abs(np.asarray(found, np.float64) - expected)
+    assert (differences <= tolerance).all(), f"{what}: some values are wrong"
 
 
 def equal(found: np.ndarray, expected: np.ndarray, what: str) -> None:
@@ -64,26 +80,20 @@ def equal(found: np.ndarray, expected: np.ndarray, what: str) -> None:
 
 
 def arrays_of(path: Path, *names: str) -> dict[str, np.ndarray]:
-    """The arrays `names` of a handed-in .npz file; nothing is unpickled, nothing larger than 64 MB is read."""
+    """The arrays `names` of a handed-in .npz file.
+
+    Nothing is unpickled, and no file of more than 64 MB unpacked is read.
+    """
     message = f"{path.name} cannot be read: write it with np.savez, from arrays of numbers"
     try:
         with zipfile.ZipFile(path) as archive:
-            assert sum(entry.file_size for entry in archive.infolist()) < 64e6, (
-                f"{path.name} is too large"
-            )
+            size = sum(entry.file_size for entry in archive.infolist())
+            assert size < 64e6, f"{path.name} is too large"
         with np.load(path, allow_pickle=False) as stored:
             missing = [name for name in names if name not in stored.files]
             assert not missing, f"{path.name} lacks {', '.join(missing)}"
             return {name: stored[name] for name in names}
-    except (
-        OSError,
-        ValueError,
-        zipfile.BadZipFile,
-        EOFError,
-        KeyError,
-        NotImplementedError,
-        MemoryError,
-    ) as error:
+    except _UNREADABLE as error:
         raise AssertionError(message) from error
 
 

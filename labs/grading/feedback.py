@@ -7,7 +7,9 @@ from labs.grading.course import Course
 
 _PAGE = """<!DOCTYPE html>
 <html lang="en"><meta charset="utf-8"><title>{lab}</title>
-<style>body {{ font: 16px/1.5 sans-serif; max-width: 40em; margin: 3em auto; padding: 0 1em }}</style>
+<style>
+body {{ font: 16px/1.5 sans-serif; max-width: 40em; margin: 3em auto; padding: 0 1em }}
+</style>
 <h1>{lab}</h1>
 <p>This hand-in could not be graded: {problem}.</p>
 <p>That is not 0 points. Hand in again, or ask your instructor.</p>
@@ -16,7 +18,7 @@ _PAGE = """<!DOCTYPE html>
 
 
 def feedback(course: Course, lab: str) -> list[str]:
-    """Make the page of every graded student anew, from the gradebook's marks. The students' ids."""
+    """Recreate the page of every graded student from the gradebook's marks; the students' ids."""
     results = course.results(lab)
     gradebook.write(course, lab, results)
     for result in results:
@@ -25,8 +27,6 @@ def feedback(course: Course, lab: str) -> list[str]:
             continue
         page = course.feedback(lab, result.student)
         page.parent.mkdir(parents=True, exist_ok=True)
-        page.write_text(
-            _PAGE.format(lab=html.escape(lab), problem=html.escape(result.problem)),
-            encoding="utf-8",
-        )
+        text = _PAGE.format(lab=html.escape(lab), problem=html.escape(result.problem))
+        page.write_text(text, encoding="utf-8")
     return [result.student for result in results]

@@ -1,4 +1,7 @@
-"""Grades submissions: each in a process of its own, what it runs of the student's in a jail, results saved one by one."""
+"""Grades submissions, each in a process of its own; results are saved one by one.
+
+The student's code runs in a jail.
+"""
 
 import dataclasses
 import datetime
@@ -22,7 +25,7 @@ from labs.grading.execute import execute
 from labs.grading.repair import repair
 from labs.grading.roster import same_id
 
-# no honest solution of a lab needs these; whoever wants to hide them can, so they only call a human
+# no honest solution of a lab needs these; they are easy to hide, so they only call a human
 SUSPICIOUS = re.compile(
     r"input_transformers|set_custom_exc|_getframe|inspect\.stack|os\._exit|os\.fork|ctypes|sqlite3|"
     r"gradebook|hidden\.py|/proc/|socket|subprocess|\bsignal\.signal|\.\./\.\./|__subclasses__"
@@ -30,15 +33,22 @@ SUSPICIOUS = re.compile(
 
 
 def grade_one(
-    root: str | Path, lab: str, student: str, jail: bool = True, limits: api.Limits = api.Limits()
+    root: str | Path,
+    lab: str,
+    student: str,
+    jail: bool = True,
+    limits: api.Limits = jails.DEFAULT_LIMITS,
 ) -> Result:
-    """Grade one submission of the course at `root`. A plain function that only reads the course: any machine can run it.
+    """Grade one submission of the course at `root`.
 
-    What goes wrong with a submission is in the Result. Raises jail.NoJail where this machine cannot build a jail.
+    A plain function that only reads the course, so any machine can run it. What goes wrong with a
+    submission is in the Result. Raises jail.NoJail if this machine cannot build a jail.
     """
     if jail:
         jails.check()
-    course, began, cpu = Course(root), time.monotonic(), time.process_time()
+    course = Course(root)
+    began = time.monotonic()
+    cpu = time.process_time()
     result = Result(student, lab, digest=digest(course, lab, student))
     collected = course.collected(lab).get(student, {})
     result.notes += collected.get("notes", [])
@@ -52,11 +62,10 @@ def grade_one(
             )
             result.notes += repaired.notes
             result.look += repaired.look
-            result.untouched, result.texts = repaired.untouched, repaired.texts
+            result.untouched = repaired.untouched
+            result.texts = repaired.texts
             _ask(result, Path(folder), course, jail, limits)
-            if any(
-                verdict["points"] < verdict["max_points"] for verdict in result.questions.values()
-            ):
+            if any(v["points"] < v["max_points"] for v in result.questions.values()):
                 result.look += repaired.elsewhere
             result.notebook, stopped, cpu_s = execute(Path(folder), f"{lab}.ipynb", jail, limits)
             result.look += stopped
@@ -67,19 +76,16 @@ def grade_one(
             result.problem = f"the grader failed: {type(error).__name__}: {error}"[:300]
         _look_at_code(result, Path(folder) / f"{lab}.ipynb")
     result.look = list(dict.fromkeys(result.look))
-    result.cpu_s, result.wall_s = (
-        round(result.cpu_s + time.process_time() - cpu, 2),
-        round(time.monotonic() - began, 2),
-    )
+    result.cpu_s = round(result.cpu_s + time.process_time() - cpu, 2)
+    result.wall_s = round(time.monotonic() - began, 2)
     result.graded_at = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
     return result
 
 
 def _ask(result: Result, folder: Path, course: Course, jail: bool, limits: api.Limits) -> None:
     questions = api.load_questions(course.source(result.lab) / "hidden.py")
-    with api.Student(
-        result.student, folder, f"{result.lab}.ipynb", jail=jail, limits=limits
-    ) as student:
+    notebook = f"{result.lab}.ipynb"
+    with api.Student(result.student, folder, notebook, jail=jail, limits=limits) as student:
         try:
             named = str(student.constant("student_id"))
         except api.StudentError:
@@ -88,9 +94,8 @@ def _ask(result: Result, folder: Path, course: Course, jail: bool, limits: api.L
             student.id = named  # the student's data were made from this spelling
         verdicts = api.ask(student, questions)
     result.questions = {name: dataclasses.asdict(verdict) for name, verdict in verdicts.items()}
-    result.look += [
-        f"{name}: {v.doubt}" for name, v in verdicts.items() if v.doubt
-    ] + student.incidents
+    result.look += [f"{name}: {v.doubt}" for name, v in verdicts.items() if v.doubt]
+    result.look += student.incidents
     if not same_id(named, result.student):
         result.other_id = named[:40]
         result.look.append(f"the notebook has another student_id: {named[:40]!r}")
@@ -100,21 +105,18 @@ def _ask(result: Result, folder: Path, course: Course, jail: bool, limits: api.L
 def _look_at_code(result: Result, notebook: Path) -> None:
     if notebook.is_file():
         found = sorted(set(SUSPICIOUS.findall(notebook.read_text(encoding="utf-8"))))
-        result.look += [f"unusual code: {', '.join(found)}"] if found else []
+        if found:
+            result.look.append(f"unusual code: {', '.join(found)}")
 
 
 def grade_in_process(root: Path, lab: str, student: str, jail: bool, limits: api.Limits) -> Result:
-    """grade_one in a process of its own, ended with all its children when it takes longer than its limits allow."""
-    argv = [
-        sys.executable,
-        "-m",
-        "labs.grading",
-        "one",
-        str(root),
-        lab,
-        student,
-        json.dumps([jail, dataclasses.asdict(limits)]),
-    ]
+    """grade_one in a process of its own.
+
+    The process and all its children are ended when it takes longer than its limits allow.
+    """
+    options = json.dumps([jail, dataclasses.asdict(limits)])
+    argv = [sys.executable, "-m", "labs.grading", "one", str(root), lab, student, options]
+    longest_s = 3 * (limits.load_s + limits.wall_s) + limits.notebook_s + 60
     lifeline, ours = os.pipe()  # the process ends itself when our end closes, also if we are killed
     try:
         process = subprocess.Popen(
@@ -127,24 +129,18 @@ def grade_in_process(root: Path, lab: str, student: str, jail: bool, limits: api
             start_new_session=True,
             env=os.environ | jails.THREADS,
         )
-        out, errors = process.communicate(
-            timeout=3 * (limits.load_s + limits.wall_s) + limits.notebook_s + 60
-        )
+        out, errors = process.communicate(timeout=longest_s)
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
-        return Result(
-            student, lab, problem="the grader itself took too long", look=["grade it by hand"]
-        )
+        problem = "the grader itself took too long"
+        return Result(student, lab, problem=problem, look=["grade it by hand"])
     finally:
         os.close(lifeline)
         os.close(ours)
     if process.returncode:
-        return Result(
-            student,
-            lab,
-            problem=f"the grader failed: {(errors.strip().splitlines() or ['?'])[-1][:200]}",
-        )
+        last_line = (errors.strip().splitlines() or ["?"])[-1]
+        return Result(student, lab, problem=f"the grader failed: {last_line[:200]}")
     return Result(**json.loads(out))
 
 
@@ -154,13 +150,14 @@ def grade_all(
     *,
     jobs: int,
     jail: bool = True,
-    limits: api.Limits = api.Limits(),
+    limits: api.Limits = jails.DEFAULT_LIMITS,
     again: Iterable[str] = (),
     progress: Callable = lambda results, total: results,
 ) -> list[Result]:
     """Grade what is not graded yet, `jobs` at a time, and save every Result as soon as it is there.
 
-    again: students to grade anew; who handed in anew is anyway. `progress(iterator, total)` wraps the loop (tqdm).
+    again: students to grade again; changed submissions are graded again in any case.
+    `progress(iterator, total)` wraps the loop (tqdm).
     """
     if jail:
         jails.check()
@@ -187,6 +184,6 @@ def grade_all(
 
 
 def is_done(course: Course, lab: str, student: str) -> bool:
-    """Whether there is a result for what this student handed in last and for the checks as they are now."""
+    """Whether there is a result for the student's last hand-in and for the current checks."""
     path = course.result(lab, student)
     return path.is_file() and Result.read(path).digest == digest(course, lab, student)

@@ -1,4 +1,4 @@
-"""nbgrader's gradebook: made by `release`, and written by one process only, from the saved results."""
+"""nbgrader's gradebook: created by `release`, written by one process only, from saved results."""
 
 import csv
 import json
@@ -19,7 +19,10 @@ from labs.grading.pictures import shown
 
 
 def release(course: Course, lab: str) -> Path:
-    """Make the students' notebook of a lab, without solutions, and enter its questions into the gradebook."""
+    """Make the students' notebook of a lab, without solutions; its path.
+
+    The questions of the lab are entered into the gradebook.
+    """
     source = course.source(lab)
     stale = course.release(lab).parent
     shutil.rmtree(stale, ignore_errors=True)
@@ -41,28 +44,23 @@ def _nbgrader(course: Course):
     if binaries not in os.environ["PATH"].split(os.pathsep):
         os.environ["PATH"] = binaries + os.pathsep + os.environ["PATH"]
     config = PyFileConfigLoader("nbgrader_config.py", path=str(LABS)).load_config()
-    config.CourseDirectory.root, config.CourseDirectory.db_url = (
-        str(course.plain_root),
-        course.database,
-    )
+    config.CourseDirectory.root = str(course.plain_root)
+    config.CourseDirectory.db_url = course.database
     return NbGraderAPI(CourseDirectory(config=config), config=config)
 
 
 def _succeed(outcome: dict, what: str) -> None:
     if not outcome["success"]:
-        reason = (
-            (outcome.get("error") or outcome.get("log") or "no reason given")
-            .strip()
-            .splitlines()[-1]
-        )
+        text = outcome.get("error") or outcome.get("log") or "no reason given"
+        reason = text.strip().splitlines()[-1]
         raise RuntimeError(f"nbgrader could not make {what}: {reason}")
 
 
 def write(course: Course, lab: str, results: list[Result]) -> None:
-    """Enter the automatic points, and save the executed notebooks where nbgrader's formgrader shows them.
+    """Enter the automatic points, and save the executed notebooks for nbgrader's formgrader.
 
-    A person's mark stays; it is open again where what it was given for has changed. A submission that could
-    not be graded gets no entry: nbgrader would show it as 0.
+    A person's mark stays; it is open again if the answer that it was given for has changed. A
+    submission that could not be graded gets no entry: nbgrader would show it as 0.
     """
     from nbgrader.api import Gradebook
 
@@ -73,29 +71,36 @@ def write(course: Course, lab: str, results: list[Result]) -> None:
             if result.problem:
                 _remove_empty(book, lab, result.student)
                 continue
-            name = course.collected(lab).get(result.student, {}).get("name", "")
-            book.update_or_create_student(result.student, **({"last_name": name} if name else {}))
+            known = {}
+            if name := course.collected(lab).get(result.student, {}).get("name"):
+                known["last_name"] = name
+            book.update_or_create_student(result.student, **known)
             submission = book.update_or_create_submission(lab, result.student)
             earlier = _marked_texts(course, lab, result.student)
             for grade in submission.notebooks[0].grades:
-                changed = grade.name in earlier and earlier[grade.name] != result.texts.get(
-                    grade.name
-                )
-                has_old_mark = grade.manual_score is not None and (
-                    changed or grade.needs_manual_grade
-                )
-                if verdict := result.questions.get(grade.name):
-                    grade.auto_score, grade.needs_manual_grade = verdict["points"], has_old_mark
-                elif grade.name in result.untouched:
-                    grade.auto_score, grade.needs_manual_grade = 0.0, has_old_mark
-                else:
-                    grade.auto_score, grade.needs_manual_grade = (
-                        None,
-                        has_old_mark or grade.manual_score is None,
-                    )
+                _enter(grade, result, earlier)
             book.db.commit()
             write_whole(course.marked(lab, result.student), json.dumps(result.texts))
             write_whole(course.autograded(lab, result.student), _with_verdicts(result, released))
+
+
+def _enter(grade, result: Result, earlier: dict[str, str]) -> None:
+    """Enter one question's automatic points, and whether a person has to grade it.
+
+    earlier: the digests of the answers that the person's marks were given for.
+    """
+    has_mark = grade.manual_score is not None
+    changed = grade.name in earlier and earlier[grade.name] != result.texts.get(grade.name)
+    needs_grade = has_mark and (changed or grade.needs_manual_grade)
+    if verdict := result.questions.get(grade.name):
+        points = verdict["points"]
+    elif grade.name in result.untouched:
+        points = 0.0
+    else:
+        points = None
+        needs_grade = needs_grade or not has_mark
+    grade.auto_score = points
+    grade.needs_manual_grade = needs_grade
 
 
 def _remove_empty(book, lab: str, student: str) -> None:
@@ -114,23 +119,25 @@ def _remove_empty(book, lab: str, student: str) -> None:
 def _marked_texts(course: Course, lab: str, student: str) -> dict[str, str]:
     """{grade_id: digest} of the answers as the formgrader shows them until now."""
     path = course.marked(lab, student)
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    if not path.is_file():
+        return {}
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def _with_verdicts(result: Result, released: set[str]) -> str:
-    """The executed notebook; below each question's cell stands what the checks say, not what the student's kernel said.
+    """The executed notebook; each question's cell shows the verdict of the checks as its output.
 
-    Text that is not as in `released` is made harmless.
+    Outputs of the student's kernel are dropped there. Text that is not as in `released` is made
+    harmless.
     """
     book = nbformat.reads(result.notebook, 4)
     for cell in book.cells:
         verdict = result.questions.get(cell.metadata.get("nbgrader", {}).get("grade_id"))
         if verdict and cell.cell_type == "code":
-            text = f"{verdict['points']:g} of {verdict['max_points']:g} points. {verdict['message']}".strip()
-            cell.outputs, cell.execution_count = (
-                [nbformat.v4.new_output("stream", name="stdout", text=text)],
-                None,
-            )
+            points = f"{verdict['points']:g} of {verdict['max_points']:g} points."
+            text = f"{points} {verdict['message']}".strip()
+            cell.outputs = [nbformat.v4.new_output("stream", name="stdout", text=text)]
+            cell.execution_count = None
         if cell.cell_type != "code":
             cell.source = shown(cell, cell.source in released)
             cell.pop("attachments", None)
@@ -140,9 +147,10 @@ def _with_verdicts(result: Result, released: set[str]) -> str:
 
 
 def _id_warning(result: Result) -> str:
-    """What students read first where the id in the notebook is not theirs."""
-    is_plain = re.fullmatch(r"\w[\w.@+-]*", result.other_id)
-    named = f"`{result.other_id}`" if is_plain else "another one"
+    """What students read first if the id in the notebook is not theirs."""
+    named = "another one"
+    if re.fullmatch(r"\w[\w.@+-]*", result.other_id):
+        named = f"`{result.other_id}`"
     return (
         f"**Check your student id.** You are graded as `{result.student}`, but the `student_id` "
         f"in this notebook is {named}. Your data, files and records depend on the id. Those made "
@@ -153,7 +161,10 @@ def _id_warning(result: Result) -> str:
 
 
 def feedback_page(course: Course, lab: str, student: str) -> None:
-    """nbgrader's feedback page from the autograded notebook and the gradebook; what a human has yet to grade is no 0."""
+    """nbgrader's feedback page from the autograded notebook and the gradebook.
+
+    A question that a human has yet to grade is shown as such, not with 0 points.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         _succeed(_nbgrader(course).generate_feedback(lab, student), f"the feedback of {student}")
@@ -163,29 +174,17 @@ def feedback_page(course: Course, lab: str, student: str) -> None:
     )
     marks = _marks(course, lab)[student]
     for name, mark in marks.items():
-        mark = mark.points
-        page = re.sub(
-            rf'(<a href="#{name}">)(Test cell|Written response)</a>', rf"\1{name}</a>", page
-        )
-        if mark is None:
-            page = re.sub(
-                rf'(<a href="#{name}">{name}</a>) \(Score: [^)]*\)', r"\1 (not graded yet)", page
-            )
-            page = re.sub(
-                rf'(<a name="{name}"></a>.*?)Score: [\d.]+ / ([\d.]+)',
-                r"\1not graded yet, of \2",
-                page,
-                count=1,
-                flags=re.DOTALL,
-            )
+        by_kind = rf'(<a href="#{name}">)(Test cell|Written response)</a>'
+        page = re.sub(by_kind, rf"\1{name}</a>", page)
+        if mark.points is None:
+            in_contents = rf'(<a href="#{name}">{name}</a>) \(Score: [^)]*\)'
+            page = re.sub(in_contents, r"\1 (not graded yet)", page)
+            at_cell = rf'(<a name="{name}"></a>.*?)Score: [\d.]+ / ([\d.]+)'
+            page = re.sub(at_cell, r"\1not graded yet, of \2", page, count=1, flags=re.DOTALL)
     if any(mark.points is None for mark in marks.values()):
         so_far = sum(mark.points or 0 for mark in marks.values())
-        page = re.sub(
-            rf"<h4>{re.escape(lab)} \(Score: [\d.]+",
-            f"<h4>{lab} (Score so far: {so_far}",
-            page,
-            count=1,
-        )
+        total = rf"<h4>{re.escape(lab)} \(Score: [\d.]+"
+        page = re.sub(total, f"<h4>{lab} (Score so far: {so_far}", page, count=1)
     path.write_text(page, encoding="utf-8")
 
 
@@ -199,13 +198,18 @@ def questions(course: Course, lab: str) -> dict[str, dict]:
 
 
 def rows(course: Course, lab: str) -> list[dict]:
-    """One row for each hand-in: its status, and its points where they exist; None, never 0, where they do not."""
+    """One row for each hand-in: its status, and its points.
+
+    Points that do not exist are None, never 0.
+    """
     asked = questions(course, lab)
-    marks, results = _marks(course, lab), {result.student: result for result in course.results(lab)}
+    marks = _marks(course, lab)
+    results = {result.student: result for result in course.results(lab)}
     largest = sum(q["max"] for q in asked.values())
     table = []
     for student in course.students(lab):
-        collected, result = course.collected(lab).get(student, {}), results.get(student)
+        collected = course.collected(lab).get(student, {})
+        result = results.get(student)
         row = {
             "student": student,
             "name": collected.get("name", ""),
@@ -216,8 +220,10 @@ def rows(course: Course, lab: str) -> list[dict]:
             "written": None,
             "marks": {},
             "look": [],
-            "notes": result.notes if result else [],
+            "notes": [],
         }
+        if result is not None:
+            row["notes"] = result.notes
         if result is None or (not result.problem and student not in marks):
             row["status"] = "not graded yet"
         elif result.problem:
@@ -229,8 +235,8 @@ def rows(course: Course, lab: str) -> list[dict]:
             row["written"] = _sum(points[name] for name, q in asked.items() if q["written"])
             row["points"] = _sum(points.values())
             old = [
-                f"{name} has changed since it was marked: the {mark.old:g} points do not count until you "
-                "mark it again"
+                f"{name} has changed since it was marked: the {mark.old:g} points do not count "
+                "until you mark it again"
                 for name, mark in own.items()
                 if mark.old is not None
             ]
@@ -241,17 +247,24 @@ def rows(course: Course, lab: str) -> list[dict]:
 
 def _sum(points: Iterable[float | None]) -> float | None:
     points = list(points)
-    return None if None in points else sum(points)
+    if None in points:
+        return None
+    return sum(points)
 
 
 def _status(marks: dict[str, "Mark"]) -> str:
     if any(mark.old is not None for mark in marks.values()):
         return "changed since marking"
-    return "written part open" if any(mark.points is None for mark in marks.values()) else "graded"
+    if any(mark.points is None for mark in marks.values()):
+        return "written part open"
+    return "graded"
 
 
 class Mark(NamedTuple):
-    """Points of one question, None until a person has graded; `old`: a mark for what has changed since."""
+    """Points of one question, None until a person has graded it.
+
+    old: a mark that was given before the answer changed.
+    """
 
     points: float | None
     old: float | None = None
@@ -264,9 +277,7 @@ def _marks(course: Course, lab: str) -> dict[str, dict[str, Mark]]:
     with Gradebook(course.database) as book:
         return {
             submission.student.id: {
-                grade.name: Mark(None, grade.manual_score)
-                if grade.needs_manual_grade
-                else Mark(grade.score)
+                grade.name: _mark(grade)
                 for notebook in submission.notebooks
                 for grade in notebook.grades
             }
@@ -274,8 +285,14 @@ def _marks(course: Course, lab: str) -> dict[str, dict[str, Mark]]:
         }
 
 
+def _mark(grade) -> Mark:
+    if grade.needs_manual_grade:
+        return Mark(None, grade.manual_score)
+    return Mark(grade.score)
+
+
 def export(course: Course, labs: list[str]) -> Path:
-    """Write grades.csv, one row per student and lab. Empty points mean that there are none, not 0."""
+    """Write grades.csv, one row per student and lab; empty points are unknown, not 0."""
     columns = [
         "student",
         "name",
@@ -288,19 +305,21 @@ def export(course: Course, labs: list[str]) -> Path:
         "look",
     ]
     path = course.root / "grades.csv"
-    with open(
-        path, "w", newline="", encoding="utf-8-sig"
-    ) as file:  # the mark lets spreadsheets read other letters
+    # utf-8-sig: with its mark, spreadsheets read letters beyond ASCII
+    with open(path, "w", newline="", encoding="utf-8-sig") as file:
         table = csv.writer(file)
         table.writerow(columns)
-        for row in (row for lab in labs for row in rows(course, lab)):
-            row["look"] = "; ".join(row["look"])
-            table.writerow([_plain(row[column]) for column in columns])
+        for lab in labs:
+            for row in rows(course, lab):
+                row["look"] = "; ".join(row["look"])
+                table.writerow([_plain(row[column]) for column in columns])
     return path
 
 
 def _plain(value):
     """Text that a spreadsheet would run as a formula gets an apostrophe."""
+    if value is None:
+        return ""
     if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t")):
         return "'" + value
-    return "" if value is None else value
+    return value

@@ -1,4 +1,4 @@
-"""What hidden checks read from a handed-in records file, beyond what records.problems says about it."""
+"""What hidden checks read from a handed-in records file, beyond records.problems."""
 
 from pathlib import Path
 
@@ -7,15 +7,18 @@ from labs.grading import records_file
 from labs.grading.api import Student
 
 RECORDS = "records.jsonl"
-CLOSE = 0.05  # an accuracy on other images of the same kind differs by less, with hundreds of images on both sides
+# accuracies on hundreds of images each, other images of the same kind, differ by less
+CLOSE = 0.05
 
 
 def rows_of(student: Student) -> list[dict]:
-    """The records as flat dicts ("latency_ns.p50"); AssertionError where the file cannot be read or is empty."""
+    """The records as flat dicts ("latency_ns.p50").
+
+    AssertionError if the file cannot be read or is empty.
+    """
     try:
-        rows, _ = records_file.read(
-            student.file(RECORDS)
-        )  # records.problems counts lines that are no JSON
+        # lines that are no JSON are left to records.problems
+        rows, _ = records_file.read(student.file(RECORDS))
     except ValueError as error:
         raise AssertionError(f"{error}; it is written by helpers.results.append_result") from error
     assert rows, f"{RECORDS} holds no record"

@@ -1,4 +1,7 @@
-"""The zip for participants: the workbook and the released labs, without solutions, hidden checks and the grader."""
+"""The zip for participants: the workbook and the released labs.
+
+Solutions, hidden checks and the grader are not in it.
+"""
 
 import zipfile
 from pathlib import Path
@@ -23,13 +26,12 @@ PREFIX = "pi-workbook"
 
 
 def handout(course: Course, target: Path) -> Path:
-    """Write the zip to `target`, all labs released anew; its path."""
+    """Release all labs again and write the zip to `target`; its path."""
     for lab in course.labs:
         gradebook.release(course, lab)
     files = [ROOT / name for name in NAMES if (ROOT / name).is_file()]
-    files += [
-        path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*")) if path.is_file()
-    ]
+    for folder in FOLDERS:
+        files += [path for path in sorted((ROOT / folder).rglob("*")) if path.is_file()]
     members = {path.relative_to(ROOT).as_posix(): path for path in files}
     for lab in course.labs:  # the labs that there are now: an old release of another is not shipped
         released = course.release(lab).parent

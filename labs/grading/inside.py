@@ -1,9 +1,11 @@
-"""The student process: loads what a notebook's functions need, and answers calls. Started by process.py, inside the jail.
+"""The student process: loads what a notebook's functions need, and answers calls.
+
+process.py starts it, inside the jail:
 
     python -I inside.py code|model NOTEBOOK LIMITS_AS_JSON
 
-Nothing here is trusted by the grader: a student's code in this process can replace all of it, and gains a process
-that knows no expected value, no check and no file but the submission.
+The grader trusts nothing here: a student's code in this process can replace all of it. It gains a
+process that knows no expected value, no check and no file but the submission.
 """
 
 import json
@@ -22,16 +24,17 @@ def main(kind: str, notebook: str, limits: dict) -> None:
     copy_submission()
     sys.path.insert(0, HERE)
     import definitions
-    import wire  # brings numpy, before the limits and before any file of the student's can be imported
+
+    # this imports numpy: before the limits, and before any file of the student's can be imported
+    import wire
 
     os.dup2(0, 2)  # until here the grader hears what is wrong with the jail
     sys.path.remove(HERE)
     if kind == "code":  # where models run, no file of the student's may be imported
         sys.path.append(os.getcwd())
     restrict(limits)
-    namespaces: dict[
-        str, dict
-    ] = {}  # what was loaded for each function, so that none waits for another's globals
+    # what was loaded for each function, so that none waits for another's globals
+    namespaces: dict[str, dict] = {}
     while True:
         request = wire.decode(wire.read_frame(lambda n: _read(requests, n)), lists_to_arrays=False)
         answer = {"id": request["id"]}
@@ -54,8 +57,12 @@ def copy_submission() -> None:
 
 
 def _take_over_pipes() -> tuple[int, int]:
-    """The pipes of the protocol on descriptors of their own; prints and input() of the student's meet /dev/null."""
-    requests, answers = os.dup(0), os.dup(1)
+    """The pipes of the protocol on descriptors of their own.
+
+    Prints and input() of the student's code meet /dev/null.
+    """
+    requests = os.dup(0)
+    answers = os.dup(1)
     null = os.open(os.devnull, os.O_RDWR)
     for descriptor in (0, 1):
         os.dup2(null, descriptor)
@@ -73,7 +80,10 @@ def _read(descriptor: int, n: int) -> bytes:
 
 
 def hide() -> None:
-    """Let no other process look into this one or take its pipes; a student's kernel runs as the same user."""
+    """Let no other process look into this one or take its pipes.
+
+    A student's kernel runs as the same user.
+    """
     import ctypes
 
     PR_SET_DUMPABLE = 4
@@ -85,7 +95,8 @@ def restrict(limits: dict) -> None:
     for name, value in limits.items():
         kind = getattr(resource, name)
         hard = resource.getrlimit(kind)[1]
-        value = value if hard == resource.RLIM_INFINITY else min(value, hard)
+        if hard != resource.RLIM_INFINITY:
+            value = min(value, hard)
         resource.setrlimit(kind, (value, value))
 
 
@@ -93,22 +104,24 @@ def _answer(request: dict, notebook: str, namespaces: dict[str, dict], definitio
     if "ready" in request:
         return True
     if "load" in request:
-        module = sys.modules["__main__"] = types.ModuleType(
-            "__main__"
-        )  # as in a kernel: dataclasses look for theirs
-        namespace = namespaces[request["load"]] = vars(module)
+        module = types.ModuleType("__main__")
+        sys.modules["__main__"] = module  # as in a kernel: dataclasses look for theirs
+        namespace = vars(module)
         namespace["display"] = print
+        namespaces[request["load"]] = namespace
         return definitions.load(notebook, request["load"], namespace, request["plain"])
     if "predict" in request:
         from helpers.runtimes import open_model
 
         return open_model(request["predict"], threads=1).predict(request["images"])
     if "constant" in request:
-        if (name := request["constant"]) not in namespaces[name]:
+        name = request["constant"]
+        if name not in namespaces[name]:
             raise Missing
         return namespaces[name][name]
     name = request["call"]
-    if not callable(function := namespaces[name].get(name)):
+    function = namespaces[name].get(name)
+    if not callable(function):
         raise Missing
     return function(*request["args"], **request["kwargs"])
 
@@ -118,13 +131,15 @@ class Missing(Exception):
 
 
 def _describe(error: BaseException, definitions) -> dict:
-    """What the grader may pass on: of a function's error the kind and the line, as its text could quote hidden inputs."""
+    """What the grader may pass on.
+
+    Of a function's error that is the kind and the line: its text could quote hidden inputs.
+    """
     traced = definitions.where(error)
-    return {
-        "kind": type(error).__name__[:50],
-        "where": traced,
-        "text": "" if traced else str(error)[:300],
-    }
+    description = {"kind": type(error).__name__[:50], "where": traced, "text": ""}
+    if not traced:
+        description["text"] = str(error)[:300]
+    return description
 
 
 if __name__ == "__main__":

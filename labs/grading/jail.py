@@ -1,7 +1,8 @@
-"""The jail: a command runs without network, sees a read-only system, and cannot outlive or outgrow its limits.
+"""The jail: a command runs without network, on a read-only system, and cannot exceed its limits.
 
-bubblewrap builds it: of this machine a process sees /usr, the Python environment, helpers and a copy of one
-submission, all read-only, and may write into two small folders in memory. No home, no course, no other process.
+bubblewrap builds it. A process in it sees /usr, the Python environment, helpers and a copy of one
+submission, all read-only, and may write into small folders in memory. It sees no home, no course
+and no other process.
 """
 
 import os
@@ -16,7 +17,10 @@ from pathlib import Path
 
 from labs.grading import seccomp
 
-HERE, ROOT = Path(__file__).resolve().parent, Path(__file__).resolve().parents[2]
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+THREADS = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+# the grader's files that the jail shows
 INSIDE = (
     "inside.py",
     "definitions.py",
@@ -24,7 +28,7 @@ INSIDE = (
     "wire.py",
     "run_notebook.py",
     "outputs.py",
-)  # the grader's files that the jail shows
+)
 
 
 @dataclass(frozen=True)
@@ -43,7 +47,10 @@ class Limits:
     processes: int = 128  # processes and threads
 
     def rlimits(self, seconds: float) -> dict[str, int]:
-        """For inside.restrict: address space beyond the resident limit, because libraries reserve more than they use."""
+        """Limits for inside.restrict, with `seconds` of processor time and 10 more.
+
+        The address space is larger than the resident limit: libraries reserve more than they use.
+        """
         return {
             "RLIMIT_AS": (2 * self.memory_mb + 2000) << 20,
             "RLIMIT_FSIZE": self.disk_mb << 20,
@@ -51,6 +58,9 @@ class Limits:
             "RLIMIT_NPROC": self.processes,
             "RLIMIT_CPU": int(seconds) + 10,
         }
+
+
+DEFAULT_LIMITS = Limits()
 
 
 class NoJail(RuntimeError):
@@ -63,8 +73,8 @@ def check() -> None:
     instead = "or grade work that you trust with python -m labs.grading grade --no-jail"
     if not shutil.which("bwrap"):
         raise NoJail(
-            "bubblewrap is not installed, and without it a submission could read and change everything "
-            f"that you can: sudo apt install bubblewrap (Linux and WSL), {instead}"
+            "bubblewrap is not installed, and without it a submission could read and change "
+            f"everything that you can: sudo apt install bubblewrap (Linux and WSL), {instead}"
         )
     with tempfile.TemporaryDirectory() as folder:
         tried = start(
@@ -78,26 +88,30 @@ def check() -> None:
     if said.strip() != "42":
         reason = (errors.strip().splitlines() or ["no reason given"])[-1]
         raise NoJail(
-            f"bubblewrap (0.7 or newer is needed) cannot build a jail here ({reason}): allow user "
-            f"namespaces or update it, {instead}"
+            f"bubblewrap (0.7 or newer is needed) cannot build a jail here ({reason}): "
+            f"allow user namespaces or update it, {instead}"
         )
 
 
 def start(
     argv: list[str], submission: Path | str, disk_mb: int = Limits.disk_mb, **options
 ) -> subprocess.Popen:
-    """Start `argv` in a jail: `submission` shown as /jail/submission, writable /jail/work and /tmp; `options` as of Popen."""
+    """Start `argv` in a jail, with the `options` of Popen.
+
+    `submission` is shown as /jail/submission; /jail/work and /tmp are writable.
+    """
     with tempfile.TemporaryFile() as rules:
         rules.write(seccomp.program())
         rules.seek(0)
-        return subprocess.Popen(
-            command(argv, submission, disk_mb, rules.fileno()), pass_fds=[rules.fileno()], **options
-        )
+        jailed = command(argv, submission, disk_mb, rules.fileno())
+        return subprocess.Popen(jailed, pass_fds=[rules.fileno()], **options)
 
 
 def command(argv: list[str], submission: Path | str, disk_mb: int, rules: int) -> list[str]:
-    """The command line that runs `argv` in a jail; `rules` is the open file with the filter of system calls."""
-    size = ["--size", str(disk_mb << 20)]
+    """The command line that runs `argv` in a jail.
+
+    `rules` is the open file with the filter of system calls.
+    """
     system = ["--ro-bind", "/usr", "/usr"]
     for link in ("bin", "sbin", "lib", "lib64"):
         if os.path.islink(f"/{link}"):
@@ -110,104 +124,57 @@ def command(argv: list[str], submission: Path | str, disk_mb: int, rules: int) -
         if not path.startswith("/usr/"):
             system += [*_parents(path), "--ro-bind", path, path]
     if Path(sys.prefix) in ROOT.parents or Path("/usr") in ROOT.parents:
-        system += [
-            "--tmpfs",
-            str(ROOT / "labs"),
-        ]  # the course must not come along with the environment
-    grader = [
-        word for name in INSIDE for word in ("--ro-bind", str(HERE / name), f"/jail/grader/{name}")
-    ]
-    fonts = [
-        word
-        for file in _font_lists()
-        for word in ("--ro-bind", file, f"/tmp/matplotlib/{Path(file).name}")
-    ]
-    writable = [
-        word
-        for path in ("/jail/work", "/tmp", "/dev/shm")
-        for word in ("--perms", "1777", *size, "--tmpfs", path)
-    ]
-    return [
-        "bwrap",
-        "--die-with-parent",
-        "--new-session",
-        *_namespaces(),
-        "--dev",
-        "/dev",
-        *_parents("/jail/grader/_"),
-        *writable,
-        *system,
-        *fonts,
-        "--proc",
-        "/proc",
-        "--seccomp",
-        str(rules),
-        *grader,
-        "--ro-bind",
-        str(submission),
-        "/jail/submission",
-        "--remount-ro",
-        "/dev",
-        "--remount-ro",
-        "/",
-        "--chdir",
-        "/jail/work",
-        "--clearenv",
-        *_environment(),
-        "--",
-        *_without_root(),
-        *argv,
-    ]
+        # the course must not come along with the environment
+        system += ["--tmpfs", str(ROOT / "labs")]
+    grader = []
+    for name in INSIDE:
+        grader += ["--ro-bind", str(HERE / name), f"/jail/grader/{name}"]
+    fonts = []
+    for file in _font_lists():
+        fonts += ["--ro-bind", file, f"/tmp/matplotlib/{Path(file).name}"]
+    writable = []
+    for path in ("/jail/work", "/tmp", "/dev/shm"):
+        writable += ["--perms", "1777", "--size", str(disk_mb << 20), "--tmpfs", path]
+    words = ["bwrap", "--die-with-parent", "--new-session", *_namespaces()]
+    words += ["--dev", "/dev"]
+    words += _parents("/jail/grader/_")
+    words += writable + system + fonts
+    words += ["--proc", "/proc"]
+    words += ["--seccomp", str(rules)]
+    words += grader
+    words += ["--ro-bind", str(submission), "/jail/submission"]
+    words += ["--remount-ro", "/dev", "--remount-ro", "/"]
+    words += ["--chdir", "/jail/work"]
+    words += ["--clearenv", *_environment()]
+    return [*words, "--", *_without_root(), *argv]
 
 
 def _parents(path: str) -> list[str]:
     """The folders above `path`, open to every user: bubblewrap's own are its user's alone."""
     above = [str(parent) for parent in reversed(Path(path).parents)][1:]
-    return [
-        word
-        for parent in above
-        if parent != "/tmp"
-        for word in ("--perms", "0755", "--dir", parent)
-    ]
+    words = []
+    for parent in above:
+        if parent != "/tmp":
+            words += ["--perms", "0755", "--dir", parent]
+    return words
 
 
 def _namespaces() -> list[str]:
-    if (
-        os.geteuid() == 0
-    ):  # no user namespace: the process becomes a user of its own, whom the limit of processes binds
-        return [
-            "--unshare-ipc",
-            "--unshare-pid",
-            "--unshare-net",
-            "--unshare-uts",
-            "--unshare-cgroup-try",
-            "--cap-drop",
-            "ALL",
-            "--cap-add",
-            "CAP_SETUID",
-            "--cap-add",
-            "CAP_SETGID",
-        ]
-    return ["--unshare-all"]
+    if os.geteuid() != 0:
+        return ["--unshare-all"]
+    # no user namespace: the process becomes a user of its own, whom the limit of processes binds
+    words = ["--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts"]
+    words += ["--unshare-cgroup-try", "--cap-drop", "ALL"]
+    return [*words, "--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
 
 
 def _without_root() -> list[str]:
     if os.geteuid() != 0:
         return []
-    user = str(
-        random.SystemRandom().randrange(1 << 29, 1 << 30)
-    )  # one nobody has: jails do not count each other's processes
-    return [
-        "setpriv",
-        "--reuid",
-        user,
-        "--regid",
-        user,
-        "--clear-groups",
-        "--no-new-privs",
-        "--bounding-set=-all",
-        "--inh-caps=-all",
-    ]
+    # a user that nobody is: jails do not count each other's processes
+    user = str(random.SystemRandom().randrange(1 << 29, 1 << 30))
+    words = ["setpriv", "--reuid", user, "--regid", user, "--clear-groups"]
+    return [*words, "--no-new-privs", "--bounding-set=-all", "--inh-caps=-all"]
 
 
 def _environment() -> list[str]:
@@ -224,14 +191,14 @@ def _environment() -> list[str]:
         "WORKBOOK_OFFLINE": "1",
         "IPYTHONDIR": "/tmp/ipython",
     }
-    return [word for name, value in values.items() for word in ("--setenv", name, value)]
-
-
-THREADS = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+    words = []
+    for name, value in values.items():
+        words += ["--setenv", name, value]
+    return words
 
 
 @cache
 def _font_lists() -> tuple[str, ...]:
-    """matplotlib's lists of this machine's fonts: making them anew in each jail would take seconds."""
+    """matplotlib's lists of this machine's fonts: creating them in each jail would take seconds."""
     cached = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "matplotlib"
     return tuple(str(file) for file in cached.glob("fontlist-*.json"))

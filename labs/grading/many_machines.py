@@ -1,9 +1,11 @@
-"""Grading on several machines with dask: they only read the course and compute; this process alone writes.
+"""Grading on several machines with dask.
 
     python -m labs.grading.many_machines LAB SCHEDULER    # for example tcp://192.168.1.20:8786
 
-Every worker runs on Linux with bubblewrap, in a copy of this repository, and sees the course's folder under the same
-path. Start them as a user without rights of its own, on a network that you trust: dask itself asks for no password.
+The workers only read the course and compute; this process alone writes. Every worker runs on
+Linux with bubblewrap, in a copy of this repository, and sees the course's folder under the same
+path. Start them as a user without rights of its own, on a network that you trust: dask itself
+asks for no password.
 """
 
 import sys
@@ -11,13 +13,16 @@ import sys
 from labs.grading import gradebook
 from labs.grading.course import Course, Result
 from labs.grading.grade import grade_one, is_done
-from labs.grading.jail import Limits
+from labs.grading.jail import DEFAULT_LIMITS, Limits
 
 
 def grade_on(
-    client, course: Course, lab: str, jail: bool = True, limits: Limits = Limits()
+    client, course: Course, lab: str, jail: bool = True, limits: Limits = DEFAULT_LIMITS
 ) -> list[Result]:
-    """Grade what is not graded yet on the workers of `client`, a distributed.Client; each result is saved when it comes."""
+    """Grade what is not graded yet on the workers of `client`, a distributed.Client.
+
+    Each result is saved when it arrives.
+    """
     from distributed import as_completed
 
     todo = [student for student in course.students(lab) if not is_done(course, lab, student)]
@@ -27,8 +32,9 @@ def grade_on(
     ]
     graded = []
     for future in as_completed(futures):
-        graded.append(future.result())
-        graded[-1].write(course.result(lab, graded[-1].student))
+        result = future.result()
+        result.write(course.result(lab, result.student))
+        graded.append(result)
     gradebook.write(course, lab, course.results(lab))
     return graded
 

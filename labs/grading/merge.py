@@ -19,9 +19,8 @@ class Repaired:
     look: list[str] = field(default_factory=list)
     elsewhere: list[str] = field(default_factory=list)
     untouched: list[str] = field(default_factory=list)  # written answers that earn 0 by themselves
-    texts: dict[str, str] = field(
-        default_factory=dict
-    )  # {grade_id: digest of what a mark is about}
+    # {grade_id: digest of what a mark is about}
+    texts: dict[str, str] = field(default_factory=dict)
 
 
 def own(given: list[Cell], was: list[int | None], released: list) -> list[Cell]:
@@ -40,9 +39,10 @@ def own(given: list[Cell], was: list[int | None], released: list) -> list[Cell]:
 def merge(
     given: list[Cell], was: list[int | None], released: list, elsewhere: list[str], found: Repaired
 ) -> list[nbformat.NotebookNode]:
-    """The cells of the repaired notebook; `was` gives for each of `given` the released cell that it was.
+    """The cells of the repaired notebook.
 
-    elsewhere: files that may hold answers, too. What is repaired or unclear is added to `found`.
+    was: for each of `given` the released cell that it was. elsewhere: files that may hold answers,
+    too. What is repaired or unclear is added to `found`.
     """
     claims: dict[int, list[Cell]] = {}
     for cell, i in zip(given, was):
@@ -50,26 +50,27 @@ def merge(
             claims.setdefault(i, []).append(cell)
     chosen = {i: _chosen(copies, released[i], found) for i, copies in claims.items()}
     added = own(given, was, released)
-    merged, stubs = [], []
+    merged = []
+    stubs = []
     for cell, i in zip(given, was):
         if i not in chosen:
             merged.append(cell.node)
-        elif (
-            cell is not chosen[i]
-        ):  # a copy; one that is as released would hide the answer from Python
-            merged += [cell.node] if cells.is_worked_on(cell, released[i]) else []
-        else:
-            is_stub = cells.is_answer(released[i]) and not cells.is_worked_on(cell, released[i])
+            continue
+        is_worked_on = cells.is_worked_on(cell, released[i])
+        if cell is chosen[i]:
             merged += _in_its_place(cell, released[i], found)
-            stubs += merged[-1:] if is_stub else []
-    stubs += _bring_back(
-        merged, [cell for i, cell in enumerate(released) if i not in claims], released, found
-    )
+            if cells.is_answer(released[i]) and not is_worked_on:
+                stubs.append(merged[-1])
+        elif is_worked_on:  # a copy; one that is as released would hide the answer from Python
+            merged.append(cell.node)
+    missing = [cell for i, cell in enumerate(released) if i not in claims]
+    stubs += _bring_back(merged, missing, released, found)
     _judge(stubs, added, elsewhere, found)
     _silence(stubs, merged, found)
     used = set()
     for number, cell in enumerate(merged):  # a copied cell has the id of the original
-        cell["id"] = cell["id"] if cell.get("id") and cell["id"] not in used else f"cell-{number}"
+        if not cell.get("id") or cell["id"] in used:
+            cell["id"] = f"cell-{number}"
         used.add(cell["id"])
     return merged
 
@@ -84,11 +85,16 @@ def _chosen(copies: list[Cell], released: nbformat.NotebookNode, found: Repaired
     worked_on = [cell for cell in copies if cells.is_worked_on(cell, released)]
     if len({" ".join(cell.source.split()) for cell in worked_on}) > 1:
         found.elsewhere.append(f"{name} has several answers; the last one was graded")
-    return worked_on[-1] if worked_on else copies[0]
+    if worked_on:
+        return worked_on[-1]
+    return copies[0]
 
 
 def _in_its_place(cell: Cell, released: nbformat.NotebookNode, found: Repaired) -> list:
-    """The cell with the marks of the released one. Below what was written into a locked cell stands that cell."""
+    """The cell with the marks of the released one.
+
+    Code that was written into a locked cell stands in a cell of its own above it.
+    """
     name = cells.grade_id(released)
     if cell.kind != released.cell_type:
         found.notes.append(
@@ -102,33 +108,36 @@ def _in_its_place(cell: Cell, released: nbformat.NotebookNode, found: Repaired) 
             before = [nbformat.v4.new_code_cell(cell.source, outputs=cell.node.outputs)]
     if cells.is_locked(released):
         cell.node.source = released.source
-    cell.node.metadata, cell.node["id"] = released.metadata, released.get("id", cell.node["id"])
+    cell.node.metadata = released.metadata
+    cell.node["id"] = released.get("id", cell.node["id"])
     return [*before, cell.node]
 
 
 def _bring_back(
     merged: list, missing: list, released: list, found: Repaired
 ) -> list[nbformat.NotebookNode]:
-    """Insert the marked cells that are `missing` where they were; those of them that are answers."""
+    """Insert the marked cells that are `missing` where they were; returns the answers of them."""
     order = [cells.grade_id(cell) for cell in released if cells.grade_id(cell)]
     answers = []
     for cell in missing:
         if name := cells.grade_id(cell):
             found.notes.append(f"cell {name} was deleted, and is back")
             before = order[: order.index(name)]
-            place = max(
-                (i for i, other in enumerate(merged) if cells.grade_id(other) in before), default=-1
-            )
-            merged.insert(place + 1, cell.copy())
-            answers += [merged[place + 1]] if cells.is_answer(cell) else []
+            above = [i for i, other in enumerate(merged) if cells.grade_id(other) in before]
+            place = max(above, default=-1) + 1
+            copy = cell.copy()
+            merged.insert(place, copy)
+            if cells.is_answer(cell):
+                answers.append(copy)
     return answers
 
 
 def _judge(stubs: list, added: list[Cell], elsewhere: list[str], found: Repaired) -> None:
-    """Answers that are as released: 0 points, unless the student wrote anything else that may be meant."""
+    """Answers that are as released get 0 points, unless other text of the student may be meant."""
+    with_own_cells = ["cells of their own", *elsewhere]
     written = [cells.grade_id(cell) for cell in stubs if cell.cell_type != "code"]
     code = [cells.grade_id(cell) for cell in stubs if cell.cell_type == "code"]
-    places = ["cells of their own"] * any(map(cells.has_words, added)) + elsewhere
+    places = with_own_cells if any(map(cells.has_words, added)) else elsewhere
     if written and places:
         found.look.append(
             f"no answer in {', '.join(written)}, but the student wrote {', '.join(places)}: "
@@ -136,7 +145,7 @@ def _judge(stubs: list, added: list[Cell], elsewhere: list[str], found: Repaired
         )
     elif written:
         found.untouched = written
-    places = ["cells of their own"] * bool(added) + elsewhere
+    places = with_own_cells if added else elsewhere
     if code and places:
         found.elsewhere.append(
             f"no answer in {', '.join(code)}, but the student wrote {', '.join(places)}"
@@ -144,7 +153,7 @@ def _judge(stubs: list, added: list[Cell], elsewhere: list[str], found: Repaired
 
 
 def _silence(stubs: list, merged: list, found: Repaired) -> None:
-    """A released function without an answer must not replace the one that the student wrote elsewhere."""
+    """Disable a released function without an answer if the student wrote it in another cell."""
     others = [
         cell
         for cell in merged

@@ -1,4 +1,6 @@
-"""Statements that change a module rather than a variable: sys.setrecursionlimit(10**5), torch.manual_seed(0).
+"""Statements that change a module rather than a variable.
+
+Examples are sys.setrecursionlimit(10**5) and torch.manual_seed(0).
 
 A function may need them without naming them. Loaded inside the jail, by definitions.py.
 """
@@ -45,8 +47,8 @@ def find(
 ) -> list[set[str]]:
     """For each statement the modules that it sets, as `module` writes them.
 
-    Only statements that read nothing but imports, definitions and `constants` are settings: what saves or
-    trains a network is none. only_setters: only calls whose name says that they set something.
+    Only statements that read nothing but imports, definitions and `constants` are settings: what
+    saves or trains a network is none. only_setters: only calls of functions named like setters.
     """
     modules = {}
     for statement in statements:
@@ -54,14 +56,16 @@ def find(
             modules |= _imported(node)
     for statement in statements:
         if isinstance(statement, ast.FunctionDef) and _only_sets(statement):
-            modules[statement.name] = set().union(
-                *_targets(statement.body, modules, only_setters=True)
-            )
+            targets = _targets(statement.body, modules, only_setters=True)
+            modules[statement.name] = set().union(*targets)
     known = set(dir(builtins)) | set(modules) | constants
-    return [
-        set().union(*_targets([statement], modules, only_setters)) if read <= known else set()
-        for statement, read in zip(statements, reads)
-    ]
+    found = []
+    for statement, read in zip(statements, reads):
+        if read <= known:
+            found.append(set().union(*_targets([statement], modules, only_setters)))
+        else:
+            found.append(set())
+    return found
 
 
 def used(statement: ast.stmt, read: set[str], statements: list[ast.stmt]) -> set[str]:
@@ -70,10 +74,10 @@ def used(statement: ast.stmt, read: set[str], statements: list[ast.stmt]) -> set
     for other in statements:
         if isinstance(other, (ast.Import, ast.ImportFrom)):
             modules |= _imported(other)
-    inner = [_imported(node) for node in ast.walk(statement)]
-    return set().union(
-        *(modules.get(name, set()) for name in read), *(set().union(*i.values()) for i in inner)
-    )
+    found = set().union(*(modules.get(name, set()) for name in read))
+    for node in ast.walk(statement):
+        found = found.union(*_imported(node).values())
+    return found
 
 
 def module(name: str) -> str:
@@ -94,7 +98,7 @@ def _imported(node: ast.AST) -> dict[str, set[str]]:
 
 
 def _only_sets(function: ast.FunctionDef) -> bool:
-    """Whether a function does nothing but set: def set_seed(n): random.seed(n); torch.manual_seed(n)."""
+    """Whether a function only sets: def set_seed(n): random.seed(n); torch.manual_seed(n)."""
     return all(
         isinstance(node, _IN_SETTERS)
         for statement in function.body
@@ -107,24 +111,28 @@ def _targets(
     statements: list[ast.stmt], modules: dict[str, set[str]], only_setters: bool
 ) -> Iterator[set[str]]:
     """The modules whose functions are called, or whose attributes are assigned, for no result."""
+    everywhere = {module(name) for name in EVERYWHERE}
     for node in (node for statement in statements for node in _outside_functions(statement)):
-        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
-            call, is_setter = node.value, _is_setter(node.value)
-        elif (
-            isinstance(node, ast.Assign)
-            and isinstance(node.value, ast.Call)
-            and _is_setter(node.value)
-        ):
-            call, is_setter = node.value, True  # old = np.seterr(all="raise")
-        elif isinstance(node, (ast.Attribute, ast.Subscript)) and isinstance(
-            node.ctx, (ast.Store, ast.Del)
-        ):
-            call, is_setter = node, True  # os.environ["A"] = "1"
-        else:
+        changed, is_set = _changed_by(node)
+        if changed is None or (only_setters and not is_set):
             continue
-        found = modules.get(_root(call), set())
-        everywhere = {module(name) for name in EVERYWHERE}
-        yield found if is_setter else set() if only_setters else found - everywhere
+        found = modules.get(_root(changed), set())
+        if not is_set:
+            found = found - everywhere
+        yield found
+
+
+def _changed_by(node: ast.AST) -> tuple[ast.AST | None, bool]:
+    """What `node` calls or assigns for no result, if so; whether it surely sets something."""
+    is_call = isinstance(getattr(node, "value", None), ast.Call)
+    if is_call and isinstance(node, ast.Expr):
+        return node.value, _is_setter(node.value)
+    if is_call and isinstance(node, ast.Assign) and _is_setter(node.value):
+        return node.value, True  # old = np.seterr(all="raise")
+    is_changed = isinstance(getattr(node, "ctx", None), (ast.Store, ast.Del))
+    if is_changed and isinstance(node, (ast.Attribute, ast.Subscript)):
+        return node, True  # os.environ["A"] = "1"
+    return None, False
 
 
 def _is_setter(call: ast.Call) -> bool:
@@ -136,7 +144,9 @@ def _root(node: ast.AST) -> str:
     """The name at the beginning of a.b[c].d(e).f."""
     while isinstance(node, (ast.Attribute, ast.Subscript, ast.Call)):
         node = node.func if isinstance(node, ast.Call) else node.value
-    return node.id if isinstance(node, ast.Name) else ""
+    if isinstance(node, ast.Name):
+        return node.id
+    return ""
 
 
 def _outside_functions(statement: ast.stmt) -> Iterator[ast.AST]:

@@ -71,7 +71,8 @@ def plain(name: str) -> str:
     name = re.sub(r"[\x00-\x1f<>:\"|?*/\\]", "_", name).strip(". ")
     stem, suffix = os.path.splitext(name)
     if len(suffix.encode()) > 20:
-        stem, suffix = name, ""
+        stem = name
+        suffix = ""
     room = MAX_NAME - len(suffix.encode())
     return stem.encode()[:room].decode(errors="ignore") + suffix or "unnamed"
 

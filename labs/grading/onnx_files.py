@@ -1,17 +1,19 @@
-"""What a handed-in .onnx file holds, told by its protobuf alone: nothing of it is run or followed to other files.
+"""What a handed-in .onnx file holds, read from its protobuf alone.
 
-The grader's own process reads it, so its size and its number of fields are looked at before it is parsed.
+Nothing of it is run or followed to other files. The grader's own process reads it, so its size and
+its number of fields are checked before it is parsed.
 """
 
 import math
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-MAX_BYTES, MAX_FIELDS = 10_000_000, 300_000  # an empty message of two bytes takes 160 in memory
+MAX_BYTES = 10_000_000
+MAX_FIELDS = 300_000  # an empty message of two bytes takes 160 in memory
 MAX_RANK = 16  # the product of a million dimensions would take hours
 LARGE = 4096  # elements: a flat table of more is weights, and no bias or scale
 INTEGERS = {"INT8": 8, "UINT8": 8, "INT4": 4, "UINT4": 4, "INT2": 2, "UINT2": 2}
+OTHER_BITS = 32  # of the types that are not in BITS
 BITS = INTEGERS | {
     "FLOAT16": 16,
     "BFLOAT16": 16,
@@ -20,15 +22,17 @@ BITS = INTEGERS | {
     "INT64": 64,
     "UINT64": 64,
     "DOUBLE": 64,
-}  # others: 32
+}
+QUANTIZING = ("QuantizeLinear", "DynamicQuantizeLinear", "ConvInteger", "MatMulInteger")
 FIXED = {1: 8, 5: 4}  # protobuf's wire types of fixed size
 
 
 @dataclass(frozen=True)
 class Content:
-    """What the outputs depend on: these `operators`, and `weights` numbers, `int8` of them of at most 8 bits.
+    """What the outputs depend on.
 
-    `used`: the bytes of all numbers that the outputs depend on, so that padding does not count.
+    used: the bytes of all numbers that they depend on, so that padding does not count.
+    operators: their types. weights: the count of weights; int8: that of those of at most 8 bits.
     """
 
     used: int
@@ -39,16 +43,15 @@ class Content:
     @property
     def is_int8(self) -> bool:
         """Whether weights are stored in 8 bits or fewer, and activations quantized."""
-        quantizing = any(
-            o.startswith("QLinear")
-            or o in ("QuantizeLinear", "DynamicQuantizeLinear", "ConvInteger", "MatMulInteger")
-            for o in self.operators
-        )
+        quantizing = any(o.startswith("QLinear") or o in QUANTIZING for o in self.operators)
         return quantizing and self.weights > 0 and self.int8 >= 0.8 * self.weights
 
 
 def read(path: Path, max_bytes: int = MAX_BYTES, limit: str = "10 MB") -> Content:
-    """The content of the file at `path`. AssertionError, a sentence, where it is no ONNX file or keeps weights elsewhere."""
+    """The content of the file at `path`.
+
+    AssertionError, with a sentence, if it is no ONNX file, is too large or keeps weights elsewhere.
+    """
     import onnx
 
     assert path.stat().st_size <= max_bytes, f"{path.name} has more than {limit}"
@@ -63,42 +66,41 @@ def read(path: Path, max_bytes: int = MAX_BYTES, limit: str = "10 MB") -> Conten
     assert model.graph.output, f"{path.name} is no ONNX file: it has no outputs"
     functions = [node for function in model.functions for node in function.node]
     everything = [*_tensors(model.graph), *_in_nodes(functions)]
-    assert not any(
-        t.external_data or t.data_location == onnx.TensorProto.EXTERNAL for t in everything
-    ), f"{path.name} keeps its weights in another file: export it with external_data=False"
+    external = onnx.TensorProto.EXTERNAL
+    assert not any(t.external_data or t.data_location == external for t in everything), (
+        f"{path.name} keeps its weights in another file: export it with external_data=False"
+    )
     assert all(len(t.dims) <= MAX_RANK for t in everything), (
         f"{path.name} holds a table of more than {MAX_RANK} dimensions"
     )
     live = _live(model.graph)
-    names = {name for node in live for name in _inputs(node)} | {
-        output.name for output in model.graph.output
-    }
-    tables = [t for t in _own(model.graph) if t.name in names] + [*_in_nodes([*live, *functions])]
+    names = {name for node in live for name in _inputs(node)}
+    names |= {output.name for output in model.graph.output}
+    tables = [t for t in _own(model.graph) if t.name in names]
+    tables += _in_nodes([*live, *functions])
     types = {number: name for name, number in onnx.TensorProto.DataType.items()}
-    # what Constant's lists hold counts like tables
-    counted = [
-        (math.prod(max(0, d) for d in t.dims), types.get(t.data_type), len(t.dims)) for t in tables
-    ]
-    counted += [
-        (len(a.floats), "FLOAT", 1)
-        for node in [*live, *functions]
-        for a in node.attribute
-        if a.floats
-    ]
-    elements, bits = Counter(), 0
+    counted = []  # numbers, their type, rank
+    for t in tables:
+        counted.append((math.prod(max(0, d) for d in t.dims), types.get(t.data_type), len(t.dims)))
+    for node in [*live, *functions]:  # what Constant's lists hold counts like tables
+        counted += [(len(a.floats), "FLOAT", 1) for a in node.attribute if a.floats]
+    bits = 0
+    weights = 0
+    int8 = 0
     for count, kind, rank in counted:
-        bits += count * BITS.get(kind, 32)
+        bits += count * BITS.get(kind, OTHER_BITS)
         if rank >= 2 or count > LARGE:
-            elements[kind in INTEGERS] += count
-    return Content(
-        bits // 8, frozenset(node.op_type for node in live), sum(elements.values()), elements[True]
-    )
+            weights += count
+            if kind in INTEGERS:
+                int8 += count
+    return Content(bits // 8, frozenset(node.op_type for node in live), weights, int8)
 
 
 def _live(graph) -> list:
     """The nodes that some output depends on."""
     makers = {name: index for index, node in enumerate(graph.node) for name in node.output if name}
-    found, waiting = set(), [output.name for output in graph.output]
+    found = set()
+    waiting = [output.name for output in graph.output]
     while waiting:
         index = makers.get(waiting.pop())
         if index is not None and index not in found:
@@ -109,20 +111,22 @@ def _live(graph) -> list:
 
 def _inputs(node) -> list[str]:
     """Names that the node reads, those inside its branches and loops among them."""
-    inner = [name for graph in _graphs(node) for part in graph.node for name in _inputs(part)]
-    return [
-        *node.input,
-        *inner,
-        *(output.name for graph in _graphs(node) for output in graph.output),
-    ]
+    found = list(node.input)
+    for graph in _graphs(node):
+        for part in graph.node:
+            found += _inputs(part)
+        found += [output.name for output in graph.output]
+    return found
 
 
 def _graphs(node) -> list:
-    return [
-        graph
-        for a in node.attribute
-        for graph in ([a.g] if a.HasField("g") else []) + list(a.graphs)
-    ]
+    """The graphs of the node's branches and loops."""
+    found = []
+    for a in node.attribute:
+        if a.HasField("g"):
+            found.append(a.g)
+        found += a.graphs
+    return found
 
 
 def _tensors(graph) -> list:
@@ -131,10 +135,14 @@ def _tensors(graph) -> list:
 
 
 def _own(graph) -> list:
-    return [
-        *graph.initializer,
-        *(part for sparse in graph.sparse_initializer for part in (sparse.values, sparse.indices)),
-    ]
+    return [*graph.initializer, *_of_sparse(graph.sparse_initializer)]
+
+
+def _of_sparse(tensors) -> list:
+    found = []
+    for sparse in tensors:
+        found += [sparse.values, sparse.indices]
+    return found
 
 
 def _in_nodes(nodes) -> list:
@@ -142,28 +150,30 @@ def _in_nodes(nodes) -> list:
     found = []
     for node in nodes:
         for a in node.attribute:
-            sparse = ([a.sparse_tensor] if a.HasField("sparse_tensor") else []) + list(
-                a.sparse_tensors
-            )
-            found += (
-                ([a.t] if a.HasField("t") else [])
-                + list(a.tensors)
-                + [part for s in sparse for part in (s.values, s.indices)]
-            )
+            if a.HasField("t"):
+                found.append(a.t)
+            found += a.tensors
+            if a.HasField("sparse_tensor"):
+                found += _of_sparse([a.sparse_tensor])
+            found += _of_sparse(a.sparse_tensors)
         for graph in _graphs(node):
             found += _tensors(graph)
     return found
 
 
 def _count(data: memoryview, descriptor, left: list[int]) -> None:
-    """Walk through the fields of a message, and of those in it; ValueError after `left[0]` fields, or where it is none."""
+    """Walk through the fields of a message, and of the messages in it.
+
+    ValueError after `left[0]` fields, or if it is no such message.
+    """
     place = 0
     while place < len(data):
         left[0] -= 1
         if left[0] < 0:
             raise ValueError("too many fields")
         key, place = _varint(data, place)
-        kind, field = key & 7, descriptor.fields_by_number.get(key >> 3)
+        kind = key & 7
+        field = descriptor.fields_by_number.get(key >> 3)
         if kind == 0:
             _, place = _varint(data, place)
         elif kind in FIXED:
@@ -180,10 +190,13 @@ def _count(data: memoryview, descriptor, left: list[int]) -> None:
 
 
 def _varint(data: memoryview, place: int) -> tuple[int, int]:
-    value = shift = 0
+    value = 0
+    shift = 0
     while True:
         byte = data[place]
-        place, value, shift = place + 1, value | (byte & 127) << shift, shift + 7
+        place += 1
+        value |= (byte & 127) << shift
+        shift += 7
         if byte < 128:
             return value, place
         if shift > 63:

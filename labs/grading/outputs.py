@@ -15,9 +15,14 @@ _SOURCES = ("text/markdown", "text/latex", "text/html")  # of what has no plain 
 
 
 def clean(outputs) -> list[nbformat.NotebookNode]:
-    """`outputs` as in a notebook's JSON, without what no page should hold; what is not shown is named."""
+    """`outputs` as in a notebook's JSON, without what no page should hold.
+
+    What is not shown is named.
+    """
+    if not isinstance(outputs, list):
+        return []
     kept = []
-    for output in outputs if isinstance(outputs, list) else []:
+    for output in outputs:
         try:
             kept.append(_clean(output))
         except (TypeError, AttributeError, KeyError):  # not what Jupyter writes
@@ -50,22 +55,23 @@ def essential(data: dict) -> dict[str, str]:
     if not found["text/plain"] or found["text/plain"].startswith("<IPython.core.display"):
         sources = [text_of(data[kind]) for kind in _SOURCES if kind in data]
         others = ", ".join(str(kind)[:60] for kind in list(data)[:5] if kind != "text/plain")
-        found["text/plain"] = (
-            next(filter(None, sources), "") or f"[not shown: an output of type {others}]"
-        )
+        source = next(filter(None, sources), "")
+        found["text/plain"] = source or f"[not shown: an output of type {others}]"
     found["text/plain"] = clipped(found["text/plain"])
     return found
 
 
 def encoded(kind: str, data) -> str | None:
-    """A picture of type `kind` in Base64; None where `data` is none. SVG may be text."""
+    """A picture of type `kind` in Base64; None if `data` is no picture. SVG may be text."""
     if kind not in PICTURES or not isinstance(data, (str, list)):
         return None
     text = text_of(data)
     if kind == "image/svg+xml" and "<" in text:
         return base64.b64encode(text.encode("utf-8", "replace")).decode()
     text = re.sub(r"\s", "", text)
-    return text if re.fullmatch(r"[A-Za-z0-9+/]+=*", text) else None
+    if not re.fullmatch(r"[A-Za-z0-9+/]+=*", text):
+        return None
+    return text
 
 
 def as_image(kind: str, picture: str, name: str = "") -> str:
@@ -95,4 +101,6 @@ def left_out(count: int) -> str:
 
 def text_of(text) -> str:
     """Text that Jupyter stores whole or as a list of lines."""
-    return text if isinstance(text, str) else "".join(map(str, text))
+    if isinstance(text, str):
+        return text
+    return "".join(map(str, text))

@@ -1,4 +1,7 @@
-"""overview.html: how each question went, and who needs a human look and why. One file, no scripts."""
+"""overview.html: how each question went, and who needs a human look and why.
+
+It is one file, without scripts.
+"""
 
 import html
 from collections import Counter
@@ -10,13 +13,28 @@ from labs.grading.course import Course
 
 _STYLE = """
 body { font: 15px/1.45 sans-serif; max-width: 62em; margin: 2em auto; padding: 0 1em; color: #222 }
-table { border-collapse: collapse; width: 100% } th, td { text-align: left; padding: .3em .8em .3em 0; vertical-align: top }
-th { border-bottom: 1px solid #999 } tr + tr td { border-top: 1px solid #eee } td.number { text-align: right; white-space: nowrap }
-.bar { display: flex; width: 20em; height: 1.1em; background: #fff; border: 1px solid #888 } .bar span { display: block }
-.full { background: #2a6f97 } .part { background: #89c2d9 } .none { background: #e5989b } .open { background: #eee }
-.key span { display: inline-block; width: 1em; height: 1em; border: 1px solid #888; vertical-align: middle; margin: 0 .3em 0 1em }
-svg text { font: 11px sans-serif } h2 { margin-top: 2em } .problem { color: #a4161a }
+table { border-collapse: collapse; width: 100% }
+th, td { text-align: left; padding: .3em .8em .3em 0; vertical-align: top }
+th { border-bottom: 1px solid #999 }
+tr + tr td { border-top: 1px solid #eee }
+td.number { text-align: right; white-space: nowrap }
+.bar { display: flex; width: 20em; height: 1.1em; background: #fff; border: 1px solid #888 }
+.bar span { display: block }
+.full { background: #2a6f97 }
+.part { background: #89c2d9 }
+.none { background: #e5989b }
+.open { background: #eee }
+.key span { display: inline-block; width: 1em; height: 1em; border: 1px solid #888 }
+.key span { vertical-align: middle; margin: 0 .3em 0 1em }
+svg text { font: 11px sans-serif }
+h2 { margin-top: 2em }
+.problem { color: #a4161a }
 """
+_KEY = (
+    "<p class=key>Share of the graded hand-ins:<span class=full></span>all points"
+    "<span class=part></span>some<span class=none></span>none"
+    "<span class=open></span>waiting for a human</p>"
+)
 
 
 def write(course: Course, labs: list[str]) -> Path:
@@ -32,47 +50,50 @@ def write(course: Course, labs: list[str]) -> Path:
 
 
 def _lab(course: Course, lab: str) -> str:
-    table, asked = gradebook.rows(course, lab), gradebook.questions(course, lab)
+    table = gradebook.rows(course, lab)
+    asked = gradebook.questions(course, lab)
     counts = Counter(row["status"] for row in table)
     summary = ", ".join(f"{n} {status}" for status, n in counts.most_common())
     graded = [row for row in table if row["marks"]]
     automatic = sum(q["max"] for q in asked.values() if not q["written"])
+    points = [row["automatic"] for row in graded if row["automatic"] is not None]
     bars = "".join(
         _question(name, question, [row["marks"][name] for row in graded])
         for name, question in asked.items()
     )
     return (
         f"<h2>{html.escape(lab)}</h2><p>{len(table)} hand-ins: {html.escape(summary)}.</p>"
-        f"{_histogram([row['automatic'] for row in graded if row['automatic'] is not None], automatic)}"
-        "<p class=key>Share of the graded hand-ins:<span class=full></span>all points<span class=part></span>some"
-        "<span class=none></span>none<span class=open></span>waiting for a human</p>"
-        f"<table><tr><th>question<th>points<th>how it went<th>mean{bars}</table>{_look(course, lab, table)}{_repaired(table)}"
+        f"{_histogram(points, automatic)}{_KEY}"
+        f"<table><tr><th>question<th>points<th>how it went<th>mean{bars}</table>"
+        f"{_look(course, lab, table)}{_repaired(table)}"
     )
 
 
 def _question(name: str, question: dict, marks: list[float | None]) -> str:
-    kinds = Counter(
-        "open"
-        if mark is None
-        else "full"
-        if mark >= question["max"]
-        else "part"
-        if mark > 0
-        else "none"
-        for mark in marks
-    )
+    """A row of the table: the question, its points, a bar of how it went, and the mean."""
+    counts = Counter(_outcome(mark, question["max"]) for mark in marks)
+    spans = ""
+    for outcome in ("full", "part", "none", "open"):
+        if count := counts[outcome]:
+            width = 100 * count / len(marks)
+            title = f"{count} of {len(marks)}"
+            spans += f'<span class={outcome} style="width:{width:.1f}%" title="{title}"></span>'
     given = [mark for mark in marks if mark is not None]
-    spans = "".join(
-        f'<span class={kind} style="width:{100 * kinds[kind] / len(marks):.1f}%" title="{kinds[kind]} of {len(marks)}"></span>'
-        for kind in ("full", "part", "none", "open")
-        if kinds[kind]
-    )
     mean = f"{sum(given) / len(given):.2f}" if given else ""
     kind = " (written)" if question["written"] else ""
     return (
-        f"<tr><td>{html.escape(name)}{kind}<td class=number>{question['max']:g}<td><div class=bar>{spans}</div>"
-        f"<td class=number>{mean}"
+        f"<tr><td>{html.escape(name)}{kind}<td class=number>{question['max']:g}"
+        f"<td><div class=bar>{spans}</div><td class=number>{mean}"
     )
+
+
+def _outcome(mark: float | None, largest: float) -> str:
+    """The class of a mark's part of the bar."""
+    if mark is None:
+        return "open"
+    if mark >= largest:
+        return "full"
+    return "part" if mark > 0 else "none"
 
 
 def _histogram(points: list[float], largest: float) -> str:
@@ -84,16 +105,23 @@ def _histogram(points: list[float], largest: float) -> str:
     bars = []
     for i in range(10):
         height = 90 * classes[i] / highest
-        low, high = i * largest / 10, (i + 1) * largest / 10
-        bars.append(
-            f'<rect x="{i * 58 + 4}" y="{112 - height:.1f}" width="50" height="{height:.1f}" fill="#2a6f97"/>'
-            f'<text x="{i * 58 + 29}" y="{107 - height:.1f}" text-anchor="middle">{classes[i] or ""}</text>'
-            f'<text x="{i * 58 + 29}" y="128" text-anchor="middle">{low:.3g}–{high:.3g}</text>'
-        )
+        left = i * 58 + 4
+        low = i * largest / 10
+        high = (i + 1) * largest / 10
+        place = f'x="{left}" y="{112 - height:.1f}" width="50" height="{height:.1f}"'
+        bars.append(f'<rect {place} fill="#2a6f97"/>')
+        bars.append(_centred(left + 25, f"{107 - height:.1f}", classes[i] or ""))
+        bars.append(_centred(left + 25, 128, f"{low:.3g}\N{EN DASH}{high:.3g}"))
+    label = f"automatic points of {largest:g}; the number of hand-ins above each bar"
     return (
-        f'<svg viewBox="0 0 584 150" width="584" role="img"><line x1="0" x2="584" y1="112" y2="112" stroke="#888"/>{"".join(bars)}'
-        f'<text x="292" y="146" text-anchor="middle">automatic points of {largest:g}; the number of hand-ins above each bar</text></svg>'
+        '<svg viewBox="0 0 584 150" width="584" role="img">'
+        '<line x1="0" x2="584" y1="112" y2="112" stroke="#888"/>'
+        f"{''.join(bars)}{_centred(292, 146, label)}</svg>"
     )
+
+
+def _centred(x: int, y: int | str, text: int | str) -> str:
+    return f'<text x="{x}" y="{y}" text-anchor="middle">{text}</text>'
 
 
 def _look(course: Course, lab: str, table: list[dict]) -> str:
@@ -108,26 +136,29 @@ def _look(course: Course, lab: str, table: list[dict]) -> str:
         page = course.feedback(lab, row["student"])
         if page.is_file():
             student = f'<a href="{quote(page.relative_to(course.root).as_posix())}">{student}</a>'
-        status = "" if row["status"] != "could not be graded" else " class=problem"
+        style = " class=problem" if row["status"] == "could not be graded" else ""
         points = "" if row["automatic"] is None else f"{row['automatic']:g}"
         lines.append(
-            f"<tr><td>{student}<td>{html.escape(row['name'])}<td{status}>{html.escape(row['status'])}<td class=number>{points}<td>{reasons}"
+            f"<tr><td>{student}<td>{html.escape(row['name'])}"
+            f"<td{style}>{html.escape(row['status'])}<td class=number>{points}<td>{reasons}"
         )
     return (
-        f"<h3>Needs a human look: {len(who)}</h3><table><tr><th>student<th>name<th>status<th>automatic points<th>why"
+        f"<h3>Needs a human look: {len(who)}</h3>"
+        "<table><tr><th>student<th>name<th>status<th>automatic points<th>why"
         f"{''.join(lines)}</table>"
     )
 
 
 def _repaired(table: list[dict]) -> str:
-    """What was put right in hand-ins before they were graded."""
+    """What was repaired in hand-ins before they were graded."""
     lines = [
         f"<tr><td>{html.escape(row['student'])}<td>{'<br>'.join(map(html.escape, row['notes']))}"
         for row in table
         if row["notes"]
     ]
+    if not lines:
+        return ""
     return (
-        f"<details><summary>Repaired or noted on the way: {len(lines)}</summary><table>{''.join(lines)}</table></details>"
-        if lines
-        else ""
+        f"<details><summary>Repaired or noted on the way: {len(lines)}</summary>"
+        f"<table>{''.join(lines)}</table></details>"
     )

@@ -1,4 +1,7 @@
-"""Pictures in a student's texts: pasted ones and files of the hand-in, shown without loading anything."""
+"""Pictures in a student's texts: pasted ones and files of the hand-in.
+
+They are shown without loading anything.
+"""
 
 import base64
 import html
@@ -41,11 +44,12 @@ def attach_files(merged: list[nbformat.NotebookNode], files: dict[str, bytes]) -
 
 
 def shown(cell: nbformat.NotebookNode, is_released: bool) -> str:
-    """The source of a text cell for a page: harmless unless `is_released`, with its pictures in it."""
-    pictures = {
-        name: next(iter(data.items()), ("", ""))
-        for name, data in cell.get("attachments", {}).items()
-    }
+    """The source of a text cell for a page, with its pictures in it.
+
+    The source is made harmless unless `is_released`.
+    """
+    attachments = cell.get("attachments", {})
+    pictures = {name: next(iter(data.items()), ("", "")) for name, data in attachments.items()}
     placed = set()
 
     def with_data(match: re.Match) -> str:
@@ -57,14 +61,18 @@ def shown(cell: nbformat.NotebookNode, is_released: bool) -> str:
         text = re.sub(r"[\[\]\\<]", "", match["text"])
         return f"![{text}](data:{kind};base64,{picture})"
 
-    text = _MARKDOWN.sub(with_data, cell.source) if cell.cell_type == "markdown" else cell.source
+    is_markdown = cell.cell_type == "markdown"
+    text = cell.source
+    if is_markdown:
+        text = _MARKDOWN.sub(with_data, text)
     if not is_released:
-        text = harmless(text) if cell.cell_type == "markdown" else html.escape(harmless(text))
+        text = harmless(text)
+        if not is_markdown:
+            text = html.escape(text)
     for name, (kind, picture) in pictures.items():
         if not picture:
-            text += html.escape(
-                f"\n\n[not shown: {name}, an attachment of type {kind or 'unknown'}]"
-            )
+            what = f"{name}, an attachment of type {kind or 'unknown'}"
+            text += html.escape(f"\n\n[not shown: {what}]")
         elif name not in placed:
             text += f"\n\n{as_image(kind, picture, name)}"
     return text

@@ -28,7 +28,8 @@ class SandboxedChecks(NbGraderPreprocessor):
 
     def preprocess(self, nb, resources):
         course = Course(Path.cwd())  # nbgrader works in the course's folder
-        lab, student = resources["nbgrader"]["assignment"], resources["nbgrader"]["student"]
+        lab = resources["nbgrader"]["assignment"]
+        student = resources["nbgrader"]["student"]
         try:
             jail.check()
         except NoJail as error:
@@ -46,5 +47,7 @@ def _restore(course: Course, lab: str, student: str) -> None:
     """Bring back what nbgrader removed from autograded/ before it came to the checks."""
     shutil.rmtree(course.autograded(lab, student).parent)
     path = course.result(lab, student)
-    result = Result.read(path) if path.is_file() else Result(student, lab, problem="not graded")
+    result = Result(student, lab, problem="not graded")
+    if path.is_file():
+        result = Result.read(path)
     gradebook.write(course, lab, [result])

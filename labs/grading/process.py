@@ -1,4 +1,7 @@
-"""The grader's end of a student process: starts it, asks, waits no longer than allowed, believes nothing."""
+"""The grader's end of a student process.
+
+It starts the process, asks, waits no longer than allowed, and trusts no answer.
+"""
 
 import builtins
 import json
@@ -29,9 +32,10 @@ class GraderError(RuntimeError):
 
 
 class StudentProcess:
-    """A process of `kind` "code" (answers calls of a notebook's functions) or "model" (runs handed-in model files).
+    """A process for the code or the models of one submission.
 
-    It starts with the first `ask`, and anew after it died or was ended for taking too long.
+    kind: "code" answers calls of a notebook's functions, "model" runs handed-in model files.
+    It starts with the first `ask`, and again after it died or was ended for taking too long.
     """
 
     def __init__(
@@ -44,54 +48,66 @@ class StudentProcess:
         limits: Limits,
         incidents: list[str],
     ):
-        self._kind, self._folder, self._notebook, self._jail, self._limits = (
-            kind,
-            folder,
-            notebook,
-            jail,
-            limits,
-        )
+        self._kind = kind
+        self._folder = folder
+        self._notebook = notebook
+        self._jail = jail
+        self._limits = limits
         self._incidents = incidents
         self._process: subprocess.Popen | None = None
-        self._plain: set[str] = (
-            set()
-        )  # names to load with constants only: computing the globals they read took too long
-        self._failures: dict[
-            str, list[str]
-        ] = {}  # by loaded name: the cells of the notebook that failed
+        # names to load with constants only: computing the globals they read took too long
+        self._plain: set[str] = set()
+        # by loaded name: the cells of the notebook that failed
+        self._failures: dict[str, list[str]] = {}
         self.cpu_s = 0.0
 
     def ask(self, request: dict, timeout: float, what: str):
-        """The process's answer to `request` within `timeout` seconds. StudentError where there is none, or an error."""
+        """The process's answer to `request` within `timeout` seconds.
+
+        StudentError if there is none, or an error.
+        """
         if self._kind == "code":
             self._load(what)
         elif self._process is None:
             self._start()
         answer = self._exchange(request, timeout, what)
         if "error" in answer:
-            raise StudentError(
-                f"{what}: {self._sentence(answer['error'], self._failures.get(what, []))}"
-            )
+            sentence = self._sentence(answer["error"], self._failures.get(what, []))
+            raise StudentError(f"{what}: {sentence}")
         return answer["result"]
 
     def _sentence(self, error, failures: list[str]) -> str:
-        """An error in words. Code of the student's may have written `error`: only what is known is passed on."""
-        error = error if isinstance(error, dict) else {}
+        """An error in words.
+
+        The student's code may have written `error`: only what is known is passed on.
+        """
+        if not isinstance(error, dict):
+            error = {}
         kind, where, text = (str(error.get(name, "")) for name in ("kind", "where", "text"))
         if self._kind == "model":  # no code of the student's runs there
             return text or kind
         if kind == "Missing":
-            failed = f"; these parts of it fail: {', '.join(failures[:3])}" if failures else ""
-            return f"the notebook does not define it{failed}"
+            sentence = "the notebook does not define it"
+            if failures:
+                sentence += f"; these parts of it fail: {', '.join(failures[:3])}"
+            return sentence
         if kind == "WireError":
-            return "its result cannot be sent: return numbers, arrays or tuples of them, no more than some MB"
-        known = isinstance(getattr(builtins, kind, None), type) and issubclass(
-            getattr(builtins, kind), BaseException
-        )
-        return (kind if known else "an exception") + (where if self._is_place(where) else "")
+            return (
+                "its result cannot be sent: return numbers, arrays or tuples of them, "
+                "no more than some MB"
+            )
+        known = getattr(builtins, kind, None)
+        is_exception = isinstance(known, type) and issubclass(known, BaseException)
+        sentence = kind if is_exception else "an exception"
+        if self._is_place(where):
+            sentence += where
+        return sentence
 
     def _is_place(self, where: str) -> bool:
-        """Whether `where` names a line that the notebook has: free numbers could carry a hidden input out."""
+        """Whether `where` names a line that the notebook has.
+
+        Free numbers could carry a hidden input out.
+        """
         if not _PLACE.fullmatch(where):
             return False
         try:
@@ -107,7 +123,10 @@ class StudentProcess:
         return 1 <= cell <= len(lines) and 1 <= line <= lines[cell - 1]
 
     def close(self, graceful: bool = False) -> None:
-        """End the process and all it started; `graceful`: let it end by itself, so that its processor time is counted."""
+        """End the process and all it started.
+
+        graceful: let it end by itself, so that its processor time is counted.
+        """
         if self._process is None:
             return
         started = tree(self._process.pid)
@@ -127,25 +146,27 @@ class StudentProcess:
 
     def _load(self, name: str) -> None:
         """Have what the notebook needs for `name` loaded, once for each process."""
-        for plain in [True] if name in self._plain else [False, True]:
+        attempts = (False, True)
+        if name in self._plain:
+            attempts = (True,)
+        for plain in attempts:
             if self._process is None:
                 self._start()
             elif name in self._failures:
                 return
+            request = {"load": name, "plain": plain}
             try:
-                loaded = self._exchange(
-                    {"load": name, "plain": plain}, self._limits.load_s, "loading the notebook"
-                )
+                loaded = self._exchange(request, self._limits.load_s, "loading the notebook")
             except StudentError as error:
                 self._plain.add(name)
                 problem = error
                 continue
             if "error" in loaded:
                 raise StudentError("the functions of the notebook cannot be loaded")
-            failures = loaded["result"] if isinstance(loaded["result"], (list, tuple)) else []
-            self._failures[name] = [
-                str(failure) for failure in failures if _FAILURE.fullmatch(str(failure))
-            ]
+            self._failures[name] = []
+            if isinstance(loaded["result"], (list, tuple)):
+                failures = map(str, loaded["result"])
+                self._failures[name] = [text for text in failures if _FAILURE.fullmatch(text)]
             return
         raise StudentError(f"the functions of the notebook cannot be loaded: {problem}")
 
@@ -161,56 +182,39 @@ class StudentProcess:
             }
             if self._jail:
                 jails.check()
-                argv = [
-                    sys.executable,
-                    "-I",
-                    "/jail/grader/inside.py",
-                    self._kind,
-                    self._notebook,
-                    limits,
-                ]
+                argv = self._command("/jail/grader/inside.py", limits)
                 self._process = jails.start(argv, self._folder, self._limits.disk_mb, **pipes)
             else:
                 self._work = tempfile.mkdtemp(prefix="no-jail-")
                 shutil.copytree(self._folder, self._work, dirs_exist_ok=True)
-                limits = limits.replace(
-                    "RLIMIT_NPROC", "RLIMIT_CORE"
-                )  # it would count all processes of this user
-                argv = [
-                    sys.executable,
-                    "-I",
-                    str(HERE / "inside.py"),
-                    self._kind,
-                    self._notebook,
-                    limits,
-                ]
-                self._process = subprocess.Popen(
-                    argv, cwd=self._work, env=os.environ | jails.THREADS, **pipes
-                )
+                # RLIMIT_NPROC would count all processes of this user
+                limits = limits.replace("RLIMIT_NPROC", "RLIMIT_CORE")
+                argv = self._command(str(HERE / "inside.py"), limits)
+                environment = os.environ | jails.THREADS
+                self._process = subprocess.Popen(argv, cwd=self._work, env=environment, **pipes)
             os.set_blocking(self._process.stdin.fileno(), False)
             os.set_blocking(self._process.stdout.fileno(), False)
             self._watch = Watch(self._process, self._limits)
             try:
                 self._exchange({"ready": True}, self._limits.load_s, "the student process")
-            except (
-                StudentError
-            ) as error:  # before any line of the student's: not the student's fault
+            except StudentError as error:
+                # before any line of the student's: not the student's fault
                 errors.seek(0)
-                raise GraderError(
-                    f"the student process does not start: {errors.read(2000).decode(errors='replace') or error}"
-                ) from error
+                reason = errors.read(2000).decode(errors="replace") or error
+                raise GraderError(f"the student process does not start: {reason}") from error
+
+    def _command(self, script: str, limits: str) -> list[str]:
+        return [sys.executable, "-I", script, self._kind, self._notebook, limits]
 
     def _exchange(self, request: dict, timeout: float, what: str) -> dict:
         """Send `request` and read the answer to it; the process is ended where that fails."""
-        number, deadline = secrets.token_hex(8), Deadline(timeout, self._watch)
+        number = secrets.token_hex(8)
+        deadline = Deadline(timeout, self._watch)
         try:
             self._send(wire.encode({"id": number, **request}), deadline)
             answer = wire.decode(wire.read_frame(lambda n: self._read(n, deadline)))
-            if (
-                not isinstance(answer, dict)
-                or answer.get("id") != number
-                or not {"result", "error"} & set(answer)
-            ):
+            is_ours = isinstance(answer, dict) and answer.get("id") == number
+            if not is_ours or not {"result", "error"} & set(answer):
                 self._incidents.append(f"{what}: an answer that nobody asked for")
                 raise StudentError(f"{what}: the process gave an answer that nobody asked for")
             return answer
@@ -248,7 +252,10 @@ class StudentProcess:
 
 
 def stage(folder: Path, target: Path, limits: Limits) -> None:
-    """Copy the files of a submission, and no links, to where the jail may show them. StudentError if they are too large."""
+    """Copy the files of a submission, and no links, to where the jail may show them.
+
+    StudentError if they are too large.
+    """
     target.chmod(0o755)
     room = limits.disk_mb << 20
     seen: set[int] = set()  # a file under two names counts once
@@ -256,7 +263,8 @@ def stage(folder: Path, target: Path, limits: Limits) -> None:
         if path.is_symlink() or not path.is_file():
             continue
         inode = path.stat().st_ino
-        room -= 0 if inode in seen else path.stat().st_size
+        if inode not in seen:
+            room -= path.stat().st_size
         seen.add(inode)
         if room < 0:
             raise StudentError(f"the files handed in have more than {limits.disk_mb} MB")

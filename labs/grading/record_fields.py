@@ -1,7 +1,7 @@
-"""Whether one record has what helpers.results.record always writes, and whether its parts fit each other.
+"""Whether one record has what helpers.results.record always writes, and whether its parts agree.
 
-`row` is flat, as records_file.read gives it; only what every machine tells is asked for: a laptop has no throttling
-flags, Windows no load, a container no temperature, and there the entry stands with null.
+`row` is flat, as records_file.read gives it. Only what every machine reports is required: a laptop
+has no throttling flags, Windows no load, a container no temperature. Their entries are null.
 """
 
 import datetime
@@ -44,38 +44,35 @@ MAY_BE_NULL = (
     "latency_ns.ci_kind",
     *(f"conditions.{when}.{name}" for when in ("before", "after") for name in STATE),
 )
-CLOCK_NS = 20_000  # reading the processor's clock counts in its time, not in the wall's: a microsecond or two
-PAUSE_S, PER_CALL_TIME = (
-    1800,
-    100,
-)  # from before to after: half an hour to load and try, and this many times the calls
+CLOCK_NS = 20_000  # the CPU time includes reading the CPU clock, a microsecond or two
+# longest time from the conditions before to those after: half an hour to load and try, and
+# PER_CALL_TIME times the time of all calls
+PAUSE_S = 1800
+PER_CALL_TIME = 100
 
 
 def missing(row: dict) -> list[str]:
     """What each record of the workbook has, and this one has not."""
     lacks = [name for name in TEXTS if not isinstance(row.get(name), str) or not row[name]]
     lacks += [name for name in COUNTS if type(row.get(name)) is not int or row[name] < 1]
-    lacks += [name for name in LISTS if not isinstance(row.get(name), list)] + [
-        name for name in MAY_BE_NULL if name not in row
-    ]
-    lacks += [
-        name
-        for name, digits in (("run_id", 32), ("model.sha256", 64))
-        if not re.fullmatch(rf"[0-9a-f]{{{digits}}}", str(row.get(name)))
-    ]
+    lacks += [name for name in LISTS if not isinstance(row.get(name), list)]
+    lacks += [name for name in MAY_BE_NULL if name not in row]
+    for name, digits in (("run_id", 32), ("model.sha256", 64)):
+        if not re.fullmatch(rf"[0-9a-f]{{{digits}}}", str(row.get(name))):
+            lacks.append(name)
     return [f"{name} is missing, or not as results.record writes it" for name in lacks]
 
 
 def moments(row: dict) -> tuple[datetime.datetime, datetime.datetime] | None:
-    """When the conditions before and after the measurement were taken; None where it does not say."""
+    """When the conditions before and after the measurement were taken; None if that is missing."""
     try:
-        before, after = (
-            datetime.datetime.fromisoformat(row.get(f"conditions.{when}.at"))
-            for when in ("before", "after")
-        )
+        before = datetime.datetime.fromisoformat(row.get("conditions.before.at"))
+        after = datetime.datetime.fromisoformat(row.get("conditions.after.at"))
     except (TypeError, ValueError):
         return None
-    return (before, after) if before.tzinfo and after.tzinfo else None
+    if not before.tzinfo or not after.tzinfo:
+        return None
+    return before, after
 
 
 def elapsed_s(row: dict) -> float:
@@ -92,18 +89,20 @@ def elapsed_s(row: dict) -> float:
 
 
 def contradictions(row: dict, samples: np.ndarray) -> list[str]:
-    """Which parts of the record cannot belong to one measurement. `samples`: its times, rounds x calls."""
+    """Which parts of the record cannot belong to one measurement.
+
+    `samples`: its times, rounds x calls.
+    """
     return [*_clock(row), *_processor(row, samples), *_interval(row, samples)]
 
 
 def _clock(row: dict) -> list[str]:
-    if not (times := moments(row)):
+    times = moments(row)
+    if times is None:
         return ["the conditions before and after the measurement are missing"]
-    found = (
-        []
-        if row.get("started_at") == row["conditions.before.at"]
-        else ["it started at another time than its conditions say"]
-    )
+    found = []
+    if row.get("started_at") != row["conditions.before.at"]:
+        found.append("it started at another time than its conditions say")
     # a day: a Pi without network may have the wrong time zone
     if max(times) > datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=1):
         found.append("it was measured in the future")
@@ -111,30 +110,25 @@ def _clock(row: dict) -> list[str]:
 
 
 def _processor(row: dict, samples: np.ndarray) -> list[str]:
-    cpu, wall, contention = (
-        row.get("cpu_ns.p50"),
-        timing.percentile(samples, 50),
-        row.get("contention"),
-    )
+    cpu = row.get("cpu_ns.p50")
+    wall = timing.percentile(samples, 50)
+    contention = row.get("contention")
     if not _is_number(cpu) or cpu < 0:
         return ["cpu_ns.p50 is missing"]
     if row.get("runtime.threads") != 1:  # the thread that called waits for the others
         return []
-    found = (
-        []
-        if _is_number(contention) and 0 <= contention <= 1
-        else ["the contention of its one thread is missing"]
-    )
-    windows = str(row.get("host.os")).startswith(
-        "Windows"
-    )  # where the processor's clock ticks every 15.6 ms
-    if not windows and not 0.5 * wall <= cpu <= 1.1 * wall + CLOCK_NS:
+    found = []
+    if not _is_number(contention) or not 0 <= contention <= 1:
+        found.append("the contention of its one thread is missing")
+    # on Windows the processor's clock ticks every 15.6 ms
+    is_windows = str(row.get("host.os")).startswith("Windows")
+    if not is_windows and not 0.5 * wall <= cpu <= 1.1 * wall + CLOCK_NS:
         found.append("the processor time of a call does not fit its time")
     return found
 
 
 def _interval(row: dict, samples: np.ndarray) -> list[str]:
-    """`p50_ci` once more. Loosely: another numpy may draw other rounds, and the ends move a little."""
+    """`p50_ci` once more, loosely: another numpy may draw other rounds, which moves the ends."""
     if len(samples) < timing.SMALLEST_ROUNDS:
         return []
     stated = row.get("latency_ns.p50_ci")
@@ -142,26 +136,23 @@ def _interval(row: dict, samples: np.ndarray) -> list[str]:
         return ["p50_ci is missing"]
     ends = bootstrap_p50(samples)
     slack = 0.25 * (ends[1] - ends[0]) + 0.002 * ends[1]
-    return (
-        []
-        if all(math.isclose(a, b, abs_tol=slack) for a, b in zip(stated, ends))
-        else ["p50_ci does not follow from its raw times"]
-    )
+    if all(math.isclose(a, b, abs_tol=slack) for a, b in zip(stated, ends)):
+        return []
+    return ["p50_ci does not follow from its raw times"]
 
 
 def bootstrap_p50(samples: np.ndarray, resamples: int = 400) -> tuple[float, float]:
     """The ends of Latency.interval(50), sorting once instead of once for each of the resamples."""
     rounds, calls = samples.shape
     order = np.argsort(samples, axis=None)
-    ordered, round_of, place = samples.ravel()[order], order // calls, samples.size // 2
-    values = [
-        ordered[
-            np.searchsorted(
-                np.cumsum(np.bincount(chosen, minlength=rounds)[round_of]), place, side="right"
-            )
-        ]
-        for chosen in np.random.default_rng(0).integers(0, rounds, (resamples, rounds))
-    ]
+    ordered = samples.ravel()[order]
+    round_of = order // calls
+    middle = samples.size // 2
+    values = []
+    for chosen in np.random.default_rng(0).integers(0, rounds, (resamples, rounds)):
+        times_drawn = np.bincount(chosen, minlength=rounds)[round_of]
+        place = np.searchsorted(np.cumsum(times_drawn), middle, side="right")
+        values.append(ordered[place])
     low, high = np.quantile(values, [0.025, 0.975])
     return float(low), float(high)
 

@@ -1,7 +1,7 @@
-"""Checks of handed-in records of measurements: do the numbers fit each other, and can they have been measured?
+"""Checks of handed-in records: do the numbers fit each other, and can they have been measured?
 
-Whoever calls helpers.results.record on times of his own making gets through; to invent or copy a record that fits
-takes more work than to measure one, and that is all these checks are for.
+Invented times that are passed to helpers.results.record are not detected. But to invent or copy a
+record that fits takes more work than to measure one, and that is all these checks are for.
 """
 
 import json
@@ -14,25 +14,26 @@ from helpers import device, timing
 from labs.grading import record_fields, records_file
 
 MIN_CALLS = 50
-MAX_PERIODS, MAX_COMPARED = (
-    2000,
-    50_000,
-)  # so many orders are looked for in so many times: a tenth of a second
+# up to MAX_PERIODS periods are looked for in MAX_COMPARED times, which takes a tenth of a second
+MAX_PERIODS = 2000
+MAX_COMPARED = 50_000
 
 
 def problems(path: Path | str, min_calls: int = MIN_CALLS) -> list[str]:
-    """What speaks against the records in the .jsonl file at `path`, one sentence each; empty where nothing does.
+    """What is wrong with the records in the .jsonl file at `path`, one sentence each.
 
-    Each record needs all that the workbook writes, `min_calls` raw times that give its percentiles, conditions on both
-    sides that fit them, and no reason that voids it. Times that repeat themselves, are rounded, or took longer than the
-    clock on the wall are called invented.
+    Each record needs all that the workbook writes, `min_calls` raw times that give its percentiles,
+    conditions before and after that fit them, and no reason that voids it. Times that repeat
+    themselves, are rounded, or took longer than the clock on the wall are called invented.
     """
     path = Path(path)
     try:
         rows, unfinished = records_file.read(path)
     except ValueError as error:
         return [str(error)]
-    found = [f"{unfinished} line(s) of it are no JSON"] if unfinished else []
+    found = []
+    if unfinished:
+        found.append(f"{unfinished} line(s) of it are no JSON")
     if not rows:
         return [*found, f"{path.name} holds no record"]
     for number, row in enumerate(rows, 1):
@@ -59,15 +60,11 @@ def _row_problems(row: dict, min_calls: int) -> list[str]:
 
 
 def _counts(row: dict, samples: np.ndarray, min_calls: int) -> list[str]:
-    found = (
-        []
-        if samples.size >= min_calls
-        else [f"{samples.size} calls are too few: at least {min_calls}"]
-    )
-    stated = [
-        str(row.get(name))[:20]
-        for name in ("latency_ns.n", "method.rounds", "method.calls_per_round")
-    ]
+    found = []
+    if samples.size < min_calls:
+        found.append(f"{samples.size} calls are too few: at least {min_calls}")
+    columns = ("latency_ns.n", "method.rounds", "method.calls_per_round")
+    stated = [str(row.get(name))[:20] for name in columns]
     if stated != [str(samples.size), *map(str, samples.shape)]:
         found.append(
             f"it states {stated[0]} calls in {stated[1]} rounds of {stated[2]}, "
@@ -78,11 +75,9 @@ def _counts(row: dict, samples: np.ndarray, min_calls: int) -> list[str]:
 
 def _statistics(row: dict, samples: np.ndarray) -> list[str]:
     """p50 and the others once more from the raw times."""
-    computed = {
-        "min": samples.min(),
-        "mean": samples.mean(),
-        **{f"p{q}": timing.percentile(samples, q) for q in (50, 90, 99)},
-    }
+    computed = {"min": samples.min(), "mean": samples.mean()}
+    for q in (50, 90, 99):
+        computed[f"p{q}"] = timing.percentile(samples, q)
     return [
         f"{name} does not follow from its raw times"
         for name, value in computed.items()
@@ -95,49 +90,61 @@ def _close(stated, value: float) -> bool:
 
 
 def _void(row: dict) -> list[str]:
-    states = [row.get(f"conditions.{when}.throttled") for when in ("before", "after")]
+    states = []
+    for when in ("before", "after"):
+        flags = row.get(f"conditions.{when}.throttled")
+        states.append({"throttled": flags[:20] if isinstance(flags, str) else None})
     try:
-        reasons = device.void_reasons(
-            *({"throttled": state[:20] if isinstance(state, str) else None} for state in states)
-        )
+        reasons = device.void_reasons(*states)
     except ValueError:
         reasons = ["its throttling flags are no number"]
-    contention, stated = row.get("contention"), row.get("void_reasons")
+    contention = row.get("contention")
     if isinstance(contention, (int, float)) and contention > timing.CONTENDED:
         reasons.append("other programs used the processor")
-    reasons += [str(reason)[:100] for reason in stated] if isinstance(stated, list) else []
+    stated = row.get("void_reasons")
+    if isinstance(stated, list):
+        reasons += [str(reason)[:100] for reason in stated]
     if row.get("valid") is not True and not reasons:
         reasons.append("it says so")
-    return (
-        [f"it does not count: {'; '.join(dict.fromkeys(reasons))}; measure again"]
-        if reasons
-        else []
-    )
+    if not reasons:
+        return []
+    return [f"it does not count: {'; '.join(dict.fromkeys(reasons))}; measure again"]
 
 
 def _passed(rows: list[dict]) -> list[str]:
-    """Whether the calls of all candidates of one run fit between the conditions before and after it."""
+    """Whether the calls of all candidates of one run fit between its conditions before and after.
+
+    One sentence for each run where they do not.
+    """
     runs: dict[tuple, float] = {}
     for row in rows:
-        if (times := record_fields.moments(row)) and 0 not in records_file.rounds_and_calls(row):
-            run = *times, record_fields.elapsed_s(row)
-            runs[run] = runs.get(run, 0) + sum(map(sum, row["samples_ns"])) / 1e9
+        times = record_fields.moments(row)
+        if times is None or 0 in records_file.rounds_and_calls(row):
+            continue
+        run = (*times, record_fields.elapsed_s(row))
+        runs[run] = runs.get(run, 0) + sum(map(sum, row["samples_ns"])) / 1e9
     found = []
     for (_, _, elapsed), calls in runs.items():
         if calls > elapsed + 0.01:
             found.append(
-                f"the calls of a run took {calls:.2f} s, and {elapsed:.2f} s passed: the times are invented"
+                f"the calls of a run took {calls:.2f} s, and {elapsed:.2f} s passed: "
+                "the times are invented"
             )
         elif elapsed > record_fields.PAUSE_S + record_fields.PER_CALL_TIME * calls:
             found.append(
-                f"the calls of a run took {calls:.2f} s, and {elapsed:.0f} s passed: take both conditions around the measurement"
+                f"the calls of a run took {calls:.2f} s, and {elapsed:.0f} s passed: "
+                "take both conditions around the measurement"
             )
     return found
 
 
 def _invented(samples: np.ndarray) -> list[str]:
-    """Signs that nobody measured these times: real ones differ in their last digits, and do not come again in order."""
-    flat, found = samples.ravel(), []
+    """Signs that these times were not measured.
+
+    Measured times differ in their last digits, and do not repeat in the same order.
+    """
+    flat = samples.ravel()
+    found = []
     # a short call has few different times: a Pi's clock ticks every 18.5 ns
     if len(np.unique(flat)) < min(flat.size / 10, 20):
         found.append(
@@ -156,7 +163,9 @@ def _invented(samples: np.ndarray) -> list[str]:
 
 def _repeats(flat: np.ndarray, calls: int) -> bool:
     half = flat.size // 2
-    periods = {*range(2, min(half, MAX_PERIODS)), *([calls] if 1 < calls < half else [])}
+    periods = set(range(2, min(half, MAX_PERIODS)))
+    if 1 < calls < half:
+        periods.add(calls)
     return any(
         np.count_nonzero(flat[period:] == flat[:-period]) > 0.5 * (flat.size - period)
         for period in periods

@@ -1,4 +1,7 @@
-"""A handed-in file of records as flat dicts, read within limits: the grader itself reads it, outside every jail."""
+"""A handed-in file of records as flat dicts.
+
+It is read within limits, because the grader itself reads it, outside every jail.
+"""
 
 import json
 import math
@@ -6,9 +9,14 @@ from pathlib import Path
 
 from helpers.results import SCHEMA_VERSION
 
-MAX_BYTES, MAX_LINES = 5 << 20, 200
-MAX_SAMPLES = 250_000  # of one record: 30 rounds of at least 20 ms are 150,000 calls of 4 µs, which a fast laptop makes
-MAX_KEYS, MAX_DEPTH, MAX_KEY, MAX_TEXT = 100, 4, 100, 10_000
+MAX_BYTES = 5 << 20
+MAX_LINES = 200
+# of one record: a fast laptop makes 150,000 calls of 4 µs in 30 rounds of at least 20 ms
+MAX_SAMPLES = 250_000
+MAX_KEYS = 100  # of one object
+MAX_DEPTH = 4  # of objects in objects
+MAX_KEY = 100  # characters
+MAX_TEXT = 10_000  # characters
 LONGEST_NS = 10**13  # a call of three hours; so sums of samples fit into 64 bits
 
 
@@ -17,16 +25,18 @@ class _Refused(ValueError):
 
 
 def read(path: Path) -> tuple[list[dict], int]:
-    """The records of the .jsonl file at `path`, {"latency_ns.p50": ...}, and how many of its lines are no JSON.
+    """The records of the .jsonl file at `path`, and how many of its lines are no JSON.
 
-    ValueError, a sentence without the folder's name, for a file that is too large or holds what no record holds.
+    A record is a flat dict, {"latency_ns.p50": ...}. ValueError, with a sentence without the
+    folder's name, if the file is too large or holds what no record holds.
     """
     if path.stat().st_size > MAX_BYTES:
         raise ValueError(f"{path.name} has more than {MAX_BYTES >> 20} MB")
     content = path.read_bytes()
     if content.count(b"\n") > MAX_LINES:
         raise ValueError(f"{path.name} has more than {MAX_LINES} lines")
-    rows, unfinished = [], 0
+    rows = []
+    unfinished = 0
     for number, line in enumerate(content.split(b"\n"), 1):
         if not line.strip():
             continue
@@ -40,18 +50,19 @@ def read(path: Path) -> tuple[list[dict], int]:
 
 
 def rounds_and_calls(row: dict) -> tuple[int, int]:
-    """The shape of the record's raw times; (0, 0) where they are no table of whole positive nanoseconds."""
+    """The shape of the record's raw times.
+
+    (0, 0) if they are no table of whole positive nanoseconds.
+    """
     samples = row.get("samples_ns")
-    if (
-        not isinstance(samples, list)
-        or not samples
-        or not all(isinstance(calls, list) for calls in samples)
-    ):
+    if not isinstance(samples, list) or not samples:
+        return 0, 0
+    if not all(isinstance(calls, list) for calls in samples):
+        return 0, 0
+    if len(set(map(len, samples))) != 1:
         return 0, 0
     # before numpy sees them: an array of texts would take the longest one's room for each
-    if len(set(map(len, samples))) != 1 or not all(
-        type(ns) is int and 0 < ns < LONGEST_NS for calls in samples for ns in calls
-    ):
+    if not all(type(ns) is int and 0 < ns < LONGEST_NS for calls in samples for ns in calls):
         return 0, 0
     return len(samples), len(samples[0])
 
@@ -71,11 +82,10 @@ def _row(line: bytes) -> dict:
         raise _Refused("was written by a newer workbook than the grader's")
     row = dict(_flat(entry))
     samples = row.get("samples_ns")
-    if (
-        isinstance(samples, list)
-        and sum(len(calls) for calls in samples if isinstance(calls, list)) > MAX_SAMPLES
-    ):
-        raise _Refused(f"has more than {MAX_SAMPLES:,} calls")
+    if isinstance(samples, list):
+        calls = sum(len(part) for part in samples if isinstance(part, list))
+        if calls > MAX_SAMPLES:
+            raise _Refused(f"has more than {MAX_SAMPLES:,} calls")
     return row
 
 
@@ -98,12 +108,13 @@ def _object(pairs: list) -> dict:
 
 
 def _whole(text: str) -> int:
-    if len(text) > 20 or abs(value := int(text)) >= 2**63:
+    if len(text) > 20 or abs(int(text)) >= 2**63:
         raise _Refused("holds a number that is too large for a record")
-    return value
+    return int(text)
 
 
 def _finite(text: str) -> float:
-    if not math.isfinite(value := float(text)):
+    value = float(text)
+    if not math.isfinite(value):
         raise _Refused("holds NaN or infinity, which no record has")
     return value

@@ -1,7 +1,8 @@
-"""Repairs what students break without meaning to, on a copy: renamed files, moved, copied and deleted cells.
+"""Repairs, on a copy, what students break without meaning to.
 
-The release notebook is the measure: locked cells come back as they were released. An answer that is as released
-earns 0 by itself only where the student wrote nothing else that could be meant.
+That is renamed files and moved, copied or deleted cells. Locked cells come back as they were
+released. An answer that is as released earns 0 by itself only if the student wrote nothing else
+that could be meant.
 """
 
 import hashlib
@@ -15,7 +16,7 @@ import nbformat
 from labs.grading import archives, cells, names
 from labs.grading.archives import BadZip
 from labs.grading.cells import Cell, Unreadable
-from labs.grading.jail import Limits
+from labs.grading.jail import DEFAULT_LIMITS, Limits
 from labs.grading.merge import Repaired, merge, own
 from labs.grading.pictures import attach_files
 
@@ -47,10 +48,10 @@ class _Book:
         }
 
 
-def repair(folder: Path, release: Path, target: Path, limits: Limits = Limits()) -> Repaired:
+def repair(folder: Path, release: Path, target: Path, limits: Limits = DEFAULT_LIMITS) -> Repaired:
     """Copy the hand-in in `folder` to `target`, its notebook under the release's name and repaired.
 
-    Unreadable where no notebook can be graded.
+    Unreadable if no notebook can be graded.
     """
     try:
         flat = archives.flat(archives.in_folder(folder, limits), limits)
@@ -60,7 +61,8 @@ def repair(folder: Path, release: Path, target: Path, limits: Limits = Limits())
         raise Unreadable(f"there is no notebook in the hand-in: {flat.problem}")
     found = Repaired(notes=flat.notes, look=flat.look)
     files = _renamed(flat.content, found)
-    wanted, released = release.name, nbformat.read(release, 4)
+    wanted = release.name
+    released = nbformat.read(release, 4)
     books = _books(files, released.cells, wanted, found)
     book, *others = sorted(books, key=lambda book: _rank(book, released.cells, wanted))
     if book.name != wanted:
@@ -72,30 +74,37 @@ def repair(folder: Path, release: Path, target: Path, limits: Limits = Limits())
         and not names.is_notebook(name)
         and not (release.parent / name).exists()
     ]
-    found.notes += [f"also handed in: {', '.join(documents)}"] if documents else []
+    if documents:
+        found.notes.append(f"also handed in: {', '.join(documents)}")
     elsewhere = [*_unread(book, others, released.cells, found), *documents]
     merged = merge(book.cells, book.was, released.cells, elsewhere, found)
     attach_files(merged, files)
     found.texts = _digests(merged, released.cells, files)
     _save({name: content for name, content in files.items() if name != book.name}, target)
-    nbformat.write(
-        nbformat.v4.new_notebook(metadata=released.metadata, cells=merged), target / wanted
-    )
+    repaired = nbformat.v4.new_notebook(metadata=released.metadata, cells=merged)
+    nbformat.write(repaired, target / wanted)
     return found
 
 
 def _digests(merged: list, released: list, files: dict[str, bytes]) -> dict[str, str]:
-    """{grade_id: digest of what a mark is about}: the answer, or all that was handed in where there is none."""
+    """{grade_id: digest of what a mark is about}.
+
+    That is the answer, or all that was handed in if there is none.
+    """
     whole = hashlib.sha256()
     for name, content in sorted(files.items()):
         whole.update(name.encode() + b"\0" + hashlib.sha256(content).digest())
     digests = {}
     by_name = {cells.grade_id(cell): cell for cell in released}
     for cell in merged:
-        if (name := cells.grade_id(cell)) and cell.metadata.nbgrader.get("grade"):
+        name = cells.grade_id(cell)
+        if not name or not cell.metadata.nbgrader.get("grade"):
+            continue
+        if cells.is_answer(cell) and cells.is_worked_on(Cell(cell), by_name[name]):
             text = f"{cell.source}\0{cell.get('attachments', '')}"
-            own = cells.is_answer(cell) and cells.is_worked_on(Cell(cell), by_name[name])
-            digests[name] = hashlib.sha256(text.encode()).hexdigest() if own else whole.hexdigest()
+            digests[name] = hashlib.sha256(text.encode()).hexdigest()
+        else:
+            digests[name] = whole.hexdigest()
     return digests
 
 
@@ -122,15 +131,15 @@ def _renamed(content: dict[str, bytes], found: Repaired) -> dict[str, bytes]:
 
 
 def _books(files: dict[str, bytes], released: list, wanted: str, found: Repaired) -> list[_Book]:
-    """The notebooks of the hand-in that can be read; Unreadable where there is none."""
-    books, unread = [], []
-    for name in files:
-        if not names.is_notebook(name) and not (
-            Path(name).suffix.lower() in ("", ".json", ".txt") and cells.is_notebook(files[name])
-        ):
+    """The notebooks of the hand-in that can be read; Unreadable if there is none."""
+    books = []
+    unread = []
+    for name, content in files.items():
+        may_be_notebook = Path(name).suffix.lower() in ("", ".json", ".txt")
+        if not names.is_notebook(name) and not (may_be_notebook and cells.is_notebook(content)):
             continue
         try:
-            given = cells.read(files[name])
+            given = cells.read(content)
             books.append(_Book(name, given, cells.match(given, released)))
         except Unreadable as error:
             unread.append((name, error))
@@ -139,12 +148,17 @@ def _books(files: dict[str, bytes], released: list, wanted: str, found: Repaired
         return books
     if unread:
         raise next((error for name, error in unread if name == wanted), unread[0][1])
-    held = f", only {', '.join(list(files)[:5])}" if files else ""
-    raise Unreadable(f"there is no notebook in the hand-in{held}")
+    problem = "there is no notebook in the hand-in"
+    if files:
+        problem += f", only {', '.join(list(files)[:5])}"
+    raise Unreadable(problem)
 
 
 def _rank(book: _Book, released: list, wanted: str) -> tuple:
-    """Where the most answers were worked on comes first; of equal ones the name of the release, then one like it."""
+    """The key to sort by: the notebook with the most answers that were worked on comes first.
+
+    Of equal ones, it is the one with the release's name, then one with a similar name.
+    """
     plain = names.without_copy(book.name).lower()
     return (
         -len(book.answers(released)),

@@ -5,14 +5,14 @@ import csv
 import io
 import re
 import unicodedata
-from collections.abc import Callable
 from pathlib import Path
 
 # our own lists; Moodle's grading worksheet and list of participants; Canvas's gradebook
 STUDENT = ("student_id", "id number", "sis user id")
 NUMBER = ("lms_id", "identifier", "id")
 NAME = ("name", "full name", "student")
-FIRST, LAST = ("first name",), ("last name", "surname")
+FIRST = ("first name",)
+LAST = ("last name", "surname")
 DELIMITERS = ";,\t|"
 
 
@@ -27,14 +27,11 @@ class Roster:
             return
         header, rows = _table(path)
         columns = {
-            what: next((header.index(name) for name in names if name in header), None)
-            for what, names in (
-                ("student", STUDENT),
-                ("number", NUMBER),
-                ("name", NAME),
-                ("first", FIRST),
-                ("last", LAST),
-            )
+            "student": _position(header, STUDENT),
+            "number": _position(header, NUMBER),
+            "name": _position(header, NAME),
+            "first": _position(header, FIRST),
+            "last": _position(header, LAST),
         }
         named = any(columns[what] is not None for what in ("number", "name", "first"))
         if columns["student"] is None or not named:
@@ -43,10 +40,10 @@ class Roster:
                 "first line; save it as CSV, with commas, semicolons or tabs"
             )
         for row in rows:
-            self._add(path, lambda what: _cell(row, columns[what]))
+            self._add(path, {what: _cell(row, column) for what, column in columns.items()})
 
-    def _add(self, path: Path, cell: Callable[[str], str]) -> None:
-        student = _whole_number(cell("student"))
+    def _add(self, path: Path, entry: dict[str, str]) -> None:
+        student = _whole_number(entry["student"])
         if re.fullmatch(r"\d+[.,]\d+E\+\d+", student, re.IGNORECASE):
             raise ValueError(
                 f"{path.name} has the id {student}, which a spreadsheet has rounded: format "
@@ -54,10 +51,10 @@ class Roster:
             )
         if not re.fullmatch(r"[\w.@+-]{1,60}", student):
             return  # a test student or a line of maximum points
-        number = re.search(r"\d+", _whole_number(cell("number")))  # "Participant 1843321"
-        if number and "E+" not in cell("number").upper():
+        number = re.search(r"\d+", _whole_number(entry["number"]))  # "Participant 1843321"
+        if number and "E+" not in entry["number"].upper():
             self._by_number[_without_zeros(number[0])] = student
-        name = cell("name") or f"{cell('first')} {cell('last')}"
+        name = entry["name"] or f"{entry['first']} {entry['last']}"
         self._by_name.setdefault(_words(name), set()).add(student)
 
     @property
@@ -81,12 +78,18 @@ class Roster:
 
 
 def same_name(one: str, other: str) -> bool:
-    """Whether two names are of one person: "Ada Lovelace", "Lovelace, Ada", Canvas's "lovelaceada"."""
+    """Whether two names are of one person.
+
+    "Ada Lovelace", "Lovelace, Ada" and Canvas's "lovelaceada" are.
+    """
     return _words(one) == _words(other)
 
 
 def same_id(one: str, other: str) -> bool:
-    """Whether two ids differ only by what spreadsheets and keyboards change: zeros, capitals, ".0"."""
+    """Whether two ids differ only by what spreadsheets and keyboards change.
+
+    That is zeros in front, capitals, and ".0" at the end.
+    """
     return _id(one) == _id(other)
 
 
@@ -98,20 +101,31 @@ def _table(path: Path) -> tuple[list[str], list[list[str]]]:
     """The columns' names in small letters, and the rows that are not empty."""
     text = _decoded(path)
     lines = text.lstrip("\r\n ").splitlines()
-    if lines and (
-        chosen := re.fullmatch(r'"?sep=(.)"?', lines[0].strip(), re.IGNORECASE)
-    ):  # Excel's
-        delimiter, text = chosen[1], "\n".join(lines[1:])
+    first = lines[0] if lines else ""
+    chosen = re.fullmatch(r'"?sep=(.)"?', first.strip(), re.IGNORECASE)  # Excel's
+    if chosen:
+        delimiter = chosen[1]
+        text = "\n".join(lines[1:])
     else:
-        first = lines[0] if lines else ""
         delimiter = max(DELIMITERS, key=first.count)
-    rows = list(
-        csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True)
-    )
-    rows = [[_unquoted(cell) for cell in row] for row in rows]
-    rows = [row for row in rows if any(row)]
-    header = [" ".join(name.casefold().split()) for name in rows[0]] if rows else []
+    file = io.StringIO(text, newline="")
+    rows = []
+    for row in csv.reader(file, delimiter=delimiter, skipinitialspace=True):
+        row = [_unquoted(cell) for cell in row]
+        if any(row):
+            rows.append(row)
+    if not rows:
+        return [], []
+    header = [" ".join(name.casefold().split()) for name in rows[0]]
     return header, rows[1:]
+
+
+def _position(header: list[str], names: tuple[str, ...]) -> int | None:
+    """The column of the first of `names` that the header has."""
+    for name in names:
+        if name in header:
+            return header.index(name)
+    return None
 
 
 def _decoded(path: Path) -> str:
@@ -124,7 +138,8 @@ def _decoded(path: Path) -> str:
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return data.decode("utf-16", errors="replace")
     if b"\0" in data[:200]:
-        return data.decode("utf-16-le" if data[1:2] == b"\0" else "utf-16-be", errors="replace")
+        encoding = "utf-16-le" if data[1:2] == b"\0" else "utf-16-be"
+        return data.decode(encoding, errors="replace")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:
@@ -132,7 +147,9 @@ def _decoded(path: Path) -> str:
 
 
 def _cell(row: list[str], column: int | None) -> str:
-    return row[column] if column is not None and column < len(row) else ""
+    if column is None or column >= len(row):
+        return ""
+    return row[column]
 
 
 def _unquoted(cell: str) -> str:
@@ -146,7 +163,9 @@ def _unquoted(cell: str) -> str:
 def _whole_number(text: str) -> str:
     """ "1001.0" -> "1001", which a spreadsheet or a data frame makes of ids."""
     text = text.strip()
-    return re.sub(r"[.,]0+$", "", text) if re.fullmatch(r"\d+[.,]0+", text) else text
+    if re.fullmatch(r"\d+[.,]0+", text):
+        return re.sub(r"[.,]0+$", "", text)
+    return text
 
 
 def _without_zeros(number: str) -> str:

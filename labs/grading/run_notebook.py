@@ -1,4 +1,6 @@
-"""Executes a notebook inside the jail, for its feedback page: `python -I run_notebook.py NOTEBOOK LIMITS SECONDS`.
+"""Executes a notebook inside the jail, for its feedback page.
+
+    python -I run_notebook.py NOTEBOOK LIMITS SECONDS
 
 The executed notebook goes to standard output as JSON. No points depend on it.
 """
@@ -23,6 +25,7 @@ def main(notebook: str, limits: dict, seconds: float) -> None:
     os.dup2(os.open(os.devnull, os.O_RDWR), 1)
     inside.copy_submission()
     cuts: dict[int, Cut] = {}
+    room = {"text": MAX_ALL_TEXT, "pictures": MAX_ALL_PICTURES}
     sys.modules["rfc3987_syntax"] = None  # as in __main__.py
     import nbformat
     from jupyter_client.manager import AsyncKernelManager
@@ -30,27 +33,20 @@ def main(notebook: str, limits: dict, seconds: float) -> None:
     from nbclient.exceptions import CellTimeoutError, DeadKernelError
 
     class Client(NotebookClient):
-        """Takes only so much output of a cell: a loop that prints must not fill the memory."""
-
-        room = {"text": MAX_ALL_TEXT, "pictures": MAX_ALL_PICTURES}
+        """Keeps a limited amount of output: a loop that prints must not fill the memory."""
 
         def output(self, outs, message, display_id, cell_index):
             cut = cuts.setdefault(cell_index, Cut())
-            if cut.shorten(message["msg_type"], message["content"], self.room):
-                return super().output(outs, message, display_id, cell_index)
-            return None
+            if not cut.shorten(message["msg_type"], message["content"], room):
+                return None
+            return super().output(outs, message, display_id, cell_index)
 
-    os.environ.pop(
-        "MPLBACKEND", None
-    )  # the kernel chooses the one that shows plots in the notebook
+    os.environ.pop("MPLBACKEND", None)  # the kernel chooses the one that shows plots
     inside.hide()
     inside.restrict(limits)
     book = nbformat.read(notebook, as_version=4)
-    book.metadata["kernelspec"] = {
-        "name": "python3",
-        "display_name": "Python 3",
-        "language": "python",
-    }
+    python = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    book.metadata["kernelspec"] = python
     manager = AsyncKernelManager(
         kernel_name="python3",
         transport="ipc",
@@ -58,8 +54,10 @@ def main(notebook: str, limits: dict, seconds: float) -> None:
     )
     for cell in book.cells:
         if cell.cell_type == "code":
-            cell.outputs, cell.execution_count = [], None  # what is there is from elsewhere
-    ends, running = time.monotonic() + seconds, []
+            cell.outputs = []  # what is there is from elsewhere
+            cell.execution_count = None
+    ends = time.monotonic() + seconds
+    running = []
     client = Client(
         book,
         km=manager,
@@ -71,17 +69,14 @@ def main(notebook: str, limits: dict, seconds: float) -> None:
     try:
         client.execute()
     except (CellTimeoutError, DeadKernelError) as error:
-        reason = (
-            f"the notebook took more than {seconds:.0f} s"
-            if isinstance(error, CellTimeoutError)
-            else "this cell ended the kernel"
-        )
+        reason = "this cell ended the kernel"
+        if isinstance(error, CellTimeoutError):
+            reason = f"the notebook took more than {seconds:.0f} s"
         text = f"Stopped here: {reason}. The cells below were not run.\n"
         running[-1].outputs.insert(0, nbformat.v4.new_output("stream", name="stderr", text=text))
     for number, cut in cuts.items():
-        book.cells[number].outputs += (
-            [nbformat.v4.new_output("stream", text=cut.note())] if cut.count else []
-        )
+        if cut.count:
+            book.cells[number].outputs.append(nbformat.v4.new_output("stream", text=cut.note()))
     with os.fdopen(answer, "w", encoding="utf-8") as file:
         file.write(nbformat.writes(book))
 
@@ -90,30 +85,37 @@ class Cut:
     """What of one cell's output is left out."""
 
     def __init__(self):
-        self.count, self.end = 0, ""
+        self.count = 0
+        self.end = ""
         self._room = outputs.MAX_TEXT
 
     def shorten(self, kind: str, content: dict, room: dict[str, int]) -> bool:
-        """Whether any of a message is kept; `content` is what is kept of it, `room` what all cells have left."""
-        if kind == "stream":
-            text = content["text"]
-            content["text"] = text[: min(self._room, room["text"])]
-            rest = text[len(content["text"]) :]
-            self.count, self.end = self.count + len(rest), (self.end + rest)[-END:]
-            size = len(content["text"])
-        elif kind == "error":
+        """Shorten the message `content` in place to what is kept of it; whether that is anything.
+
+        room: what all cells together have left; what is kept is subtracted.
+        """
+        if kind == "error":
             lines = outputs.clipped("\n".join(content["traceback"]), 20_000)
             content["traceback"] = lines.split("\n")
             room["text"] -= len(lines)
             return room["text"] > 0
+        if kind == "stream":
+            text = content["text"]
+            size = len(text[: min(self._room, room["text"])])
+            content["text"] = text[:size]
+            rest = text[size:]
+            self.count += len(rest)
+            self.end = (self.end + rest)[-END:]
         else:
-            data = content["data"] = outputs.essential(content.get("data", {}))
+            data = outputs.essential(content.get("data", {}))
+            content["data"] = data
             size = sum(map(len, data.values()))
             if len(data) > 1:  # a picture
-                fits = size <= room["pictures"]
-                room["pictures"] -= size if fits else 0
-                self.count += 0 if fits else size
-                return fits
+                if size > room["pictures"]:
+                    self.count += size
+                    return False
+                room["pictures"] -= size
+                return True
             if size > min(self._room, room["text"]):
                 self.count += size
                 return False

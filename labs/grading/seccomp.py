@@ -1,8 +1,10 @@
-"""System calls that the jail refuses: memory that no process is charged for, and reaching into other processes.
+"""System calls that the jail refuses.
 
-The rules are a seccomp filter in the kernel's own form, for bubblewrap's --seccomp (Linux: Documentation/userspace-api/
-seccomp_filter.rst, include/uapi/linux/filter.h). The refused call answers "not implemented", so that libraries use
-another way where they know one.
+They use memory that no process is charged for, or reach into other processes.
+
+The rules are a seccomp filter in the kernel's own form, for bubblewrap's --seccomp (Linux:
+Documentation/userspace-api/seccomp_filter.rst, include/uapi/linux/filter.h). The refused call
+answers "not implemented", so that libraries use another way if they know one.
 """
 
 import errno
@@ -28,26 +30,34 @@ _REFUSED = {  # numbers on x86_64 and aarch64
     "keyctl": (250, 219),
     "unshare": (272, 97),
 }
-_LOAD, _IF_EQUAL, _IF_AT_LEAST, _RETURN = 0x20, 0x15, 0x35, 0x06
-_ALLOW, _REFUSE = 0x7FFF0000, 0x00050000 | errno.ENOSYS
-_NUMBER, _ARCH = 0, 4  # where struct seccomp_data holds them
+_LOAD = 0x20
+_IF_EQUAL = 0x15
+_IF_AT_LEAST = 0x35
+_RETURN = 0x06
+_ALLOW = 0x7FFF0000
+_REFUSE = 0x00050000 | errno.ENOSYS
+_NUMBER = 0  # where struct seccomp_data holds it
+_ARCH = 4
 _X32 = 0x40000000  # from here on x86_64 has a second set of numbers
 
 
 def program(machine: str = platform.machine()) -> bytes:
-    """The filter for `machine` as the kernel reads it; one that refuses nothing where the numbers are not known here."""
+    """The filter for `machine` as the kernel reads it.
+
+    It refuses nothing if the numbers of the machine's system calls are not known here.
+    """
     if machine not in _AUDIT_ARCH:
         return _packed([(_RETURN, 0, 0, _ALLOW)])
     column = list(_AUDIT_ARCH).index(machine)
-    tests = [(_IF_AT_LEAST, _X32)] + [(_IF_EQUAL, numbers[column]) for numbers in _REFUSED.values()]
+    tests = [(_IF_AT_LEAST, _X32)]
+    tests += [(_IF_EQUAL, numbers[column]) for numbers in _REFUSED.values()]
     rules = [
         (_LOAD, 0, 0, _ARCH),
         (_IF_EQUAL, 0, len(tests) + 2, _AUDIT_ARCH[machine]),
         (_LOAD, 0, 0, _NUMBER),
     ]
-    rules += [
-        (code, len(tests) - i, 0, k) for i, (code, k) in enumerate(tests)
-    ]  # jumps to the last rule
+    # each jumps to the last rule
+    rules += [(code, len(tests) - i, 0, number) for i, (code, number) in enumerate(tests)]
     rules += [(_RETURN, 0, 0, _ALLOW), (_RETURN, 0, 0, _REFUSE)]
     return _packed(rules)
 

@@ -14,16 +14,16 @@ from helpers.data import mnist, normalize
 @lru_cache
 def images(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """`count` normalized images, float32 N x 1 x 28 x 28, and their digits, int64."""
-    generator, test = np.random.default_rng(seed), mnist("test")
+    generator = np.random.default_rng(seed)
+    test = mnist("test")
     chosen = generator.choice(len(test.images), count, replace=False)
     shifts = generator.integers(-1, 2, (count, 2))
-    moved = np.stack(
-        [np.roll(test.images[i], shift, axis=(0, 1)) for i, shift in zip(chosen, shifts)]
-    ).astype(np.float32)
+    rolled = [np.roll(test.images[i], shift, axis=(0, 1)) for i, shift in zip(chosen, shifts)]
+    moved = np.stack(rolled).astype(np.float32)
     noisy = np.clip(moved + generator.normal(0, 6, moved.shape), 0, 255).astype(np.uint8)
     return normalize(noisy), test.labels[chosen]
 
 
 def own_code(seed: int) -> np.ndarray:
-    """The class that stands for each digit in the hand-ins of the student with this seed, as in the notebooks."""
+    """The class that stands for each digit in the student's hand-ins, as in the notebooks."""
     return np.random.default_rng(seed).permutation(10)

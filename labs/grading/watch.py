@@ -1,4 +1,4 @@
-"""Keeps an eye on a process and all its children: memory, processor time, patience, and ending them."""
+"""Watches a process and all its children: memory, processor time, deadlines, and ending them."""
 
 import select
 import subprocess
@@ -11,14 +11,19 @@ from labs.grading.jail import Limits
 
 
 class Watch:
-    """Looks at a process and its children ten times a second, and kills them once they hold too much memory.
+    """Looks at a process and its children ten times a second.
 
-    reason: why they were killed, "" if they were not. cpu_s: their processor time, short of the last tenth.
+    It kills them once they hold too much memory.
+
+    reason: why they were killed, "" if they were not. cpu_s: their processor time, without that of
+    the last tenth of a second.
     """
 
     def __init__(self, process: subprocess.Popen, limits: Limits):
-        self.reason, self.cpu_s = "", 0.0
-        self._process, self._room = process, limits.memory_mb << 20
+        self.reason = ""
+        self.cpu_s = 0.0
+        self._process = process
+        self._room = limits.memory_mb << 20
         threading.Thread(target=self._look, daemon=True).start()
 
     def _look(self) -> None:
@@ -42,27 +47,29 @@ class Watch:
 
 
 class Deadline:
-    """`seconds` of the clock on the wall; up to three times as long for a process that a busy machine has kept waiting.
+    """`seconds` of the clock on the wall, or up to three times as long on a busy machine.
 
-    A correct function must not lose points because many submissions are graded at once.
+    The time is up early only if the process has used the processor for most of it. A correct
+    function must not lose points because many submissions are graded at once.
     """
 
     def __init__(self, seconds: float, watch: Watch):
-        self._seconds, self._watch, self._began, self._cpu = (
-            seconds,
-            watch,
-            time.monotonic(),
-            watch.cpu_s,
-        )
+        self._seconds = seconds
+        self._watch = watch
+        self._began = time.monotonic()
+        self._cpu = watch.cpu_s
 
     def wait(self, pipe, writing: bool) -> None:
         """Return once `pipe` can be read or written; TimeoutError when the time is up."""
-        while not any(select.select([] if writing else [pipe], [pipe] if writing else [], [], 0.2)):
+        read = [] if writing else [pipe]
+        written = [pipe] if writing else []
+        while not any(select.select(read, written, [], 0.2)):
             self._check()
         self._check()
 
     def _check(self) -> None:
-        passed, worked = time.monotonic() - self._began, self._watch.cpu_s - self._cpu
+        passed = time.monotonic() - self._began
+        worked = self._watch.cpu_s - self._cpu
         if passed > self._seconds and (worked >= 0.9 * self._seconds or passed > 3 * self._seconds):
             raise TimeoutError
 

@@ -1,7 +1,10 @@
-"""Messages between the grader and a student process: a JSON tree whose arrays follow as raw bytes, never pickle.
+"""Messages between the grader and a student process.
 
-This file is also loaded inside the jail. A frame is: 8 bytes of length of the JSON part, 8 bytes of length of the
-arrays' bytes, the JSON part, the bytes. The reader believes nothing: lengths, types and shapes are checked first.
+A message is a JSON tree whose arrays follow as raw bytes, never pickle. Its frame is: 8 bytes of
+length of the JSON part, 8 bytes of length of the arrays' bytes, the JSON part, the bytes. The
+reader trusts nothing: lengths, types and shapes are checked first.
+
+This file is also loaded inside the jail.
 """
 
 import json
@@ -15,6 +18,17 @@ MAX_TREE = 4 << 20  # a tree of this size needs some 100 MB as Python objects
 SMALLEST_PART = len('{"plain": 0}')  # as JSON
 _DTYPES = {np.dtype(code).str: np.dtype(code) for code in "?bhilqBHILQefdFD"}
 _HEAD = struct.Struct("<QQ")
+# what reading a malformed message may raise
+_MALFORMED = (
+    ValueError,
+    TypeError,
+    KeyError,
+    IndexError,
+    AttributeError,
+    struct.error,
+    RecursionError,
+    OverflowError,
+)
 
 
 class WireError(ValueError):
@@ -22,10 +36,15 @@ class WireError(ValueError):
 
 
 def encode(value) -> bytes:
-    """A frame with `value`: None, bool, int, float, str, dicts with text keys, lists, tuples, numpy and torch arrays."""
+    """A frame with `value`.
+
+    That is None, a bool, int, float or str, a numpy or torch array, or a dict with text keys, a
+    list or a tuple of them.
+    """
     blobs: list[bytes] = []
     tree = _tree(value, blobs, depth=0)
-    head, body = json.dumps(tree).encode(), b"".join(blobs)
+    head = json.dumps(tree).encode()
+    body = b"".join(blobs)
     _check_sizes(len(head), len(body))
     return _HEAD.pack(len(head), len(body)) + head + body
 
@@ -33,9 +52,8 @@ def encode(value) -> bytes:
 def _tree(value, blobs: list[bytes], depth: int):
     if depth > 20:
         raise WireError("the value is nested too deeply")
-    if hasattr(value, "detach") and hasattr(
-        value, "numpy"
-    ):  # a torch tensor, without importing torch
+    # a torch tensor, without importing torch
+    if hasattr(value, "detach") and hasattr(value, "numpy"):
         value = value.detach().cpu().resolve_conj().resolve_neg().numpy()
     if isinstance(value, (np.ndarray, np.generic)):
         array = np.asarray(value)
@@ -52,11 +70,8 @@ def _tree(value, blobs: list[bytes], depth: int):
     if isinstance(value, (list, tuple, dict)):
         _check_sizes(len(value) * SMALLEST_PART, 0)  # before the seconds that a million parts take
     if isinstance(value, (list, tuple)):
-        return {
-            "tuple" if isinstance(value, tuple) else "list": [
-                _tree(v, blobs, depth + 1) for v in value
-            ]
-        }
+        kind = "tuple" if isinstance(value, tuple) else "list"
+        return {kind: [_tree(v, blobs, depth + 1) for v in value]}
     if isinstance(value, dict):
         return {"dict": [[str(key), _tree(v, blobs, depth + 1)] for key, v in value.items()]}
     if hasattr(value, "__array__"):
@@ -67,7 +82,10 @@ def _tree(value, blobs: list[bytes], depth: int):
 
 
 def read_frame(read) -> bytes:
-    """One frame's bytes through `read(n)`, which gives exactly n bytes. WireError for lengths beyond MAX_BYTES."""
+    """One frame's bytes through `read(n)`, which gives exactly n bytes.
+
+    WireError if it is too large.
+    """
     head = read(_HEAD.size)
     sizes = _HEAD.unpack(head)
     _check_sizes(*sizes)
@@ -84,7 +102,11 @@ def _check_sizes(tree: int, body: int) -> None:
 
 
 def decode(frame: bytes, lists_to_arrays: bool = True):
-    """The value in `frame`; arrays of no dimension become numpy scalars, lists of numbers become arrays if asked."""
+    """The value in `frame`.
+
+    Arrays of no dimension become numpy scalars. With `lists_to_arrays`, lists of numbers become
+    arrays. WireError if the frame is malformed.
+    """
     try:
         size, body_size = _HEAD.unpack_from(frame)
         tree = json.loads(frame[_HEAD.size : _HEAD.size + size])
@@ -94,16 +116,7 @@ def decode(frame: bytes, lists_to_arrays: bool = True):
         value, used = _value(tree, body, 0, lists_to_arrays)
     except WireError:
         raise
-    except (
-        ValueError,
-        TypeError,
-        KeyError,
-        IndexError,
-        AttributeError,
-        struct.error,
-        RecursionError,
-        OverflowError,
-    ) as error:
+    except _MALFORMED as error:
         raise WireError(f"a malformed message ({type(error).__name__})") from error
     if used != len(body):
         raise WireError("the arrays do not have the announced sizes")
@@ -125,25 +138,36 @@ def _value(tree, body: memoryview, offset: int, lists_to_arrays: bool):
         if size > len(body) - offset:
             raise WireError("an array that is shorter than its shape says")
         array = np.frombuffer(body[offset : offset + size], dtype).reshape(shape).copy()
-        return (array if shape else array[()]), offset + size
+        if not shape:
+            array = array[()]
+        return array, offset + size
+    names = []
     values = []
     for entry in content:
-        name, entry = entry if kind == "dict" else (None, entry)
+        if kind == "dict":
+            name, entry = entry
+            names.append(str(name))
         value, offset = _value(entry, body, offset, lists_to_arrays)
-        values.append((str(name), value) if kind == "dict" else value)
+        values.append(value)
     if kind == "dict":
-        return dict(values), offset
+        return dict(zip(names, values)), offset
     if kind == "tuple":
         return tuple(values), offset
     if kind == "list":
-        return (_as_array(values) if lists_to_arrays else values), offset
+        if lists_to_arrays:
+            values = _as_array(values)
+        return values, offset
     raise WireError("a malformed message")
 
 
 def _as_array(values: list):
-    """`values` as an array where it is a rectangular list of numbers, else as it is."""
-    if values and all(isinstance(v, (bool, int, float, np.ndarray, np.generic)) for v in values):
-        if len({np.shape(v) for v in values}) == 1:
-            array = np.asarray(values)
-            return array if array.dtype.str in _DTYPES else values
-    return values
+    """`values` as an array if it is a rectangular list of numbers, else as it is."""
+    numeric = (bool, int, float, np.ndarray, np.generic)
+    if not values or not all(isinstance(value, numeric) for value in values):
+        return values
+    if len({np.shape(value) for value in values}) > 1:
+        return values
+    array = np.asarray(values)
+    if array.dtype.str not in _DTYPES:
+        return values
+    return array

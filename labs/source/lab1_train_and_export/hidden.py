@@ -6,12 +6,16 @@ from labs.grading import expect, onnx_files, unseen
 from labs.grading.api import Question, Student
 
 FILES = ("model.onnx", "model.tflite")
-COUNT, SEED = 400, 611953
+COUNT = 400
+SEED = 611953
 
 
 def _wilson(right: int, n: int) -> tuple[float, float, float]:
-    p, zeta = right / n, 1.96
-    middle, half = p + zeta**2 / (2 * n), zeta * np.sqrt(p * (1 - p) / n + zeta**2 / (4 * n**2))
+    """The share of `right` of `n`, and the ends of its 95 % interval by Wilson."""
+    p = right / n
+    zeta = 1.96
+    middle = p + zeta**2 / (2 * n)
+    half = zeta * np.sqrt(p * (1 - p) / n + zeta**2 / (4 * n**2))
     return p, (middle - half) / (1 + zeta**2 / n), (middle + half) / (1 + zeta**2 / n)
 
 
@@ -25,8 +29,9 @@ def accuracy_values(student: Student) -> None:
         logits[np.arange(n), answers] = 9.0
         found = expect.parts(student.call(what, labels, logits), 3, what)
         found = np.array([expect.number(value, what) for value in found])
+        how_many = {0: "none", n: "all"}.get(right, "some")
         assert (np.abs(found - _wilson(right, n)) <= 1e-3).all(), (
-            f"{what}: wrong where {'all' if right == n else 'none' if not right else 'some'} of the images are right"
+            f"{what}: wrong where {how_many} of the images are right"
         )
 
 
@@ -38,9 +43,10 @@ def parity_values(student: Student) -> None:
         candidate = (reference + size * generator.standard_normal((n, 10))).astype(np.float32)
         candidate[n // 2, 3] -= 12 * size + 1  # the largest difference is a negative one
         changed, largest = expect.parts(student.call(what, reference, candidate), 2, what)
-        assert expect.whole(changed, what) == np.count_nonzero(
-            reference.argmax(1) != candidate.argmax(1)
-        ), f"{what}: the number of changed answers is wrong"
+        expected = np.count_nonzero(reference.argmax(1) != candidate.argmax(1))
+        assert expect.whole(changed, what) == expected, (
+            f"{what}: the number of changed answers is wrong"
+        )
         exact = np.abs(reference - candidate).max()
         assert abs(expect.number(largest, what) - exact) <= 1e-4 * exact, (
             f"{what}: the largest difference is wrong"
@@ -48,12 +54,14 @@ def parity_values(student: Student) -> None:
 
 
 def _logits(student: Student, file: str) -> np.ndarray:
-    return expect.array(student.predict(file, unseen.images(COUNT, SEED)[0]), (COUNT, 10), file)
+    images, _ = unseen.images(COUNT, SEED)
+    return expect.array(student.predict(file, images), (COUNT, 10), file)
 
 
 def _accurate(file: str):
     def check(student: Student) -> None:
-        labels = unseen.own_code(student.seed)[unseen.images(COUNT, SEED)[1]]
+        _, digits = unseen.images(COUNT, SEED)
+        labels = unseen.own_code(student.seed)[digits]
         accuracy = float((_logits(student, file).argmax(axis=1) == labels).mean())
         assert accuracy > 0.9, (
             f"{file} classifies {accuracy:.0%} of the grader's images as your "

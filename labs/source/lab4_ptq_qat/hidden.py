@@ -1,4 +1,7 @@
-"""Hidden checks of lab 4. Never part of a release, a handout or feedback. Nothing is measured here."""
+"""Hidden checks of lab 4. Nothing is measured here.
+
+Never part of a release, a handout or feedback.
+"""
 
 import numpy as np
 
@@ -11,11 +14,13 @@ from labs.grading.records import problems
 from labs.grading.records_file import rounds_and_calls
 
 NAMES = ("float", "ptq", "qat")
-COUNT, SEED = 500, 775147
+COUNT = 500
+SEED = 775147
 
 
 def fake_quantize_values(student: Student) -> None:
-    what, generator = "fake_quantize", np.random.default_rng(1)
+    what = "fake_quantize"
+    generator = np.random.default_rng(1)
     for shape, bits in (((6, 30), 8), ((5, 3, 4, 4), 4), ((6, 6), 3)):
         highest = 2 ** (bits - 1) - 1
         q = generator.integers(-highest - 3, highest + 4, shape)  # beyond both ends, too
@@ -23,26 +28,27 @@ def fake_quantize_values(student: Student) -> None:
         wide = scale.reshape(-1, *[1] * (len(shape) - 1))
         x = ((q + generator.uniform(-0.4, 0.4, shape)) * wide).astype(np.float32)
         found = expect.array(student.call(what, x, scale, bits), shape, what)
-        expect.close(
-            found, np.clip(q, -highest, highest) * wide.astype(np.float64), what, relative=1e-5
-        )
+        expected = np.clip(q, -highest, highest) * wide.astype(np.float64)
+        expect.close(found, expected, what, relative=1e-5)
 
 
 def _logits(student: Student, name: str) -> np.ndarray:
-    return expect.array(
-        student.predict(f"{name}.onnx", unseen.images(COUNT, SEED)[0]), (COUNT, 10), f"{name}.onnx"
-    )
+    file = f"{name}.onnx"
+    images, _ = unseen.images(COUNT, SEED)
+    return expect.array(student.predict(file, images), (COUNT, 10), file)
 
 
 def _accuracy(student: Student, name: str) -> float:
-    digits = unseen.images(COUNT, SEED)[1]
-    return float(
-        (_logits(student, name).argmax(axis=1) == unseen.own_code(student.seed)[digits]).mean()
-    )
+    _, digits = unseen.images(COUNT, SEED)
+    labels = unseen.own_code(student.seed)[digits]
+    return float((_logits(student, name).argmax(axis=1) == labels).mean())
 
 
 def _differ(first: np.ndarray, second: np.ndarray) -> bool:
-    """Whether two networks computed these: rounding to 8 bits moves some logit by more than a thousandth of their spread."""
+    """Whether two networks computed these logits.
+
+    Rounding to 8 bits moves some logit by more than a thousandth of their spread.
+    """
     return bool(np.abs(first - second).max() > 1e-3 * first.std())
 
 
@@ -57,11 +63,11 @@ def float_file(student: Student) -> None:
 
 def _int8_file(name: str):
     def check(student: Student) -> None:
-        content, original = (
-            onnx_files.read(student.file(f"{file}.onnx")) for file in (name, "float")
-        )
+        content = onnx_files.read(student.file(f"{name}.onnx"))
+        original = onnx_files.read(student.file("float.onnx"))
         assert content.is_int8, (
-            f"{name}.onnx does not store its weights in 8 bits, or does not compute with int8 operators"
+            f"{name}.onnx does not store its weights in 8 bits, or does not compute with "
+            "int8 operators"
         )
         assert content.used <= original.used / 2, (
             f"the weights of {name}.onnx take more than half the bytes of those of float.onnx"
@@ -96,14 +102,15 @@ def _report(student: Student) -> dict:
 
 
 def report_files(student: Student) -> None:
-    report, test = _report(student), mnist("test")
-    images, labels = (
-        normalize(test.images[:1000]),
-        unseen.own_code(student.seed)[test.labels[:1000]],
-    )
+    report = _report(student)
+    test = mnist("test")
+    images = normalize(test.images[:1000])
+    labels = unseen.own_code(student.seed)[test.labels[:1000]]
     answers = {name: student.predict(f"{name}.onnx", images).argmax(axis=1) for name in NAMES}
-    # another machine may decide a close image otherwise; a student who could download MNIST has other images
+    # another machine may decide a close image otherwise; a student who could download MNIST has
+    # other images
     same = report["images"] == test.source
+    tolerance = 0.004 if same else CLOSE
     for name in NAMES:
         entries = report[name]
         assert entries["bytes"] == student.file(f"{name}.onnx").stat().st_size, (
@@ -111,7 +118,7 @@ def report_files(student: Student) -> None:
         )
         found = accuracy(labels, answers[name])
         for entry, value in (("accuracy", found.value), ("low", found.low), ("high", found.high)):
-            assert abs(entries[entry] - value) <= (0.004 if same else CLOSE), (
+            assert abs(entries[entry] - value) <= tolerance, (
                 f"report.json: {entry} of {name} is not that of the file"
             )
         changed = np.count_nonzero(answers[name] != answers["float"])
@@ -121,7 +128,8 @@ def report_files(student: Student) -> None:
 
 
 def report_speed(student: Student) -> None:
-    report, rows = _report(student), rows_of(student)
+    report = _report(student)
+    rows = rows_of(student)
     found = problems(student.file(RECORDS))
     assert not found, f"{RECORDS}: {found[0]}"
     p50 = {}

@@ -1,4 +1,7 @@
-"""Hidden checks of lab 5. Never part of a release, a handout or feedback. Nothing is measured here."""
+"""Hidden checks of lab 5. Nothing is measured here.
+
+Never part of a release, a handout or feedback.
+"""
 
 import numpy as np
 
@@ -9,11 +12,13 @@ from labs.grading.records import problems
 from labs.grading.records_file import rounds_and_calls
 
 FILES = ("lenet.onnx", "lenet.tflite")
-COUNT, SEED = 400, 404077
+COUNT = 400
+SEED = 404077
 
 
 def percentile_values(student: Student) -> None:
-    what, generator = "percentile", np.random.default_rng(1)
+    what = "percentile"
+    generator = np.random.default_rng(1)
     for shape in ((30, 20), (101,), (7, 3), (1,)):
         samples = generator.integers(10_000, 900_000, shape)
         ordered = np.sort(samples, axis=None)
@@ -26,7 +31,8 @@ def percentile_values(student: Student) -> None:
 
 
 def contention_values(student: Student) -> None:
-    what, generator = "contention", np.random.default_rng(2)
+    what = "contention"
+    generator = np.random.default_rng(2)
     for busy in (0.95, 0.3):
         wall = generator.integers(1_000_000, 60_000_000, 40)
         cpu = (wall * busy * generator.uniform(0.5, 1.05, 40)).astype(np.int64)
@@ -86,7 +92,8 @@ def records_accuracy(student: Student) -> None:
         ]
         assert stated, f"{RECORDS}: no record is of {file}"
         for row in stated:
-            value, n = row.get("quality.value"), row.get("quality.n")
+            value = row.get("quality.value")
+            n = row.get("quality.n")
             assert isinstance(value, (int, float)) and isinstance(n, (int, float)) and n >= 500, (
                 f"{RECORDS}: the accuracy of {file}, from at least 500 images, is missing"
             )

@@ -1,4 +1,7 @@
-"""Hidden checks of lab 6: of the records only, the rest is read by a person. Never part of a release or feedback."""
+"""Hidden checks of lab 6: of the records only, the rest is read by a person.
+
+Never part of a release, a handout or feedback.
+"""
 
 from labs.grading.api import Question, Student
 from labs.grading.handed_in import RECORDS, rows_of
