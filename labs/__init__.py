@@ -1,1 +1,1 @@
-"""Homework: source/ holds the labs with their answers (keep it private), grading/ the grader. See README.md."""
+"""Homework: source/ has the labs and their answers (keep it private), grading/ the grader."""

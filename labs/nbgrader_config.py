@@ -1,4 +1,4 @@
-"""nbgrader's settings, for the grader and for the formgrader (JupyterLab started in this folder)."""
+"""nbgrader's settings, for the grader and for the formgrader (start JupyterLab in this folder)."""
 
 import sys
 from pathlib import Path

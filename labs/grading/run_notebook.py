@@ -97,7 +97,7 @@ class Cut:
         if kind == "error":
             lines = outputs.clipped("\n".join(content["traceback"]), 20_000)
             content["traceback"] = lines.split("\n")
-            room["text"] -= len(lines)
+            room["text"] = max(0, room["text"] - len(lines))
             return room["text"] > 0
         if kind == "stream":
             text = content["text"]
