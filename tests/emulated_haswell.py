@@ -1,7 +1,8 @@
-"""An x86 processor without VNNI on any x86: qemu runs this machine's own Python as a Haswell of 2013.
+"""An x86 processor without VNNI on any x86: qemu runs this machine's own Python as a Haswell.
 
-Made once, in build/emulated-haswell: only the emulator, since libraries and packages are this machine's.
-Its times mean nothing. For what it computes it is a Haswell: runtimes choose their kernels by its features.
+Made once, in build/emulated-haswell: only the emulator, since libraries and packages are this
+machine's. Its times mean nothing. For what it computes it is a Haswell of 2013: runtimes choose
+their kernels by its features.
 """
 
 import os

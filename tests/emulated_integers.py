@@ -1,7 +1,8 @@
-"""Notebook 05's integers against the runtimes on an emulated Pi 4, Pi 5 and Haswell: `make test-integers`.
+"""Notebook 05's integers against the runtimes on an emulated Pi 4, Pi 5 and Haswell.
 
-Files are made here, with PyTorch. The emulator only runs the runtimes, with the notebook's own functions
-for that, and hands back what every operator puts out. Compared are integers, never times.
+`make test-integers` runs it. Files are made here, with PyTorch. The emulator only runs the
+runtimes, with the notebook's own functions for that, and hands back what every operator puts out.
+Compared are integers, never times.
 """
 
 import json
@@ -52,7 +53,7 @@ def images():
 
 @pytest.fixture(scope="module")
 def files(book, quick_networks, tmp_path_factory):
-    """The folder of the files, real ones and ones that provoke ties: {(real or ties, form): path}."""
+    """The model files, real ones and ones that provoke ties: {(real or ties, form): path}."""
     folder = tmp_path_factory.mktemp("files")
     calibration = normalize(mnist("train").images[:300])
     made = book.quantized_files("lenet", calibration)
@@ -63,9 +64,8 @@ def files(book, quick_networks, tmp_path_factory):
         qdq=False,
         unsigned_activations=False,
     )
-    real = dict(
-        zip(ONNX, (made["ONNX, per channel"], made["ONNX, per tensor"], signed), strict=True)
-    )
+    onnx_files = (made["ONNX, per channel"], made["ONNX, per tensor"], signed)
+    real = dict(zip(ONNX, onnx_files, strict=True))
     real["TFLite"] = made["TFLite"]
     found = {}
     for form, path in real.items():
@@ -77,11 +77,12 @@ def files(book, quick_networks, tmp_path_factory):
 
 @pytest.fixture(scope="module", params=CPUS)
 def observed(request, book, files, images, tmp_path_factory):
-    """The processor, and for every kind of file and way of running it: network, integer images, results."""
+    """The processor, and {(kind of file, way to run it): (network, integer images, results)}."""
     cpu = request.param
     folder = tmp_path_factory.mktemp(cpu)
     np.save(folder / "images.npy", images)
-    jobs, networks = [], {}
+    jobs = []
+    networks = {}
     for number, ((kind, form), path) in enumerate(files.items()):
         network = (book.read_tflite if form == "TFLite" else book.read_onnx)(path)
         q = book.integer_images(network, images)
@@ -91,10 +92,10 @@ def observed(request, book, files, images, tmp_path_factory):
             np.save(folder / f"{number}.npy", q)
         else:
             (folder / f"{number}.onnx").write_bytes(book.exposed_onnx(path))
+            ways = {f"{form}, default": "0"}
             # ONNX Runtime has no exact kernels for S8 x S8 on x86, and needs none
-            ways = {f"{form}, default": "0"} | (
-                {} if form.startswith("S8") else {f"{form}, exact": "1"}
-            )
+            if not form.startswith("S8"):
+                ways[f"{form}, exact"] = "1"
         for way, how in ways.items():
             networks[kind, way] = network, q
             jobs.append(
@@ -106,11 +107,10 @@ def observed(request, book, files, images, tmp_path_factory):
                 }
             )
     (folder / "jobs.json").write_text(json.dumps(jobs))
-    done = (
-        emulated_haswell.run("-c", RUN, folder)
-        if cpu == "haswell"
-        else emulated_pi.run(cpu, "-c", RUN, folder)
-    )
+    if cpu == "haswell":
+        done = emulated_haswell.run("-c", RUN, folder)
+    else:
+        done = emulated_pi.run(cpu, "-c", RUN, folder)
     assert done.returncode == 0, done.stderr
     return cpu, {
         key: (*networks[key], loaded(folder / job["result"]))
@@ -124,7 +124,7 @@ def loaded(path: Path) -> list[np.ndarray]:
 
 
 def of(observed: dict, kind: str) -> dict:
-    """What was observed of the real files, or of those with ties, without the sums that may saturate."""
+    """What was observed of one kind of file (real, ties), without the sums that may saturate."""
     return {
         way: what
         for (which, way), what in observed.items()

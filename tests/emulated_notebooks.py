@@ -1,6 +1,7 @@
-"""The notebooks that run on a Pi, unmodified, in a kernel on an emulated Pi 4 and Pi 5: `make test-pi-notebooks`.
+"""The notebooks that run on a Pi, unmodified, in a kernel on an emulated Pi 4 and Pi 5.
 
-What they compute and print is looked through for errors and then dropped: every time in it is the emulator's.
+`make test-pi-notebooks` runs it. Their outputs are searched for errors and then dropped: every
+time in them is the emulator's.
 """
 
 import json
@@ -39,9 +40,7 @@ def test_it_runs_on_a_pi(name, cpu, model_files, tmp_path, monkeypatch):
     assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
     for cell in cells:
         for output in cell.outputs:
-            assert output.output_type != "error" and output.get("name") != "stderr", (
-                cell.source,
-                output,
-            )
+            is_error = output.output_type == "error" or output.get("name") == "stderr"
+            assert not is_error, (cell.source, output)
     said = "\n".join(map(printed, cells))
     assert "aarch64" in said or cpu.title() in said, "it ran on the laptop instead"

@@ -1,6 +1,7 @@
-"""A Raspberry Pi without a Pi: qemu runs 64-bit Arm programs of Debian trixie with what requirements-pi.txt lists.
+"""A Raspberry Pi without a Pi: qemu runs 64-bit Arm programs of Debian trixie.
 
-Functionally it is a Pi: the processor's features decide which kernels the runtimes choose. Its times mean nothing.
+It has what requirements-pi.txt lists. Functionally it is a Pi: the processor's features decide
+which kernels the runtimes choose. Its times mean nothing.
 Made once, in build/emulated-pi: `python` there is Python 3.13 for Arm, started like any other.
 """
 
@@ -21,16 +22,20 @@ CPUS = {
     "cortex-a76": "a Pi 5: int8 dot products and half precision",
 }
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
-# qemu comes from trixie as well: version 10 at least is needed (7.2 crashes in ONNX Runtime), and trixie's needs no library
+# qemu comes from trixie as well: version 10 at least is needed (7.2 crashes in ONNX Runtime), and
+# trixie's needs no library
 PACKAGES = "python3,libgomp1,libatomic1,libstdc++6,qemu-user:amd64"
-# a program that the kernel can execute: so a Python in the emulator can start another one, as helpers.workers does
-WRAPPER = """#!/bin/sh
-exec "{home}/root/usr/bin/qemu-aarch64" -0 "$0" -L "{home}/root" "{home}/root/usr/bin/python3.13" "$@"
-"""
+# a program that the kernel can execute: so a Python in the emulator can start another one, as
+# helpers.workers does
+WRAPPER = (
+    "#!/bin/sh\n"
+    'exec "{home}/root/usr/bin/qemu-aarch64" -0 "$0" '
+    '-L "{home}/root" "{home}/root/usr/bin/python3.13" "$@"\n'
+)
 
 
 def missing() -> str | None:
-    """Why the emulated Pi cannot be made on this machine, and the line that helps; None where it can."""
+    """Why the emulated Pi cannot be made here, and the command that helps; None if it can."""
     if sys.platform != "linux" or platform.machine() != "x86_64":
         return "the emulated Pi needs Linux on x86-64"
     if not shutil.which("mmdebstrap") or not KEYRING.exists():
@@ -39,7 +44,10 @@ def missing() -> str | None:
 
 
 def python() -> Path:
-    """The emulated Pi's Python; the first call makes it (a minute, 1 GB). RuntimeError says why it cannot be made."""
+    """The emulated Pi's Python; the first call makes it (a minute, 1 GB).
+
+    RuntimeError says why it cannot be made.
+    """
     pins = [(ROOT / name).read_text() for name in ("requirements-pi.txt", "requirements.txt")]
     recipe = "\n".join([PACKAGES, WRAPPER, str(ROOT), *pins])  # another recipe, another folder
     home = ROOT / "build" / "emulated-pi" / hashlib.sha256(recipe.encode()).hexdigest()[:12]
@@ -60,7 +68,7 @@ def python() -> Path:
 
 
 def settings(cpu: str) -> dict[str, str]:
-    """The environment variables that make the emulated Pi's Python, and all that it starts, run on `cpu`."""
+    """The environment variables that make the emulated Pi's Python run on `cpu`."""
     if cpu not in CPUS:
         raise ValueError(f"{cpu} is no processor of a Pi: {', '.join(CPUS)}")
     # threads of OpenMP and OpenBLAS wait by spinning, which the emulator pays dearly
@@ -80,7 +88,7 @@ def run(cpu: str, *arguments: str | Path, timeout: float = 1200) -> subprocess.C
 
 
 def unpacked_bytes() -> int:
-    """The size of everything that requirements-pi.txt brings to a Pi, without what Python compiles later."""
+    """The size of what requirements-pi.txt brings to a Pi, without what Python compiles later."""
     return sum(
         path.lstat().st_size
         for path in _files(python().parent.parent)
@@ -104,8 +112,8 @@ def _make(folder: Path, home: Path) -> None:
     """Make in `folder` the emulated Pi that will lie in `home`."""
     root = folder / "root"
     folder.mkdir()
-    # unpacked only: no maintainer script runs, so nothing needs emulation; as an archive, since a normal user's
-    # mmdebstrap leaves a folder that belongs to somebody else
+    # unpacked only: no maintainer script runs, so nothing needs emulation; as an archive, since a
+    # normal user's mmdebstrap leaves a folder that belongs to somebody else
     archive = folder / "root.tar"
     call(
         "getting Debian for Arm",
@@ -129,9 +137,9 @@ def _make(folder: Path, home: Path) -> None:
         root,
         "--no-same-owner",
         "--exclude=./dev",
-        "--exclude=./usr/bin/qemu-[!a]*",
+        "--exclude=./usr/bin/qemu-[!a]*",  # 450 MB of other processors
         "--exclude=./usr/bin/qemu-a[!a]*",
-    )  # 450 MB of other processors
+    )
     archive.unlink()
     for name in ("bin", "lib", "sbin"):
         if not (root / name).exists():

@@ -1,14 +1,18 @@
-"""Everything that rests on trained networks, over seeds and processor settings: `make test-machines`.
+"""Everything that rests on trained networks, over seeds and processor settings.
+
+`make test-machines` runs it.
 
     python tests/machines.py                      # seeds 0 to 11 on every setting of this processor
     python tests/machines.py --seeds 0-2 --books  # the quick runs of the notebooks, too
     python tests/machines.py --seeds 4 --settings plain
 
-Another processor adds the same numbers in another order, so training ends with other weights. PyTorch
-and oneDNN can be told to use fewer instructions than this processor has, which does the same.
+Another processor adds the same numbers in another order, so training ends with other weights.
+PyTorch and oneDNN can be told to use fewer instructions than this processor has, which does the
+same.
 
-For every claim of tests/claims.py it prints the mean, the spread and the worst figure that was seen, and
-how many standard deviations that is from the limit. The exit status is 1 if a test failed.
+For every claim of tests/claims.py it prints the mean, the spread and the worst figure that was
+seen, and how many standard deviations that is from the limit. The exit status is 1 if a test
+failed.
 """
 
 import argparse
@@ -65,17 +69,20 @@ def run(seed: int, setting: str, arguments: list[str], notes: Path) -> bool:
 
 def table(notes: Path) -> str:
     """What the claims came to: a line each."""
+    noted = notes.read_text(encoding="utf-8") if notes.exists() else ""
     values: dict[str, list[float]] = {}
-    for line in notes.read_text(encoding="utf-8").splitlines() if notes.exists() else []:
+    for line in noted.splitlines():
         entry = json.loads(line)
         values.setdefault(entry["claim"], []).append(entry["value"])
     lines = [
-        f"{'claim':74} {'limit':>9} {'runs':>4} {'mean':>9} {'spread':>8} {'worst':>9} {'margin':>7}"
+        f"{'claim':74} {'limit':>9} {'runs':>4} {'mean':>9} {'spread':>8} "
+        f"{'worst':>9} {'margin':>7}"
     ]
     for name, found in sorted(values.items()):
         claim = CLAIMS.get(name)
+        mean = statistics.mean(found)
         spread = statistics.stdev(found) if len(found) > 1 else 0.0
-        head = f"{name:74} {_limit(claim):>9} {len(found):4} {statistics.mean(found):9.4g} {spread:8.2g}"
+        head = f"{name:74} {_limit(claim):>9} {len(found):4} {mean:9.4g} {spread:8.2g}"
         if claim is None:
             lines.append(f"{head} {min(found):9.4g} to {max(found):.4g}")
             continue
@@ -87,7 +94,8 @@ def table(notes: Path) -> str:
 def _limit(claim) -> str:
     if claim is None:
         return "none"
-    return f"{'>=' if claim.most is None else '<='} {claim.limit:g}"
+    sign = ">=" if claim.most is None else "<="
+    return f"{sign} {claim.limit:g}"
 
 
 def _seeds(text: str) -> list[int]:

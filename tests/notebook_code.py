@@ -1,4 +1,7 @@
-"""The definitions of a notebook, for tests: its imports, functions, classes and upper-case constants, nothing run."""
+"""The definitions of a notebook, for tests: its imports, functions, classes and constants.
+
+Constants are names in upper case. Nothing else of the notebook is run.
+"""
 
 import ast
 import types
@@ -20,7 +23,7 @@ def code_cells(name: str) -> list:
 
 
 def definitions(name: str, only: set[str] | None = None) -> types.SimpleNamespace:
-    """What notebooks/NAME.ipynb defines; a later definition of the same name wins, as in the notebook.
+    """What notebooks/NAME.ipynb defines; of several definitions of one name, the last one.
 
     `only` names definitions: they and what they use are executed, and no other import. So a
     machine without the notebook's packages can use a part of it.

@@ -1,7 +1,7 @@
 """The trained networks that tests share.
 
-LeNet and the depthwise network are stored in tests/networks/, so that every machine tests with the same
-weights. MnistNet is too large for that (4.8 MB) and is trained where the tests run. With
+LeNet and the depthwise network are stored in tests/networks/, so that every machine tests with
+the same weights. MnistNet is too large for that (4.8 MB) and is trained where the tests run. With
 WORKBOOK_TEST_SEED=n all of them are trained now, from seed n: `make test-machines` does that.
 
     python tests/shared_networks.py    # trains the stored networks again, from seed 0
@@ -34,7 +34,7 @@ def seed() -> int | None:
 
 
 def get(name: str) -> tuple[torch.nn.Module, training.History]:
-    """The trained network `name` of helpers.models.BY_NAME, in eval mode, and how it was trained."""
+    """The trained network `name` of helpers.models.BY_NAME, in eval mode, and its history."""
     if seed() is None and name in STORED:
         return stored(name)
     return _train(name, seed() or 0)
@@ -49,7 +49,7 @@ def _train(name: str, from_seed: int) -> tuple[torch.nn.Module, training.History
 
 
 def stored(name: str) -> tuple[torch.nn.Module, training.History]:
-    """The stored network `name`; ValueError if its file is not the one that about.json describes."""
+    """The stored network `name`; ValueError if its file is not the one in about.json."""
     about = json.loads(ABOUT.read_text(encoding="utf-8"))[name]
     path = FOLDER / f"{name}.npz"
     found = hashlib.sha256(path.read_bytes()).hexdigest()

@@ -57,7 +57,8 @@ class Laptop:
     """A home folder with an SSH key, and a copy of the workbook whose `pi` commands are tried."""
 
     def __init__(self, folder: Path) -> None:
-        self.home, self.tree = folder / "laptop", folder / "laptop/workbook"
+        self.home = folder / "laptop"
+        self.tree = folder / "laptop/workbook"
         self.servers: dict[str, Server] = {}
         self.ssh = self.home / ".ssh"
         self.ssh.mkdir(parents=True)
@@ -100,7 +101,8 @@ class Laptop:
         port = free_port()
         pip = {key: value for key, value in os.environ.items() if key.startswith("PIP_")}
         user_config = Path.home() / ".config/pip/pip.conf"
-        pip |= {"PIP_CONFIG_FILE": str(user_config)} if user_config.exists() else {}
+        if user_config.exists():
+            pip["PIP_CONFIG_FILE"] = str(user_config)
         pip |= {"PIP_CACHE_DIR": str(Path.home() / ".cache/pip"), "WORKBOOK_OFFLINE": "1"}
         variables = {"HOME": home, "PATH": f"{folder / 'bin'}:{path}"} | pip | (variables or {})
         # no Subsystem: nothing may need SFTP
@@ -235,7 +237,7 @@ def wait_until(condition, seconds: float) -> None:
 
 
 def listening(pids: list[int]) -> set[tuple[str, int]]:
-    """(address, port) of every TCP socket on which these processes wait for connections, read from the kernel."""
+    """(address, port) of every TCP socket on which these processes listen, read from the kernel."""
     inodes = set()
     for pid in pids:
         for link in Path(f"/proc/{pid}/fd").glob("*"):
@@ -244,18 +246,12 @@ def listening(pids: list[int]) -> set[tuple[str, int]]:
             except OSError:
                 continue
     found = set()
-    for table in ("tcp", "tcp6"):
+    for table, family in (("tcp", socket.AF_INET), ("tcp6", socket.AF_INET6)):
         for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
             _, local, _, state, *rest = line.split()
             if state == "0A" and rest[5] in inodes:
                 address, port = local.split(":")
                 words = [bytes.fromhex(address[i : i + 8])[::-1] for i in range(0, len(address), 8)]
-                found.add(
-                    (
-                        socket.inet_ntop(
-                            socket.AF_INET6 if table == "tcp6" else socket.AF_INET, b"".join(words)
-                        ),
-                        int(port, 16),
-                    )
-                )
+                host = socket.inet_ntop(family, b"".join(words))
+                found.add((host, int(port, 16)))
     return found

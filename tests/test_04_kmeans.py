@@ -1,4 +1,4 @@
-"""Notebook 04: the optimum is the optimum, the file gives back what went in, the network survives as it says."""
+"""Notebook 04: the optimum is one, files give back what went in, and the network survives."""
 
 import json
 import re
@@ -32,6 +32,14 @@ def heavy_tailed(n: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).standard_t(3, n).astype(np.float32)
 
 
+def quantized(layers: dict, bits: int, per_channel: bool) -> dict:
+    """Every layer on one codebook, or on one for each output channel."""
+    return {
+        name: book.quantize(weights, bits, len(weights) if per_channel else 1)
+        for name, weights in layers.items()
+    }
+
+
 def brute_force(weights: np.ndarray, k: int) -> float:
     """Least inertia over every way to put k - 1 cuts into the sorted weights."""
     ordered = np.sort(weights).astype(np.float64)
@@ -49,9 +57,8 @@ def exact(weights: np.ndarray, k: int) -> float:
 @pytest.mark.parametrize("next_row", [book.try_all, book.bracketed])
 @pytest.mark.parametrize("seed", range(6))
 def test_dynamic_programming_is_as_good_as_trying_everything(next_row, seed):
-    weights = (
-        np.random.default_rng(seed).integers(-9, 9, 11 + seed % 3).astype(np.float64)
-    )  # with equal weights
+    generator = np.random.default_rng(seed)
+    weights = generator.integers(-9, 9, 11 + seed % 3).astype(np.float64)  # some are equal
     points = book.sort_once(weights)
     for k in (1, 2, 3, 5):
         cuts, least = book.optimal_cuts(points, np.arange(len(weights) + 1), k, next_row)
@@ -68,7 +75,8 @@ def test_bracketed_gives_the_row_of_try_all(n):
     C = book.interval_inertia(points, np.arange(n + 1))
     D = C(0, np.arange(n + 1))
     for _ in range(4):
-        (row, cut), (expected, _) = book.bracketed(D, C), book.try_all(D, C)
+        row, cut = book.bracketed(D, C)
+        expected, _ = book.try_all(D, C)
         np.testing.assert_allclose(row, expected, rtol=1e-9, atol=1e-9)
         np.testing.assert_allclose(D[cut] + C(cut, np.arange(n + 1)), row, rtol=1e-12, atol=1e-12)
         D = row
@@ -90,12 +98,9 @@ def test_no_other_method_beats_the_optimum(layers, k):
     best = book.inertia(weights, book.optimal_codebook(weights, k))
     starts = [book.linear_start(weights, k), np.quantile(weights, (np.arange(k) + 0.5) / k)]
     others = [book.sorted_lloyd(book.sort_once(weights), start)[0] for start in starts]
-    others += [
-        np.sort(
-            KMeans(k, n_init=1, random_state=seed).fit(weights[:, None]).cluster_centers_.ravel()
-        )
-        for seed in range(3)
-    ]
+    for seed in range(3):
+        fitted = KMeans(k, n_init=1, random_state=seed).fit(weights[:, None])
+        others.append(np.sort(fitted.cluster_centers_.ravel()))
     assert best <= min(book.inertia(weights, centroids) for centroids in others) * (1 + 1e-6)
 
 
@@ -116,10 +121,9 @@ def test_mostly_zeros_as_in_a_pruned_layer():
 
 def test_lloyd_from_a_linear_start_is_stuck_on_the_twelve_numbers():
     start = book.linear_start(book.TWELVE, 4)
-    for centroids, _ in (
-        book.lloyd(book.TWELVE, start),
-        book.sorted_lloyd(book.sort_once(book.TWELVE), start),
-    ):
+    slow, _ = book.lloyd(book.TWELVE, start)
+    fast, _ = book.sorted_lloyd(book.sort_once(book.TWELVE), start)
+    for centroids in (slow, fast):
         np.testing.assert_allclose(centroids, [-8, 22 / 7, 17, 30])
     np.testing.assert_array_equal(book.optimal_codebook(book.TWELVE, 4), [-8, 1, 6, 30])
 
@@ -140,9 +144,8 @@ def test_comparing_the_two_codebooks_of_a_network(lenet, bits):
 
 
 def test_the_stored_comparison_is_complete_and_consistent():
-    stored = json.loads(
-        (ROOT / "notebooks" / "figures" / "04_kmeans_quantization.json").read_text(encoding="utf-8")
-    )
+    path = ROOT / "notebooks" / "figures" / "04_kmeans_quantization.json"
+    stored = json.loads(path.read_text(encoding="utf-8"))
     assert set(stored["made"]) == {"date", "machine", "torch", "data"}
     rows = stored["rows"]
     assert {(row["seed"], row["bits"]) for row in rows} == set(product(range(5), (8, 4, 3, 2, 1)))
@@ -156,9 +159,8 @@ def test_the_stored_comparison_is_complete_and_consistent():
 @pytest.mark.parametrize("k", [4, 16])
 def test_lloyd_sorted_lloyd_and_scikit_learn_agree(layers, k):
     weights = layers["fc1"].ravel().astype(np.float64)
-    start = np.quantile(
-        weights, (np.arange(k) + 0.5) / k
-    )  # no cluster is empty, which scikit-learn would move
+    # no cluster is empty, which scikit-learn would move
+    start = np.quantile(weights, (np.arange(k) + 0.5) / k)
     ours, rounds = book.lloyd(weights, start)
     fast, fast_rounds = book.sorted_lloyd(book.sort_once(weights), start)
     theirs = KMeans(k, init=start[:, None], n_init=1, tol=0, max_iter=10_000).fit(weights[:, None])
@@ -169,7 +171,8 @@ def test_lloyd_sorted_lloyd_and_scikit_learn_agree(layers, k):
 
 
 def test_sorted_lloyd_never_goes_uphill(layers):
-    weights, points = layers["conv2"].ravel(), book.sort_once(layers["conv2"])
+    weights = layers["conv2"].ravel()
+    points = book.sort_once(layers["conv2"])
     centroids = book.linear_start(weights, 64)
     for _ in range(20):
         before = book.inertia(weights, centroids)
@@ -226,10 +229,10 @@ def test_each_weight_gets_its_nearest_value(layers, bits):
 def test_scale_and_offset_go_through(layers):
     weights = layers["fc3"]
     plain = book.quantize(weights, 3).weights()
-    np.testing.assert_allclose(
-        book.quantize(weights * 1e-20, 3).weights() * 1e20, plain, rtol=1e-4, atol=1e-6
-    )
-    np.testing.assert_allclose(book.quantize(weights + 8, 3).weights() - 8, plain, atol=2e-3)
+    scaled = book.quantize(weights * 1e-20, 3).weights() * 1e20
+    shifted = book.quantize(weights + 8, 3).weights() - 8
+    np.testing.assert_allclose(scaled, plain, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(shifted, plain, atol=2e-3)
 
 
 def test_groups_are_quantized_each_for_itself(layers):
@@ -293,10 +296,7 @@ def test_huffman_there_and_back(symbols):
 @pytest.mark.parametrize("per_channel", [False, True])
 def test_file_is_as_long_as_announced_and_gives_every_bit_back(layers, tmp_path, bits, per_channel):
     small = {name: weights for name, weights in layers.items() if weights.size < 5000}
-    coded = {
-        name: book.quantize(weights, bits, len(weights) if per_channel else 1)
-        for name, weights in small.items()
-    }
+    coded = quantized(small, bits, per_channel)
     path = tmp_path / "lenet.cbk"
     book.write_file(path, coded)
     assert path.stat().st_size == book.file_bytes(coded)
@@ -322,19 +322,17 @@ def test_a_network_runs_from_its_file_like_the_reconstruction(lenet, layers, tmp
     coded = {name: book.quantize(weights, 3) for name, weights in layers.items()}
     read = book.write_and_check(tmp_path / "lenet.cbk", coded)
     images = mnist("test").images[:200]
-    from_file, rebuilt = (
-        book.predict(book.with_weights(lenet, tensors), images) for tensors in (read, coded)
-    )
+    from_file = book.predict(book.with_weights(lenet, read), images)
+    rebuilt = book.predict(book.with_weights(lenet, coded), images)
     np.testing.assert_array_equal(from_file, rebuilt)
     assert not np.array_equal(from_file, book.predict(lenet, images))
 
 
 def test_a_damaged_file_never_becomes_weights(tmp_path):
-    path, part = tmp_path / "tiny.cbk", tmp_path / "part.cbk"
-    book.write_file(
-        path,
-        {"a": book.quantize(heavy_tailed(300), 2), "b": book.quantize(np.float32([[1, 2]]), 1)},
-    )
+    path = tmp_path / "tiny.cbk"
+    part = tmp_path / "part.cbk"
+    coded = {"a": book.quantize(heavy_tailed(300), 2), "b": book.quantize(np.float32([[1, 2]]), 1)}
+    book.write_file(path, coded)
     content = path.read_bytes()
     for length in range(len(content)):
         part.write_bytes(content[:length])
@@ -360,16 +358,11 @@ def loss_of(network, coded) -> float:
 
 @pytest.mark.parametrize("per_channel", [False, True])
 def test_training_two_values_helps_and_keeps_the_indices(lenet, layers, per_channel):
-    coded = {
-        name: book.quantize(weights, 1, len(weights) if per_channel else 1)
-        for name, weights in layers.items()
-    }
+    coded = quantized(layers, 1, per_channel)
     tuned = book.fine_tune(lenet, coded, few_images(), epochs=2)
     kept = loss_of(lenet, tuned) / loss_of(lenet, coded)
-    check(
-        f"04: test loss that training two values leaves, per {'channel' if per_channel else 'layer'}",
-        kept,
-    )
+    unit = "channel" if per_channel else "layer"
+    check(f"04: test loss that training two values leaves, per {unit}", kept)
     for name, tensor in tuned.items():
         np.testing.assert_array_equal(tensor.indices, coded[name].indices)
         assert tensor.codebooks.shape == coded[name].codebooks.shape
@@ -377,44 +370,41 @@ def test_training_two_values_helps_and_keeps_the_indices(lenet, layers, per_chan
 
 def test_the_gradient_of_a_value_is_the_sum_over_its_weights(lenet, layers):
     coded = {"fc2": book.quantize(layers["fc2"], 2, groups=4)}
-    plain, shared = book.with_weights(lenet, coded), book.with_shared_values(lenet, coded)
+    plain = book.with_weights(lenet, coded)
+    shared = book.with_shared_values(lenet, coded)
     inputs = book.torch.from_numpy(book.normalize(mnist("train").images[:32]))
     values = shared.fc2.parametrizations.weight[0].codebooks
-    by_torch = book.torch.autograd.grad(shared(inputs).square().sum(), values)[0].numpy()
-    per_weight = (
-        book.torch.autograd.grad(plain(inputs).square().sum(), plain.fc2.weight)[0]
-        .numpy()
-        .reshape(4, -1)
-    )
-    summed = [
-        np.bincount(index, gradient) for index, gradient in zip(coded["fc2"].indices, per_weight)
-    ]
-    np.testing.assert_allclose(by_torch, summed, rtol=1e-3, atol=1e-4 * np.abs(summed).max())
-    assert [name for name, parameter in shared.named_parameters() if parameter.requires_grad] == [
-        "fc2.parametrizations.weight.0.codebooks"
-    ]
+    (of_values,) = book.torch.autograd.grad(shared(inputs).square().sum(), values)
+    (of_weights,) = book.torch.autograd.grad(plain(inputs).square().sum(), plain.fc2.weight)
+    groups = zip(coded["fc2"].indices, of_weights.numpy().reshape(4, -1))
+    summed = [np.bincount(index, gradients) for index, gradients in groups]
+    atol = 1e-4 * np.abs(summed).max()
+    np.testing.assert_allclose(of_values.numpy(), summed, rtol=1e-3, atol=atol)
+    trained = [name for name, parameter in shared.named_parameters() if parameter.requires_grad]
+    assert trained == ["fc2.parametrizations.weight.0.codebooks"]
 
 
 def committed_table(heading: str) -> dict[int, dict[str, float]]:
-    """A table of the notebook as committed, its networks trained in full: {bits: {column: accuracy in per cent}}."""
+    """A table of the notebook as committed: {bits: {column: accuracy in per cent}}.
+
+    Its networks are trained in full.
+    """
     for page in re.findall("<table.*?</table>", committed_output("text/html"), re.S):
-        rows = [
-            [
-                re.sub("<.*?>", "", entry).strip()
-                for entry in re.findall("<t[hd].*?</t[hd]>", row, re.S)
-            ]
-            for row in re.findall("<tr>.*?</tr>", page, re.S)
-        ]
-        if rows[0][0] == heading and "values trained" in rows[0]:
-            return {
-                int(row[0]): {
-                    name: float(entry.split()[0])
-                    for name, entry in zip(rows[0], row)
-                    if "(" in entry
-                }
-                for row in rows[1:]
-            }
+        head, *rows = [table_entries(row) for row in re.findall("<tr>.*?</tr>", page, re.S)]
+        if head[0] == heading and "values trained" in head:
+            return {int(row[0]): accuracies(head, row) for row in rows}
     raise AssertionError(f"the notebook has no table of accuracies by {heading!r}")
+
+
+def table_entries(row: str) -> list[str]:
+    """The texts of a table's row in HTML, tags removed."""
+    entries = re.findall("<t[hd].*?</t[hd]>", row, re.S)
+    return [re.sub("<.*?>", "", entry).strip() for entry in entries]
+
+
+def accuracies(head: list[str], row: list[str]) -> dict[str, float]:
+    """The entries with an interval in brackets: {column: accuracy in per cent}."""
+    return {name: float(entry.split()[0]) for name, entry in zip(head, row) if "(" in entry}
 
 
 def committed_output(kind: str) -> str:
@@ -423,10 +413,10 @@ def committed_output(kind: str) -> str:
 
 
 def test_what_the_committed_notebook_shows():
-    layer, channel = committed_table("bits"), committed_table("bits per channel")
-    floating = float(
-        re.search(r"^float: ([\d.]+) \(", committed_output("text/plain"), re.M).group(1)
-    )
+    layer = committed_table("bits")
+    channel = committed_table("bits per channel")
+    line = re.search(r"^float: ([\d.]+) \(", committed_output("text/plain"), re.M)
+    floating = float(line.group(1))
     assert floating - layer[4]["as clustered"] <= 0.5
     assert floating - layer[2]["as clustered"] <= 3
     assert floating - layer[1]["as clustered"] >= 10

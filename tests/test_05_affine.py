@@ -1,8 +1,9 @@
-"""Notebook 05: grids and ranges do what they say, and the integers are those of the runtimes, bit for bit."""
+"""Notebook 05: grids and ranges do what they say, and the integers are those of the runtimes."""
 
 import platform
 import re
 from fractions import Fraction
+from itertools import combinations
 from math import floor
 
 import numpy as np
@@ -37,23 +38,18 @@ def values(n: int = 2000, seed: int = 0) -> np.ndarray:
 )
 def test_a_grid_holds_its_range_and_zero(bits, symmetric, low, high):
     grid = book.affine_grid(low, high, bits, symmetric)
-    assert (
-        grid.high - grid.low == 2**bits - (2 if symmetric else 1)
-        and grid.low <= grid.zero <= grid.high
-    )
+    assert grid.high - grid.low == 2**bits - (2 if symmetric else 1)
+    assert grid.low <= grid.zero <= grid.high
     inside = np.linspace(min(low, 0), max(high, 0), 1001)
     error = np.abs(book.fake_quantize(inside, grid) - inside)
-    assert error.max() <= grid.scale * (
-        1 + 1e-9
-    )  # half a step, and another half where the zero point was rounded
+    # half a step, and another half where the zero point was rounded
+    assert error.max() <= grid.scale * (1 + 1e-9)
     assert book.fake_quantize(np.zeros(1), grid) == 0
     q = book.quantize(inside, grid)
-    assert (
-        q.dtype == np.int32
-        and grid.low <= q.min()
-        and q.max() <= grid.high
-        and (np.diff(q) >= 0).all()
-    )
+    assert q.dtype == np.int32
+    assert grid.low <= q.min()
+    assert q.max() <= grid.high
+    assert (np.diff(q) >= 0).all()
     np.testing.assert_array_equal(book.quantize(book.dequantize(q, grid), grid), q)
 
 
@@ -66,13 +62,11 @@ def test_the_grid_is_that_of_pytorch_and_of_the_runtimes(symmetric):
     ).numpy()
     np.testing.assert_allclose(book.fake_quantize(tensor, grid), theirs, atol=1e-6)
     stored = book.stored_grid(np.float32(0.037), np.int8(-14), np.int8)
-    np.testing.assert_array_equal(
-        book.quantize(tensor, stored), runtimes.quantize(tensor, np.int8, 0.037, -14)
-    )
+    theirs = runtimes.quantize(tensor, np.int8, 0.037, -14)
+    np.testing.assert_array_equal(book.quantize(tensor, stored), theirs)
     q = np.arange(-128, 128).astype(np.int8)
-    np.testing.assert_array_equal(
-        book.dequantize(q, stored).astype(np.float32), runtimes.dequantize(q, 0.037, -14)
-    )
+    ours = book.dequantize(q, stored).astype(np.float32)
+    np.testing.assert_array_equal(ours, runtimes.dequantize(q, 0.037, -14))
 
 
 def test_unsigned_integers_do_not_wrap_on_their_way_back():
@@ -84,9 +78,8 @@ def test_each_row_has_a_grid_of_its_own():
     rows = values().reshape(20, 100) * np.logspace(-3, 3, 20)[:, None]
     together = book.fake_quantize(rows, book.affine_grid(*book.min_max_range(rows), 4, True))
     for row, moved in zip(rows, together):
-        np.testing.assert_array_equal(
-            moved, book.fake_quantize(row, book.affine_grid(row.min(), row.max(), 4, True))
-        )
+        grid = book.affine_grid(row.min(), row.max(), 4, True)
+        np.testing.assert_array_equal(moved, book.fake_quantize(row, grid))
 
 
 @pytest.mark.parametrize("value", [0.0, 3.7, -3.7, 1e-40, -1e-300])
@@ -127,9 +120,8 @@ def test_the_two_errors_are_all_there_is(bits):
     for threshold in (0.5, 2, 5, np.abs(tensor).max()):
         clipped, rounded = book.split_error(tensor, threshold, bits)
         grid = book.affine_grid(-threshold, threshold, bits, True)
-        assert clipped + rounded == pytest.approx(
-            ((book.fake_quantize(tensor, grid) - tensor) ** 2).mean()
-        )
+        error = ((book.fake_quantize(tensor, grid) - tensor) ** 2).mean()
+        assert clipped + rounded == pytest.approx(error)
     assert clipped == 0
     uniform = np.random.default_rng(0).uniform(-1, 1, 100_000)
     step = book.affine_grid(-1, 1, bits, True).scale
@@ -147,11 +139,12 @@ def test_rounding_falls_below_the_formula_where_values_do_not_fill_a_step():
 
 
 def nearest(x: int, n: int, tie) -> int:
-    """Python's exact arithmetic: x / 2**n rounded to nearest, ties decided by `tie`(lower neighbour)."""
+    """x / 2**n rounded to nearest in exact arithmetic; `tie`(lower neighbour) decides ties."""
+    half = Fraction(1, 2)
     exact = Fraction(x, 2**n)
     below = floor(exact)
     rest = exact - below
-    return tie(below) if rest == Fraction(1, 2) else below + (rest > Fraction(1, 2))
+    return tie(below) if rest == half else below + (rest > half)
 
 
 TIES = {
@@ -177,16 +170,13 @@ def test_rounding_is_exact(name, n):
 
 
 def test_finer_grids_are_better():
-    weights = values(64 * 48).reshape(64, 3, 4, 4) * np.random.default_rng(1).uniform(
-        0.1, 1, (64, 1, 1, 1)
-    )
-    decibels = [
-        book.signal_to_noise(book.as_rows(weights, g), 4) for g in ("tensor", "channel", 16)
-    ]
+    of_channels = np.random.default_rng(1).uniform(0.1, 1, (64, 1, 1, 1))
+    weights = values(64 * 48).reshape(64, 3, 4, 4) * of_channels
+    rows = [book.as_rows(weights, granularity) for granularity in ("tensor", "channel", 16)]
+    decibels = [book.signal_to_noise(row, 4) for row in rows]
     assert decibels == sorted(decibels) and decibels[2] - decibels[0] > 3
-    assert book.as_rows(weights, "channel").shape == (64, 48) and book.as_rows(
-        weights, 16
-    ).shape == (192, 16)
+    assert book.as_rows(weights, "channel").shape == (64, 48)
+    assert book.as_rows(weights, 16).shape == (192, 16)
     with pytest.raises(ValueError, match="do not divide into groups of 7"):
         book.as_rows(np.zeros((2, 5)), 7)
 
@@ -197,9 +187,8 @@ def test_no_range_has_less_error_than_mse(bits, symmetric):
     rows = values(8000).reshape(4, 2000) ** 3
 
     def error(low, high):
-        return (
-            (book.fake_quantize(rows, book.affine_grid(low, high, bits, symmetric)) - rows) ** 2
-        ).mean(axis=1)
+        grid = book.affine_grid(low, high, bits, symmetric)
+        return ((book.fake_quantize(rows, grid) - rows) ** 2).mean(axis=1)
 
     best = error(*book.mse_range(rows, bits, symmetric))
     assert (best <= error(*book.min_max_range(rows)) + 1e-12).all()
@@ -209,22 +198,20 @@ def test_no_range_has_less_error_than_mse(bits, symmetric):
 
 
 def test_the_moving_average_moves():
-    low, high = book.moving_average_range(
-        np.array([[0.0, 1.0], [-2.0, 3.0], [-1.0, 1.0]]), momentum=0.5
-    )
+    images = np.array([[0.0, 1.0], [-2.0, 3.0], [-1.0, 1.0]])
+    low, high = book.moving_average_range(images, momentum=0.5)
     assert (low.item(), high.item()) == (-1.0, 1.5)
 
 
 def test_an_average_over_tens_reaches_further_than_one_over_images():
     values_of_images = np.random.default_rng(0).exponential(size=(300, 20))
-    single, tens, all_at_once = (
-        book.activation_grid(values_of_images, name, 8).scale
-        for name in ("average over images", "average over tens", "min-max")
-    )
-    assert single < 0.8 * tens < 0.8 * all_at_once
-    assert (
-        book.activation_grid(values_of_images[:3], "average over tens", 8).scale > 0
-    )  # fewer than ten images
+
+    def scale(name, count=300):
+        return book.activation_grid(values_of_images[:count], name, 8).scale
+
+    tens = scale("average over tens")
+    assert scale("average over images") < 0.8 * tens < 0.8 * scale("min-max")
+    assert scale("average over tens", count=3) > 0, "fewer than ten images"
 
 
 def test_percentiles_and_divergence_leave_out_an_outlier():
@@ -249,10 +236,8 @@ def calibration():
 
 
 def test_many_bits_are_float_and_few_bits_need_care(lenet, calibration):
-    test, before = (
-        mnist("test"),
-        {name: tensor.clone() for name, tensor in lenet.state_dict().items()},
-    )
+    test = mnist("test")
+    before = {name: tensor.clone() for name, tensor in lenet.state_dict().items()}
     inputs = book.layer_inputs(lenet, calibration)
     assert [x.shape[1:] for x in inputs] == [(1, 28, 28), (6, 12, 12), (256,), (120,), (84,)]
     logits = predict(lenet, test.images)
@@ -266,9 +251,8 @@ def test_many_bits_are_float_and_few_bits_need_care(lenet, calibration):
     coarse, *_, best = book.SCHEMES
     check("05: accuracy that schemes differ by at 8 bits", abs(score(8, coarse) - score(8, best)))
     check("05: accuracy that the best scheme gains at 2 bits", score(2, best) - score(2, coarse))
-    assert all(
-        torch.equal(tensor, before[name]) for name, tensor in lenet.state_dict().items()
-    )  # it works on copies
+    # it works on copies
+    assert all(torch.equal(tensor, before[name]) for name, tensor in lenet.state_dict().items())
 
 
 @pytest.fixture(scope="module")
@@ -285,32 +269,30 @@ def folded(quick_depthwise):
     return result
 
 
+def blocks(network) -> list:
+    return [module for module in network.modules() if isinstance(module, book.Block)]
+
+
+def largest_filtered(block) -> torch.Tensor:
+    """The largest weight of each channel of the depthwise convolution."""
+    return block.depthwise[0].weight.abs().amax((1, 2, 3))
+
+
 def test_twin_and_equalized_compute_the_same(folded):
     images = mnist("test").images[:50]
-    logits, twin = predict(folded, images), book.rescaled_twin(folded)
+    logits = predict(folded, images)
+    twin = book.rescaled_twin(folded)
     np.testing.assert_array_equal(predict(twin, images), logits)  # powers of two: not a bit changes
-    spread = [
-        m.depthwise[0].weight.abs().amax((1, 2, 3))
-        for m in twin.modules()
-        if isinstance(m, book.Block)
-    ]
-    before = [
-        m.depthwise[0].weight.abs().amax((1, 2, 3))
-        for m in folded.modules()
-        if isinstance(m, book.Block)
-    ]
-    for small, was in zip(spread, before):
-        assert sorted(set((small / was).tolist())) == [1 / 16, 16]
+    for scaled, block in zip(blocks(twin), blocks(folded)):
+        ratios = largest_filtered(scaled) / largest_filtered(block)
+        assert sorted(set(ratios.tolist())) == [1 / 16, 16]
     even = book.equalized(twin)
     np.testing.assert_allclose(predict(even, images), logits, atol=1e-3)
-    for block in (m for m in even.modules() if isinstance(m, book.Block)):
-        out = block.expand[0].weight.abs().amax((1, 2, 3))
-        torch.testing.assert_close(
-            out, block.depthwise[0].weight.abs().amax((1, 2, 3)), rtol=1e-2, atol=0
-        )
-        torch.testing.assert_close(
-            out, block.project[0].weight.abs().amax((0, 2, 3)), rtol=1e-2, atol=0
-        )
+    for block in blocks(even):
+        made = block.expand[0].weight.abs().amax((1, 2, 3))
+        used = block.project[0].weight.abs().amax((0, 2, 3))
+        torch.testing.assert_close(made, largest_filtered(block), rtol=1e-2, atol=0)
+        torch.testing.assert_close(made, used, rtol=1e-2, atol=0)
 
 
 def test_one_grid_per_tensor_loses_the_twin_and_equalization_brings_it_back(folded, calibration):
@@ -318,9 +300,8 @@ def test_one_grid_per_tensor_loses_the_twin_and_equalization_brings_it_back(fold
     answers = predict(folded, images).argmax(1)
 
     def agreement(network, granularity):
-        quantized = book.simulate(
-            network, book.layer_inputs(network, calibration), 8, granularity, input_bits=16
-        )
+        inputs = book.layer_inputs(network, calibration)
+        quantized = book.simulate(network, inputs, 8, granularity, input_bits=16)
         return np.mean(predict(quantized, images).argmax(1) == answers)
 
     twin = book.rescaled_twin(folded)
@@ -333,9 +314,8 @@ def test_one_grid_per_tensor_loses_the_twin_and_equalization_brings_it_back(fold
 
 
 def test_a_multiplier_is_31_bits_and_a_shift():
-    real = np.concatenate(
-        [np.logspace(-8, 3, 500), [0.5, 1, 2.0**-20, 1 - 2.0**-40, np.nextafter(0.5, 0)]]
-    )
+    corners = [0.5, 1, 2.0**-20, 1 - 2.0**-40, np.nextafter(0.5, 0)]
+    real = np.concatenate([np.logspace(-8, 3, 500), corners])
     m0, n = book.fixed_point(real, 31)
     assert m0.dtype == np.int64 and (m0 >= 2**30).all() and (m0 < 2**31).all()
     np.testing.assert_allclose(m0 / 2.0**n, real, rtol=2.0**-31)
@@ -350,25 +330,18 @@ def test_a_multiplier_is_31_bits_and_a_shift():
 def layer_with(multipliers: np.ndarray):
     """A layer whose multipliers, as float32, are these."""
     one = book.stored_grid(np.float32(1), np.int8(0), np.int8)
-    count = len(multipliers)
-    return book.Weighted(
-        "test",
-        np.ones((1, count), np.int8),
-        np.zeros(count, np.int32),
-        None,
-        one,
-        multipliers.astype(np.float32),
-        one,
-    )
+    weights = np.ones((1, len(multipliers)), np.int8)
+    bias = np.zeros(len(multipliers), np.int32)
+    return book.Weighted("test", weights, bias, None, one, multipliers.astype(np.float32), one)
 
 
 def gemmlowp(accumulator: int, m0: int, n: int) -> int:
     """SaturatingRoundingDoublingHighMul and RoundingDivideByPOT, from their definitions in C++."""
     product = (accumulator << max(31 - n, 0)) * m0
-    nudge = 2**30 if product >= 0 else 1 - 2**30
-    high = (
-        abs(product + nudge) // 2**31 * (1 if product + nudge >= 0 else -1)
-    )  # C++ divides towards zero
+    nudged = product + (2**30 if product >= 0 else 1 - 2**30)
+    high = abs(nudged) // 2**31  # C++ divides towards zero
+    if nudged < 0:
+        high = -high
     shift = max(n - 31, 0)
     mask = 2**shift - 1
     return (high >> shift) + ((high & mask) > (mask >> 1) + (high < 0))
@@ -376,9 +349,8 @@ def gemmlowp(accumulator: int, m0: int, n: int) -> int:
 
 def test_the_rules_are_what_their_names_say():
     rng = np.random.default_rng(0)
-    multipliers = np.concatenate(
-        [rng.uniform(1e-4, 1, 40), 2.0 ** -np.arange(1, 12), [1.5]]
-    ).astype(np.float32)
+    powers = 2.0 ** -np.arange(1, 12)
+    multipliers = np.concatenate([rng.uniform(1e-4, 1, 40), powers, [1.5]]).astype(np.float32)
     layer = layer_with(multipliers)
     accumulators = rng.integers(-(2**20), 2**20, (500, len(multipliers))).astype(np.int32)
     columns = list(zip(layer.m0.tolist(), layer.n.tolist()))
@@ -388,46 +360,39 @@ def test_the_rules_are_what_their_names_say():
             [function(int(a), m0, n) for a, (m0, n) in zip(row, columns)] for row in accumulators
         ]
 
-    up, away = TIES["half_up"], TIES["half_away"]
+    up = TIES["half_up"]
+    away = TIES["half_away"]
+
+    def twice_half_up(a, m, n):
+        once = nearest((a << max(31 - n, 0)) * m, 31, up)
+        return nearest(once, max(n - 31, 0), up)
+
     expected = {
         book.once_half_up: lambda a, m, n: nearest(a * m, n, up),
         book.once_half_away: lambda a, m, n: nearest(a * m, n, away),
-        book.twice_half_up: lambda a, m, n: nearest(
-            nearest((a << max(31 - n, 0)) * m, 31, up), max(n - 31, 0), up
-        ),
+        book.twice_half_up: twice_half_up,
         book.twice_half_away: gemmlowp,
         book.cut_off: lambda a, m, n: a * m >> n,
     }
     for rule, function in expected.items():
-        np.testing.assert_array_equal(
-            rule(accumulators, layer), by_hand(function), err_msg=rule.__name__
-        )
+        found = rule(accumulators, layer)
+        np.testing.assert_array_equal(found, by_hand(function), err_msg=rule.__name__)
     results = [rule(accumulators, layer) for rule in book.RULES.values()]
-    assert all(
-        (a != b).any() and np.abs(a - b).max() == 1
-        for i, a in enumerate(results)
-        for b in results[:i]
-    )
+    for one, other in combinations(results, 2):
+        assert (one != other).any()
+        assert np.abs(one - other).max() == 1
 
 
 def test_float32_in_integers_is_float32():
     rng = np.random.default_rng(0)
     layer = layer_with(np.concatenate([rng.uniform(1e-5, 1, 60), 2.0 ** -np.arange(1, 12)]))
     for limit in (2**8, 2**20, 2**26, 2**31):
-        accumulators = rng.integers(-limit, limit, (2000, len(layer.m24)), dtype=np.int64).astype(
-            np.int32
-        )
+        drawn = rng.integers(-limit, limit, (2000, len(layer.m24)), dtype=np.int64)
+        accumulators = drawn.astype(np.int32)
         expected = book.float32_half_even(accumulators, layer)
         np.testing.assert_array_equal(book.float32_in_integers(accumulators, layer), expected)
-    assert book.bit_length(np.array([0, 1, 2, 3, 255, 256, 2**54])).tolist() == [
-        0,
-        1,
-        2,
-        2,
-        8,
-        9,
-        55,
-    ]
+    lengths = book.bit_length(np.array([0, 1, 2, 3, 255, 256, 2**54]))
+    assert lengths.tolist() == [0, 1, 2, 2, 8, 9, 55]
 
 
 # sums in 16 bits
@@ -435,20 +400,15 @@ def test_float32_in_integers_is_float32():
 
 def test_pairs_saturate_as_the_instruction_says():
     rng = np.random.default_rng(0)
-    a, w = (
-        rng.integers(0, 256, (50, 8)).astype(np.uint8),
-        rng.integers(-128, 128, (50, 8)).astype(np.int8),
-    )
+    a = rng.integers(0, 256, (50, 8)).astype(np.uint8)
+    w = rng.integers(-128, 128, (50, 8)).astype(np.int8)
+
+    def pair_sum(inputs, weights):
+        exact = sum(int(x) * int(y) for x, y in zip(inputs, weights))
+        return max(-32768, min(32767, exact))
+
     by_hand = [
-        [
-            max(
-                -32768,
-                min(
-                    32767, sum(int(x) * int(y) for x, y in zip(row_a[k : k + 2], row_w[k : k + 2]))
-                ),
-            )
-            for k in range(0, 8, 2)
-        ]
+        [pair_sum(row_a[k : k + 2], row_w[k : k + 2]) for k in range(0, 8, 2)]
         for row_a, row_w in zip(a, w)
     ]
     assert book.saturated(book.pair_sums(a, w)).tolist() == by_hand
@@ -472,12 +432,12 @@ def test_a_saturating_sum_is_the_exact_one_where_everything_fits(kernel, count):
 
     def layer(largest):
         weight = rng.integers(-largest, largest + 1, (count, 4)).astype(np.int8)
-        return book.Weighted(
-            "test", weight, np.zeros(4, np.int32), kernel, grid, np.float32([0.01]), grid
-        )
+        bias = np.zeros(4, np.int32)
+        return book.Weighted("test", weight, bias, kernel, grid, np.float32([0.01]), grid)
 
     q = rng.integers(0, 256, shape).astype(np.uint8)
-    small, large = layer(63), layer(127)
+    small = layer(63)
+    large = layer(127)
     np.testing.assert_array_equal(book.saturating_accumulate(q, small), book.accumulate(q, small))
     assert (book.saturating_accumulate(q, large) != book.accumulate(q, large)).any()
 
@@ -501,9 +461,8 @@ def test_each_kind_of_processor_is_told_what_to_expect(features, name, exact):
 
 
 def test_the_cells_about_the_processor_run_with_every_answer(monkeypatch, capsys):
-    (cell,) = [
-        cell for cell in code_cells("05_affine_quantization") if cell.source.startswith("EXPECTED")
-    ]
+    cells = code_cells("05_affine_quantization")
+    (cell,) = [cell for cell in cells if cell.source.startswith("EXPECTED")]
     for features in (["avx512_vnni"], ["asimddp"], ["avx2"], None):
         namespace = {
             "int8_instructions": int8_instructions,
@@ -549,9 +508,8 @@ def test_accumulators_are_those_of_a_convolution(zero):
     columns = weight.transpose(2, 3, 1, 0).reshape(-1, 8)
     layer = book.Weighted("CONV_2D", columns, bias, (3, 2), grid, np.float32([0.01]), grid)
     inputs = q.transpose(0, 3, 1, 2).astype(np.float64) - zero
-    theirs = nn.functional.conv2d(
-        *(torch.from_numpy(part.astype(np.float64)) for part in (inputs, weight, bias))
-    )
+    tensors = [torch.from_numpy(part.astype(np.float64)) for part in (inputs, weight, bias)]
+    theirs = nn.functional.conv2d(*tensors)
     ours = book.accumulate(q, layer)
     assert ours.dtype == np.int32 and layer.constant.dtype == np.int32
     np.testing.assert_array_equal(ours, theirs.numpy().transpose(0, 2, 3, 1))
@@ -560,11 +518,11 @@ def test_accumulators_are_those_of_a_convolution(zero):
 def test_a_relu_is_a_clip_at_the_zero_point():
     grid = book.stored_grid(np.float32(1), np.int8(-20), np.int8, relu=True)
     assert (grid.low, grid.high) == (-20, 127)
-    one, none = np.ones((1, 1), np.int8), np.zeros(1, np.int32)
+    one = np.ones((1, 1), np.int8)
+    none = np.zeros(1, np.int32)
     layer = book.Weighted("CONV_2D", one, none, None, grid, np.float32([0.5]), grid)
-    out = book.requantize(
-        np.array([[-50], [-1], [0], [5], [1000]], np.int32), layer, book.once_half_up, np.int8
-    )
+    accumulators = np.array([[-50], [-1], [0], [5], [1000]], np.int32)
+    out = book.requantize(accumulators, layer, book.once_half_up, np.int8)
     assert out.ravel().tolist() == [-20, -20, -20, -17, 127] and out.dtype == np.int8
 
 
@@ -584,9 +542,8 @@ def test_the_witness_refuses_floats_and_counts():
     book.IntegerOnly.census.clear()
     result = np.clip((q.reshape(2, 3) @ np.ones((3, 2), np.int32)) << 2, 0, 20).max(axis=0)
     assert isinstance(result, book.IntegerOnly) and result.tolist() == [20, 20]
-    assert (
-        book.IntegerOnly.census["matmul", "int32", "int32"] == 4 * 3
-    )  # three products in each result
+    # three products in each result
+    assert book.IntegerOnly.census["matmul", "int32", "int32"] == 4 * 3
 
 
 def test_differences_count_and_refuse():
@@ -608,15 +565,12 @@ def files(quick_networks, calibration):
 @pytest.fixture(scope="module")
 def counts(files):
     """The experiment with provoked ties."""
-    tie_files = {
-        name: (book.provoke_onnx if name.startswith("ONNX") else book.provoke_tflite)(
-            path, path.with_stem(f"ties_{path.stem}")
-        )
-        for name, path in files["lenet"].items()
-    }
-    return book.count_by_rule(
-        book.inspect_runtimes(tie_files, mnist("test").images[:200]), book.RULES
-    )
+    tie_files = {}
+    for name, path in files["lenet"].items():
+        provoke = book.provoke_onnx if name.startswith("ONNX") else book.provoke_tflite
+        tie_files[name] = provoke(path, path.with_stem(f"ties_{path.stem}"))
+    inspected = book.inspect_runtimes(tie_files, mnist("test").images[:200])
+    return book.count_by_rule(inspected, book.RULES)
 
 
 @pytest.fixture(scope="module")
@@ -647,9 +601,8 @@ def test_provoked_ties_tell_the_rule_of_every_runtime(counts):
 @pytest.mark.parametrize("name, count", [("lenet", 300), ("mnist_cnn", 40)])
 def test_every_number_is_that_of_the_runtime(files, rules, name, count):
     test = mnist("test")
-    table = book.compare(
-        book.inspect_runtimes(files[name], test.images[:count]), rules, test.labels[:count]
-    )
+    inspected = book.inspect_runtimes(files[name], test.images[:count])
+    table = book.compare(inspected, rules, test.labels[:count])
     assert list(table.index) == [
         "ONNX Runtime, per channel",
         "ONNX Runtime, per tensor",
@@ -670,29 +623,30 @@ def test_int8_activations_too(files, rules, calibration, tmp_path):
         qdq=False,
         unsigned_activations=False,
     )
-    network, images = book.read_onnx(path), mnist("test").images[:100]
-    ours = book.forward(
-        network, book.integer_images(network, images), rules["ONNX Runtime, per channel"]
-    )
+    network = book.read_onnx(path)
+    images = mnist("test").images[:100]
+    q = book.integer_images(network, images)
+    ours = book.forward(network, q, rules["ONNX Runtime, per channel"])
     assert network.dtype == ours[-1].dtype == np.int8
-    theirs = book.run_onnx(
-        path, images, exact_sums="0"
-    )  # there are no exact kernels for int8 alone, and none are needed
+    # there are no exact kernels for int8 alone, and none are needed
+    theirs = book.run_onnx(path, images, exact_sums="0")
     found = [book.differences(a, b) for a, b in zip(ours, theirs, strict=True)]
     assert sum(count for count, _ in found) == 0 or not on_x86
 
 
 def test_the_default_sums_are_exact_or_saturate_pair_by_pair(files):
-    path, images = files["lenet"]["ONNX, per channel"], mnist("test").images[:60]
+    path = files["lenet"]["ONNX, per channel"]
+    images = mnist("test").images[:60]
     network = book.read_onnx(path)
-    q, theirs = book.integer_images(network, images), book.run_onnx(path, images, exact_sums="0")
+    q = book.integer_images(network, images)
+    theirs = book.run_onnx(path, images, exact_sums="0")
     table = book.against_both(network, q, theirs, book.float32_half_even)
-    exact, saturating = (
-        table[f"differ from {kind} sums"].sum() for kind in ("exact", "saturating")
-    )
-    if not on_x86 or int8_instructions(describe()["features"]) == "VNNI":
+    exact = table["differ from exact sums"].sum()
+    saturating = table["differ from saturating sums"].sum()
+    instructions = int8_instructions(describe()["features"])
+    if not on_x86 or instructions == "VNNI":
         assert saturating > 0 and (exact == 0 or not on_x86)
-    elif int8_instructions(describe()["features"]) == "neither":
+    elif instructions == "neither":
         assert exact > 0 and saturating == 0
     else:  # the system does not report it
         assert (exact == 0) != (saturating == 0)
@@ -715,55 +669,44 @@ def test_the_logits_are_those_of_the_untouched_file(files, rules):
 
 
 def test_a_wrong_rule_is_off_by_one_at_most(files):
-    for runtime, (network, q, theirs) in book.inspect_runtimes(
-        files["lenet"], mnist("test").images[:50]
-    ).items():
+    inspected = book.inspect_runtimes(files["lenet"], mnist("test").images[:50])
+    for runtime, (network, q, theirs) in inspected.items():
         table = book.rule_table(network, q, theirs, {"cut off": book.cut_off})
         assert all(count > 0 and largest == 1 for count, largest in table["cut off"]), runtime
 
 
 def test_no_float_between_the_first_and_the_last_integer(files, rules):
-    for runtime, (network, q, theirs) in book.inspect_runtimes(
-        files["mnist_cnn"], mnist("test").images[:5]
-    ).items():
+    inspected = book.inspect_runtimes(files["mnist_cnn"], mnist("test").images[:5])
+    for runtime, (network, q, theirs) in inspected.items():
         tensor = q.view(book.IntegerOnly)
         for operation, expected in zip(network.operations, theirs, strict=True):
             rule = rules[runtime][book.layer_kind(operation)]
-            tensor = book.apply(
-                operation,
-                tensor,
-                book.float32_in_integers if rule is book.float32_half_even else rule,
-            )
+            if rule is book.float32_half_even:
+                rule = book.float32_in_integers
+            tensor = book.apply(operation, tensor, rule)
             assert isinstance(tensor, book.IntegerOnly) and tensor.dtype == network.dtype
             assert np.array_equal(np.asarray(tensor), expected) or not on_x86
-        layer = next(
-            operation for operation in network.operations if isinstance(operation, book.Weighted)
-        )
+        layer = next(part for part in network.operations if isinstance(part, book.Weighted))
+        zeros = np.zeros((2, len(layer.bias)), np.int32).view(book.IntegerOnly)
         with pytest.raises(TypeError, match="not integers only"):
-            book.float32_half_even(
-                np.zeros((2, len(layer.bias)), np.int32).view(book.IntegerOnly), layer
-            )
+            book.float32_half_even(zeros, layer)
 
 
 def test_what_a_reader_does_not_know_it_refuses(files, calibration, tmp_path):
-    float_onnx, float_tflite = (
-        files["lenet"]["TFLite"].with_name(f"lenet.{ending}") for ending in ("onnx", "tflite")
-    )
+    int8_file = files["lenet"]["TFLite"]
     with pytest.raises(ValueError, match="not in the QOperator form"):
-        book.read_onnx(float_onnx)
+        book.read_onnx(int8_file.with_name("lenet.onnx"))
     with pytest.raises(ValueError, match="does not take int8"):
-        book.read_tflite(float_tflite)
-    padded = nn.Sequential(
-        nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(3136, 10)
-    )
-    strided = nn.Sequential(
-        nn.Conv2d(1, 4, 4, stride=2), nn.ReLU(), nn.Flatten(), nn.Linear(676, 10)
-    )
-    for network, what in ((padded, "padding"), (strided, "strides")):
+        book.read_tflite(int8_file.with_name("lenet.tflite"))
+    odd = {
+        "padding": (nn.Conv2d(1, 4, 3, padding=1), nn.Linear(3136, 10)),
+        "strides": (nn.Conv2d(1, 4, 4, stride=2), nn.Linear(676, 10)),
+    }
+    for what, (convolution, linear) in odd.items():
+        network = nn.Sequential(convolution, nn.ReLU(), nn.Flatten(), linear)
         path = convert.to_onnx(network, torch.zeros(1, 1, 28, 28), tmp_path / "odd.onnx")
-        quantized = convert.to_onnx_int8(
-            path, tmp_path / "odd_int8.onnx", calibration[:20], qdq=False
-        )
+        int8_path = tmp_path / "odd_int8.onnx"
+        quantized = convert.to_onnx_int8(path, int8_path, calibration[:20], qdq=False)
         with pytest.raises(ValueError, match=f"cannot read .*{what}"):
             book.read_onnx(quantized)
 
@@ -773,12 +716,8 @@ def test_what_a_reader_does_not_know_it_refuses(files, calibration, tmp_path):
 
 def shown(pattern: str) -> list[float]:
     """The figures in the summary of the notebook as it is committed."""
-    text = " ".join(
-        o.data["text/markdown"]
-        for cell in code_cells("05_affine_quantization")
-        for o in cell.outputs
-        if "text/markdown" in o.get("data", {})
-    )
+    outputs = [o for cell in code_cells("05_affine_quantization") for o in cell.outputs]
+    text = " ".join(o.get("data", {}).get("text/markdown", "") for o in outputs)
     found = re.search(pattern, " ".join(text.split()))
     assert found, f"{pattern!r} is not in {text}"
     return [float(number.replace(",", "")) for number in found.groups()]
@@ -787,30 +726,24 @@ def shown(pattern: str) -> list[float]:
 def test_the_stored_grid_carries_what_the_page_claims():
     labels, runs, about = long_runs.load(book.STORED)
     assert len(labels) == 1000 and len(runs) >= 4 and {"data", "torch", "machine"} <= set(about)
+    names = {f"{bits} bits, {scheme}" for bits in (3, 2) for scheme in book.SCHEMES}
     for name, run in runs.items():
-        assert set(run) == {"float"} | {
-            f"{bits} bits, {scheme}" for bits in (3, 2) for scheme in book.SCHEMES
-        }, name
+        assert set(run) == {"float"} | names, name
         assert np.mean(run["float"] == labels) > 0.98
-    at_3 = [{scheme: run[f"3 bits, {scheme}"] for scheme in book.SCHEMES} for run in runs.values()]
-    found = [book.paired(labels, answers) for answers in at_3]
-    ranges, channels = (
-        [row[question] for row in found]
-        for question in ("MSE for both, per tensor", "channels, MSE for both")
-    )
-    assert (
-        all(p.gained > p.lost for p in ranges) and sum(p.p < 0.05 for p in ranges) >= len(runs) - 1
-    )
-    assert max(abs(p.value) for p in channels) < 0.2 * max(
-        p.value for p in ranges
-    )  # the cures overlap
-    at_2 = [
-        book.paired(labels, {s: run[f"2 bits, {s}"] for s in book.SCHEMES}) for run in runs.values()
-    ]
-    assert {book.verdict(row["channels, MSE for both"])[0] for row in at_2} >= {
-        "+",
-        "-",
-    }  # nothing to claim
+
+    def paired_at(bits):
+        for run in runs.values():
+            yield book.paired(labels, {s: run[f"{bits} bits, {s}"] for s in book.SCHEMES})
+
+    at_3 = list(paired_at(3))
+    ranges = [row["MSE for both, per tensor"] for row in at_3]
+    channels = [row["channels, MSE for both"] for row in at_3]
+    assert all(p.gained > p.lost for p in ranges)
+    assert sum(p.p < 0.05 for p in ranges) >= len(runs) - 1
+    # the cures overlap
+    assert max(abs(p.value) for p in channels) < 0.2 * max(p.value for p in ranges)
+    verdicts = {book.verdict(row["channels, MSE for both"])[0] for row in paired_at(2)}
+    assert verdicts >= {"+", "-"}  # nothing to claim
 
 
 def test_paired_answers_each_question_with_mcnemar():
@@ -820,11 +753,9 @@ def test_paired_answers_each_question_with_mcnemar():
     found = book.paired(labels, answers)
     for question, (a, b) in book.QUESTIONS.items():
         assert found[question] == mcnemar(labels, answers[a], answers[b])
-        assert (
-            len({part.split(",")[0] for part in (a, b)})
-            + len({part.split(", ")[1] for part in (a, b)})
-            == 3
-        )
+        granularities = {a.split(",")[0], b.split(",")[0]}
+        ranges = {a.split(", ")[1], b.split(", ")[1]}
+        assert len(granularities) + len(ranges) == 3, "they differ in one respect"
         assert book.verdict(found[question])[0] == "=" or found[question].p < 0.05
     assert book.verdict(mcnemar(labels, labels, (labels + 1) % 10)) == "- (-100.0)"
     assert book.verdict(mcnemar(labels, (labels + 1) % 10, labels)) == "+ (+100.0)"

@@ -1,4 +1,7 @@
-"""Notebook 06: files of one quantized network agree, the table finds a planted layer, and the page keeps its promises."""
+"""Notebook 06: files of one quantized network agree, and the table finds a planted layer.
+
+The committed page keeps its promises.
+"""
 
 import copy
 import re
@@ -39,16 +42,14 @@ def test_executorch_and_onnx_runtime_agree_to_one_output_step(
     onnx_file = convert.to_onnx(quantized, EXAMPLE, tmp_path / "a_int8.onnx")
     pte_file = convert.to_executorch(quantized, EXAMPLE, tmp_path / "a_int8.pte")
     x = normalize(mnist("test").images)
-    by_onnx, by_pte = open_model(onnx_file).predict(x), open_model(pte_file).predict(x)
+    by_onnx = open_model(onnx_file).predict(x)
+    by_pte = open_model(pte_file).predict(x)
     step = book.output_step(onnx_file)
-    assert step == pytest.approx(np.diff(np.unique(by_onnx)).min(), rel=1e-3), (
-        "the logits lie on another grid"
-    )
+    smallest = np.diff(np.unique(by_onnx)).min()
+    assert step == pytest.approx(smallest, rel=1e-3), "the logits are on another grid"
     assert metrics.largest_difference(by_onnx, by_pte) <= 1.01 * step
-    check(
-        f"06: rows of logits equal in ExecuTorch and ONNX Runtime, {name}",
-        (by_onnx == by_pte).all(axis=1).mean(),
-    )
+    equal = (by_onnx == by_pte).all(axis=1).mean()
+    check(f"06: rows of logits equal in ExecuTorch and ONNX Runtime, {name}", equal)
     assert open_model(onnx_file).precision == "int8"
 
 
@@ -71,12 +72,11 @@ def test_ranges_other_than_min_max_give_other_files_and_a_wrong_name_is_refused(
     quick_networks, calibration, tmp_path
 ):
     onnx_file = convert.to_onnx(quick_networks["lenet"], EXAMPLE, tmp_path / "a.onnx")
-    raw = {
-        ranges: convert.to_onnx_int8(
-            onnx_file, tmp_path / f"{ranges}_int8.onnx", calibration, ranges=ranges
-        ).read_bytes()
-        for ranges in ("MinMax", "Entropy", "Percentile")
-    }
+    raw = {}
+    for ranges in ("MinMax", "Entropy", "Percentile"):
+        path = tmp_path / f"{ranges}_int8.onnx"
+        convert.to_onnx_int8(onnx_file, path, calibration, ranges=ranges)
+        raw[ranges] = path.read_bytes()
     assert raw["MinMax"] != raw["Percentile"], {name: len(content) for name, content in raw.items()}
     with pytest.raises(ValueError, match="Middle"):
         convert.to_onnx_int8(onnx_file, tmp_path / "x_int8.onnx", calibration, ranges="Middle")
@@ -88,9 +88,8 @@ def test_ranges_other_than_min_max_give_other_files_and_a_wrong_name_is_refused(
 
 @pytest.mark.parametrize("bits", [8, 4])
 def test_fewer_bits_leave_fewer_logits(quick_networks, calibration, bits):
-    observed = book.with_observers(
-        quick_networks["lenet"], book.config_for(bits, book.MinMaxObserver), calibration
-    )
+    config = book.config_for(bits, book.MinMaxObserver)
+    observed = book.with_observers(quick_networks["lenet"], config, calibration)
     logits = book.logits_of(book.study(observed, calibration), calibration, batch=50)
     assert 2 < len(np.unique(logits)) <= 2**bits
     again = book.logits_of(book.study(observed, calibration), calibration, batch=50)
@@ -113,10 +112,8 @@ def test_hidden_norms_compute_the_same_and_are_quantized_apart(calibration):
     assert metrics.largest_difference(predict(hidden, images), predict(network, images)) < 1e-4
     operators = []
     for model in (network, hidden):
-        graph = convert.quantize_pt2e(model, calibration[:10]).graph
-        operators.append(
-            sum("quantized_decomposed.quantize" in str(node.target) for node in graph.nodes)
-        )
+        nodes = convert.quantize_pt2e(model, calibration[:10]).graph.nodes
+        operators.append(sum("quantized_decomposed.quantize" in str(n.target) for n in nodes))
     assert operators[1] > operators[0]
 
 
@@ -131,41 +128,37 @@ def test_sqnr_by_hand():
     assert median == pytest.approx(min(0.0, 60.0), abs=1e-3)  # torch's median of two is the smaller
     assert book.sqnr(torch.eye(3)[:, :2], torch.eye(3)[:, :2])[1] > 100, "no noise at all"
     silent = torch.tensor([[1.0, 0.0]])
-    assert book.sqnr(silent, silent + 0.1)[1] == pytest.approx(20, abs=1e-3), (
-        "a silent channel has no say"
-    )
+    # a silent channel has no say
+    assert book.sqnr(silent, silent + 0.1)[1] == pytest.approx(20, abs=1e-3)
 
 
 def test_the_planted_layer_is_found_and_cured(quick_networks, calibration):
-    network, test = quick_networks["lenet"], mnist("test")
+    network = quick_networks["lenet"]
+    test = mnist("test")
     planted = book.plant(network)
     cured = book.equalized(planted)
     reference = predict(network, test.images)
     for same in (planted, cured):
         assert metrics.largest_difference(predict(same, test.images), reference) < 1e-3
-    assert (planted.conv2.weight != network.conv2.weight).any() and (
-        planted.conv1.weight == network.conv1.weight
-    ).all()
+    assert (planted.conv2.weight != network.conv2.weight).any()
+    assert (planted.conv1.weight == network.conv1.weight).all()
     per_tensor = book.config_for(8, per_channel=False)
     healthy, _ = book.layer_table(network, per_tensor, calibration)
     sick, broken = book.layer_table(planted, per_tensor, calibration)
-    check(
-        "06: dB of the worst layer without the planted channel", healthy["median channel, dB"].min()
-    )
+    lowest = healthy["median channel, dB"].min()
+    check("06: dB of the worst layer without the planted channel", lowest)
     falls = -sick["median channel, dB"].diff().dropna()
-    check(
-        "06: dB that conv2 falls more than any other layer",
-        falls["conv2"] - falls.drop("conv2").max(),
-    )
+    lead = falls["conv2"] - falls.drop("conv2").max()
+    check("06: dB that conv2 falls more than any other layer", lead)
     hidden = sick.loc["conv2", "whole tensor, dB"] - sick.loc["conv2", "median channel, dB"]
     check("06: dB by which the whole tensor hides the planted channel", hidden)
 
     def accuracy(graph):
-        return np.mean(
-            book.logits_of(graph, normalize(test.images), batch=50).argmax(1) == test.labels
-        )
+        logits = book.logits_of(graph, normalize(test.images), batch=50)
+        return np.mean(logits.argmax(1) == test.labels)
 
-    best, worst = np.mean(reference.argmax(1) == test.labels), accuracy(broken)
+    best = np.mean(reference.argmax(1) == test.labels)
+    worst = accuracy(broken)
     check("06: accuracy that the planted channel costs", best - worst)
     cures = {
         "conv2 in float": book.layer_table(planted, per_tensor, calibration, leave_float="conv2"),
@@ -182,15 +175,12 @@ def test_the_planted_layer_is_found_and_cured(quick_networks, calibration):
 
 def test_one_image_is_enough_to_calibrate_on_if_its_pixels_are_right(quick_networks, calibration):
     test = mnist("test")
-    observed = book.with_observers(
-        quick_networks["lenet"], book.config_for(8, book.MinMaxObserver), calibration
-    )
+    config = book.config_for(8, book.MinMaxObserver)
+    observed = book.with_observers(quick_networks["lenet"], config, calibration)
 
     def accuracy(images):
-        answers = book.logits_of(
-            book.study(observed, images), normalize(test.images), batch=50
-        ).argmax(1)
-        return np.mean(answers == test.labels)
+        logits = book.logits_of(book.study(observed, images), normalize(test.images), batch=50)
+        return np.mean(logits.argmax(1) == test.labels)
 
     right = accuracy(calibration)
     check("06: accuracy that one calibration image costs", right - accuracy(calibration[:1]))
@@ -198,14 +188,14 @@ def test_one_image_is_enough_to_calibrate_on_if_its_pixels_are_right(quick_netwo
 
 def test_a_layer_left_in_float_has_no_grid(quick_networks, calibration):
     network = quick_networks["lenet"]
+
+    def grids(**options):
+        _, graph = book.layer_table(network, book.config_for(8), calibration, **options)
+        return sum("dequantize_per_channel" in str(node.target) for node in graph.graph.nodes)
+
     for left, expected in ((None, 5), ("conv2", 4), ("fc3", 4)):
-        _, graph = book.layer_table(network, book.config_for(8), calibration, leave_float=left)
-        assert (
-            sum("dequantize_per_channel" in str(node.target) for node in graph.graph.nodes)
-            == expected
-        ), left
-    _, graph = book.layer_table(network, book.config_for(8), calibration, only={"conv2", "relu2"})
-    assert sum("dequantize_per_channel" in str(node.target) for node in graph.graph.nodes) == 1
+        assert grids(leave_float=left) == expected, left
+    assert grids(only={"conv2", "relu2"}) == 1
 
 
 # what the committed page shows
@@ -215,26 +205,22 @@ def shown(pattern: str) -> str:
     """All that the one cell whose source has `pattern` puts out, as text or HTML."""
     cells = [cell for cell in code_cells(NAME) if pattern in cell.source]
     assert len(cells) == 1, f"{len(cells)} cells have {pattern!r}"
-    return "\n".join(
-        output.get("text", "")
-        + "".join(
-            output.get("data", {}).get("text/html", "")
-            or output.get("data", {}).get("text/markdown", "")
-        )
-        for output in cells[0].outputs
-    )
+    return "\n".join(map(text_of, cells[0].outputs))
+
+
+def text_of(output) -> str:
+    """What an output shows: printed text, then HTML or else Markdown."""
+    data = output.get("data", {})
+    return output.get("text", "") + (data.get("text/html", "") or data.get("text/markdown", ""))
 
 
 def html_rows(pattern: str) -> list[list[str]]:
     """The rows of the table that a cell shows, tags removed."""
-    rows = re.findall(r"<tr.*?>(.*?)</tr>", shown(pattern), re.DOTALL)
-    return [
-        [
-            re.sub(r"<.*?>", "", cell).strip()
-            for cell in re.findall(r"<t[dh].*?>.*?</t[dh]>", row, re.DOTALL)
-        ]
-        for row in rows
-    ]
+    found = []
+    for row in re.findall(r"<tr.*?>(.*?)</tr>", shown(pattern), re.DOTALL):
+        cells = re.findall(r"<t[dh].*?>.*?</t[dh]>", row, re.DOTALL)
+        found.append([re.sub(r"<.*?>", "", cell).strip() for cell in cells])
+    return found
 
 
 def big_table() -> dict[tuple[str, str], dict[str, str]]:
@@ -247,41 +233,38 @@ def test_committed_int8_files_are_as_good_as_float_and_small():
     table = big_table()
     for name in ("lenet", "mnist_cnn"):
         for scheme in ("ExecuTorch PT2E", "ONNX Runtime MinMax", "LiteRT int8"):
-            row, exact = table[name, scheme], table[name, scheme.rsplit(" ", 1)[0] + " float"]
+            row = table[name, scheme]
+            exact = table[name, scheme.rsplit(" ", 1)[0] + " float"]
             assert int(row["lost"]) - int(row["gained"]) <= 3, row
             assert float(row["kB"]) / float(exact["kB"]) <= 0.35, row
 
 
 def test_committed_speed_ups_have_intervals_and_the_verdict_that_the_margin_allows():
     for (_, scheme), row in big_table().items():
-        _, low, high = map(
-            float, re.fullmatch(r"([\d.]+) \[([\d.]+), ([\d.]+)\]", row["speed-up"]).groups()
-        )
-        expected = (
-            "faster" if low > 1.055 else "slower" if high < 0.945 else row["verdict"]
-        )  # 1.05 as printed may be 1.0549
-        assert row["verdict"] == ("" if scheme.endswith("float") else expected), row
-        assert row["verdict"] in ("", "faster", "slower", "no clear difference")
-        assert (
-            (low > 1.045)
-            if row["verdict"] == "faster"
-            else (high < 0.955)
-            if row["verdict"] == "slower"
-            else True
-        ), row
+        numbers = re.fullmatch(r"([\d.]+) \[([\d.]+), ([\d.]+)\]", row["speed-up"])
+        _, low, high = map(float, numbers.groups())
+        verdict = row["verdict"]
+        assert verdict in ("", "faster", "slower", "no clear difference")
+        assert (verdict == "") == scheme.endswith("float"), row
+        if not verdict:
+            continue
+        # 1.05 as printed may be 1.0549
+        assert low <= 1.055 or verdict == "faster", row
+        assert high >= 0.945 or verdict == "slower", row
+        assert low > 1.045 or verdict != "faster", row
+        assert high < 0.955 or verdict != "slower", row
 
 
 def test_the_committed_page_ships_one_file_per_network_within_its_budget():
-    table, budget = big_table(), book_parameters()
+    table = big_table()
+    budget = book_parameters()
     lines = shown("chosen = shortlist(name, budget_kb)").strip().splitlines()
     assert [line.split(":")[0] for line in lines] == ["lenet", "mnist_cnn"]
     for line in lines:
         network, scheme = re.match(r"(\w+): ([^,]+),", line).groups()
         row = table[network, scheme]
-        assert (
-            float(row["kB"]) <= budget["budget_kb"]
-            and float(row["p50 (us)"]) <= budget["budget_us"]
-        )
+        assert float(row["kB"]) <= budget["budget_kb"]
+        assert float(row["p50 (us)"]) <= budget["budget_us"]
         assert float(row["points, low"]) >= -budget["budget_points"]
         within = [
             float(other["p50 (us)"])
@@ -290,36 +273,23 @@ def test_the_committed_page_ships_one_file_per_network_within_its_budget():
             and float(other["kB"]) <= budget["budget_kb"]
             and float(other["points, low"]) >= -budget["budget_points"]
         ]
-        assert float(row["p50 (us)"]) <= 2 * min(within), (
-            "a file that ships is tied with the fastest"
-        )
+        # a file that ships is tied with the fastest
+        assert float(row["p50 (us)"]) <= 2 * min(within)
 
 
 def book_parameters() -> dict:
+    cells = code_cells(NAME)
+    cell = next(cell for cell in cells if "parameters" in cell.metadata.get("tags", []))
     values: dict = {}
-    exec(
-        next(
-            cell.source
-            for cell in code_cells(NAME)
-            if "parameters" in cell.metadata.get("tags", [])
-        ),
-        values,
-    )
+    exec(cell.source, values)
     return values
 
 
-def latency_of(*times_us: float):
-    """Latencies of a benchmark of 12 rounds with 10 equal calls each."""
-    calls = np.full((12, 10), 1000, np.int64)
-    return [
-        timing.Latency(
-            (calls * us).astype(np.int64),
-            (calls * us).astype(np.int64),
-            np.ones((12, 2), np.int64),
-            timing.WarmUp(1, 1, True),
-        )
-        for us in times_us
-    ]
+def latency_of(time_us: float) -> timing.Latency:
+    """The latency of 12 rounds with 10 equal calls each."""
+    samples_ns = np.full((12, 10), int(1000 * time_us), np.int64)
+    round_ns = np.ones((12, 2), np.int64)
+    return timing.Latency(samples_ns, samples_ns.copy(), round_ns, timing.WarmUp(1, 1, True))
 
 
 def test_the_smallest_of_the_files_that_are_tied_with_the_fastest_ships():
@@ -334,9 +304,7 @@ def test_the_smallest_of_the_files_that_are_tied_with_the_fastest_ships():
         {"network": "net", "scheme": scheme, "kB": kb, "p50 (us)": us, "points, low": low}
         for scheme, (us, kb, low) in files.items()
     ]
-    latency = dict(
-        zip([("net", scheme) for scheme in files], latency_of(*(us for us, _, _ in files.values())))
-    )
+    latency = {("net", scheme): latency_of(us) for scheme, (us, _, _) in files.items()}
     namespace = book.shortlist.__globals__
     namespace.update(
         table=pd.DataFrame(rows), latency=latency, budget_us=1000, budget_points=1.0, margin=0.05
@@ -346,15 +314,13 @@ def test_the_smallest_of_the_files_that_are_tied_with_the_fastest_ships():
     assert book.shortlist("net", 100).scheme.tolist() == ["D int8"]
     assert book.shortlist("net", 50).empty
     verdicts = {
-        low: book.verdict(timing.Ratio(low + 0.02, low, low + 0.04))
-        for low in (0.8, 0.93, 1.02, 1.06)
+        0.8: "slower",
+        0.93: "no clear difference",
+        1.02: "no clear difference",
+        1.06: "faster",
     }
-    assert list(verdicts.values()) == [
-        "slower",
-        "no clear difference",
-        "no clear difference",
-        "faster",
-    ]
+    for low, expected in verdicts.items():
+        assert book.verdict(timing.Ratio(low + 0.02, low, low + 0.04)) == expected
 
 
 def test_committed_old_api_says_that_it_is_deprecated():
@@ -366,9 +332,8 @@ def test_the_committed_page_finds_the_planted_layer_and_counts_for_every_cure():
     head, *rows = html_rows("cures = pd.DataFrame(cured)")
     cures = {row[0]: dict(zip(head, row, strict=True)) for row in rows}
     assert list(cures) == ["none", "conv2 in float", "grids per channel", "equalized"]
-    equalized, per_channel = (
-        float(cures[name]["fc1, dB"]) for name in ("equalized", "grids per channel")
-    )
+    equalized = float(cures["equalized"]["fc1, dB"])
+    per_channel = float(cures["grids per channel"]["fc1, dB"])
     assert equalized > 25 > per_channel
     assert int(cures["none"]["lost"]) > 100 > int(cures["grids per channel"]["lost"])
 

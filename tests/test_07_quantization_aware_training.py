@@ -1,4 +1,7 @@
-"""Notebook 07: gradients through a grid are those of the literature, the freezes freeze, and the figures are earned."""
+"""Notebook 07: gradients through a grid are those of the literature, and the freezes freeze.
+
+The figures of the committed page are those of the stored run.
+"""
 
 import copy
 import json
@@ -18,9 +21,8 @@ from helpers.quiet import quiet
 
 NAME = "07_quantization_aware_training"
 book = definitions(NAME)
-names = (
-    book.fit.__globals__
-)  # the notebook's own namespace: what its cells set at run time is set here
+# the notebook's own namespace: what its cells set at run time is set here
+names = book.fit.__globals__
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -72,22 +74,21 @@ def test_a_scaled_gradient_leaves_the_value():
 
 @pytest.mark.parametrize("low, high, zero", [(-1, 1, 0), (-3, 3, 0), (0, 15, 6), (0, 255, 0)])
 def test_the_step_has_the_gradient_of_the_paper(low, high, zero):
-    """Esser et al. (2020), equation 3 with a zero point: round(v/s) - v/s inside, low - z or high - z where clipped."""
-    step = 0.3
+    """Esser et al. (2020), equation 3 with a zero point.
+
+    It is round(v/s) - v/s inside the grid, and low - z or high - z where v is clipped.
+    """
+    step = torch.tensor([0.3])
     v = (normal(400) * 0.3 * high).requires_grad_()
-    grid = book.LearnedGrid(
-        torch.tensor([step]), torch.tensor([float(zero)]), low, high, sharing=400
-    )
-    marks = v.detach() / step
+    grid = book.LearnedGrid(step, torch.tensor([float(zero)]), low, high, sharing=400)
+    marks = v.detach() / 0.3
     inside = (marks.round() + zero >= low) & (marks.round() + zero <= high)
-    expected = torch.where(
-        inside, marks.round() - marks, torch.where(marks > 0, high - zero, low - zero).float()
-    )
+    clipped = torch.where(marks > 0, high - zero, low - zero).float()
+    by_value = torch.where(inside, marks.round() - marks, clipped)
     upstream = normal(400, seed=1)
     of_step, of_v = torch.autograd.grad(grid(v), (grid.step, v), upstream)
-    assert torch.allclose(
-        of_step, (expected * upstream).sum() / np.sqrt(400 * high), rtol=1e-4, atol=1e-4
-    )
+    expected = (by_value * upstream).sum() / np.sqrt(400 * high)
+    assert torch.allclose(of_step, expected, rtol=1e-4, atol=1e-4)
     assert torch.allclose(of_v, upstream * inside, atol=1e-5)
 
 
@@ -95,14 +96,13 @@ def test_under_the_squared_error_inner_numbers_narrow_the_step_and_clipped_ones_
     v = normal(1000) * 2
     grid = book.LearnedGrid(torch.ones(1), torch.zeros(1), -3, 3, sharing=1)
     errors = (grid(v) - v) ** 2
-    slopes = torch.stack(
-        [torch.autograd.grad(error, grid.step, retain_graph=True)[0] for error in errors]
-    ).ravel()
+    gradients = [torch.autograd.grad(error, grid.step, retain_graph=True) for error in errors]
+    slopes = torch.stack([gradient for (gradient,) in gradients]).ravel()
     clipped = v.round().abs() > 3
     assert 50 < clipped.sum() < 500
-    assert (slopes[~clipped] >= 0).all() and (
-        slopes[clipped] < 0
-    ).all()  # training moves against the slope
+    # training moves against the slope
+    assert (slopes[~clipped] >= 0).all()
+    assert (slopes[clipped] < 0).all()
 
 
 # grids
@@ -111,16 +111,15 @@ def test_under_the_squared_error_inner_numbers_narrow_the_step_and_clipped_ones_
 def test_each_channel_has_a_step_and_shares_its_gradient():
     weight = normal(6, 4, 5, 5) * torch.arange(1, 7).view(-1, 1, 1, 1)
     grid = book.weight_grid(weight, 4)
-    assert (
-        grid.step.shape == (6, 1, 1, 1) and (grid.low, grid.high) == (-7, 7) and not grid.zero.any()
-    )
+    assert grid.step.shape == (6, 1, 1, 1)
+    assert (grid.low, grid.high) == (-7, 7)
+    assert not grid.zero.any()
     assert grid.gradient_scale == pytest.approx(1 / np.sqrt(100 * 7))
     assert book.weight_grid(weight, 4, per_channel=False).step.numel() == 1
     values = normal(10, 3, 7, 7).relu()
     of_input = book.input_grid(values, 4)
-    assert of_input.step.dim() == 0 and of_input.gradient_scale == pytest.approx(
-        1 / np.sqrt(147 * 15)
-    )
+    assert of_input.step.dim() == 0
+    assert of_input.gradient_scale == pytest.approx(1 / np.sqrt(147 * 15))
 
 
 @pytest.mark.parametrize("bits", [2, 3, 4, 8])
@@ -128,19 +127,16 @@ def test_the_grids_are_those_of_notebook_05(bits):
     affine = definitions("05_affine_quantization")
     weight = normal(8, 50)
     for search, find in ((False, affine.min_max_range), (True, affine.mse_range)):
-        theirs = affine.fake_quantize(
-            weight.numpy(), affine.affine_grid(*find(weight.numpy(), bits, True), bits, True)
-        )
+        grid = affine.affine_grid(*find(weight.numpy(), bits, True), bits, True)
+        theirs = affine.fake_quantize(weight.numpy(), grid)
         ours = book.weight_grid(weight, bits, search=search)(weight).detach().numpy()
         close = np.isclose(ours, theirs, atol=1e-4).mean()
         assert close > 0.99, close  # a tie of two errors may fall either way in float32
     inputs = normal(20, 30).relu()
     low, high = affine.mse_range(inputs.numpy().reshape(1, -1), bits)
     theirs = affine.fake_quantize(inputs.numpy(), affine.affine_grid(low.item(), high.item(), bits))
-    assert (
-        np.isclose(book.input_grid(inputs, bits)(inputs).detach().numpy(), theirs, atol=1e-4).mean()
-        > 0.99
-    )
+    ours = book.input_grid(inputs, bits)(inputs).detach().numpy()
+    assert np.isclose(ours, theirs, atol=1e-4).mean() > 0.99
 
 
 def test_zeros_stay_zeros_and_have_a_finite_gradient():
@@ -148,18 +144,15 @@ def test_zeros_stay_zeros_and_have_a_finite_gradient():
     grid = book.weight_grid(weight.detach(), 3)
     moved = grid(weight)
     moved.sum().backward()
-    assert (
-        not moved.any()
-        and torch.isfinite(weight.grad).all()
-        and torch.isfinite(grid.step.grad).all()
-    )
+    assert not moved.any()
+    assert torch.isfinite(weight.grad).all()
+    assert torch.isfinite(grid.step.grad).all()
 
 
 def test_ternary_and_binary_weights_are_those_of_the_papers():
     weight = normal(4, 3, 5, 5)
-    for row, ternary, binary in zip(
-        weight.flatten(1), book.Ternary()(weight).flatten(1), book.Binary()(weight).flatten(1)
-    ):
+    parts = (weight, book.Ternary()(weight), book.Binary()(weight))
+    for row, ternary, binary in zip(*(part.flatten(1) for part in parts)):
         beyond = row.abs() > 0.7 * row.abs().mean()
         expected = torch.where(beyond, row.sign() * row[beyond].abs().mean(), 0.0)
         assert torch.allclose(ternary, expected, atol=1e-6)
@@ -186,9 +179,8 @@ def test_it_is_about_sixty_lines():
 def source_of(part) -> str:
     """The source of a definition, from the notebook's cells."""
     pattern = rf"^(?:class|def) {part.__name__}\b.*?(?=^\S|\Z)"
-    return next(
-        m[0] for cell in code_cells(NAME) if (m := re.search(pattern, cell.source, re.M | re.S))
-    )
+    matches = (re.search(pattern, cell.source, re.M | re.S) for cell in code_cells(NAME))
+    return next(match[0] for match in matches if match)
 
 
 # networks
@@ -208,7 +200,7 @@ def test_a_network_on_grids_is_a_copy_and_keeps_its_image_at_8_bits(quick_networ
 
 
 def test_a_layer_on_three_marks_learns_the_step_and_the_marks():
-    """The true weights are -a, 0 and a: from other weights and a wrong step, training must find them."""
+    """The true weights are -a, 0 and a: training finds them from other weights and a wrong step."""
     true = 0.7 * torch.randint(-1, 2, (4, 16), generator=torch.Generator().manual_seed(0))
     weight = nn.Parameter(true + 0.2 * normal(4, 16, seed=1))
     grid = book.LearnedGrid(torch.full((4, 1), 0.3), torch.zeros(4, 1), -1, 1, sharing=16)
@@ -235,20 +227,19 @@ def test_training_repairs_what_two_bits_broke():
     check("07: accuracy of 2 bits after training", after)
     check("07: share of the errors of 2 bits left after training", (1 - after) / (1 - before))
     moved = dict(repaired.named_parameters())
-    assert len(steps) == 10 and all(
-        not torch.equal(moved[name], step) for name, step in steps.items()
-    )
+    assert len(steps) == 10
+    assert all(not torch.equal(moved[name], step) for name, step in steps.items())
 
 
 def test_before_epoch_is_told_each_epoch_in_training_mode(quick_networks):
-    network, seen = copy.deepcopy(quick_networks["lenet"]), []
+    network = copy.deepcopy(quick_networks["lenet"])
+    seen = []
     few = Images(mnist("train").images[:64], mnist("train").labels[:64], "64 images")
-    training.train(
-        network,
-        few,
-        training.Recipe(3, 1e-4, 0.0),
-        before_epoch=lambda epoch: seen.append((epoch, network.training)),
-    )
+
+    def note(epoch):
+        seen.append((epoch, network.training))
+
+    training.train(network, few, training.Recipe(3, 1e-4, 0.0), before_epoch=note)
     assert seen == [(0, True), (1, True), (2, True)]
 
 
@@ -256,20 +247,15 @@ def test_the_twin_computes_the_same_with_weights_far_apart(quick_depthwise):
     images = mnist("test").images[:100]
     folded = models.fold_batch_norm(quick_depthwise)
     logits = training.predict(folded, images)
-    np.testing.assert_allclose(
-        logits,
-        training.predict(quick_depthwise, images),
-        rtol=1e-4,
-        atol=1e-4 * np.abs(logits).max(),
-    )
+    unfolded = training.predict(quick_depthwise, images)
+    atol = 1e-4 * np.abs(logits).max()
+    np.testing.assert_allclose(logits, unfolded, rtol=1e-4, atol=atol)
     twin = models.rescaled_twin(folded)
-    np.testing.assert_array_equal(
-        training.predict(twin, images), logits
-    )  # powers of two: not a bit changes
+    # powers of two: not a bit changes
+    np.testing.assert_array_equal(training.predict(twin, images), logits)
     for block, scaled in zip(list(folded)[1:5], list(twin)[1:5]):
-        before, after = (
-            part.depthwise[0].weight.detach().abs().amax((1, 2, 3)) for part in (block, scaled)
-        )
+        before = block.depthwise[0].weight.detach().abs().amax((1, 2, 3))
+        after = scaled.depthwise[0].weight.detach().abs().amax((1, 2, 3))
         assert sorted(set((after / before).tolist())) == [1 / 16, 16]
 
 
@@ -279,17 +265,15 @@ def test_equalizing_keeps_the_function_and_evens_out_the_ranges(quick_depthwise)
     before = copy.deepcopy(twin.state_dict())
     even = models.equalized(twin)
     logits = training.predict(twin, images)
-    np.testing.assert_allclose(
-        training.predict(even, images), logits, rtol=1e-3, atol=1e-4 * np.abs(logits).max()
-    )
+    atol = 1e-4 * np.abs(logits).max()
+    np.testing.assert_allclose(training.predict(even, images), logits, rtol=1e-3, atol=atol)
     assert all(torch.equal(before[name], tensor) for name, tensor in twin.state_dict().items())
     for block in list(even)[1:5]:
-        made, filtered, used = (
-            part[0].weight.detach().abs() for part in (block.expand, block.depthwise, block.project)
-        )
-        ranges = made.amax((1, 2, 3)), filtered.amax((1, 2, 3)), used.amax((0, 2, 3))
-        for other in ranges[1:]:
-            torch.testing.assert_close(ranges[0], other, rtol=0.02, atol=1e-6)
+        made = block.expand[0].weight.detach().abs().amax((1, 2, 3))
+        filtered = block.depthwise[0].weight.detach().abs().amax((1, 2, 3))
+        used = block.project[0].weight.detach().abs().amax((0, 2, 3))
+        for other in (filtered, used):
+            torch.testing.assert_close(made, other, rtol=0.02, atol=1e-6)
 
 
 def batch_norm_modes(graph) -> set:
@@ -301,16 +285,20 @@ def batch_norm_modes(graph) -> set:
 
 
 def simulated_grids(graph) -> tuple[list, list]:
-    """Scale and zero point of every fake quantization in the order of the graph: of weights, of activations."""
-    parts = [
-        graph.get_submodule(node.target) for node in graph.graph.nodes if node.op == "call_module"
-    ]
+    """Scale and zero point of every fake quantization, in the order of the graph.
+
+    Returns those of weights and those of activations.
+    """
+    calls = [node for node in graph.graph.nodes if node.op == "call_module"]
+    parts = [graph.get_submodule(node.target) for node in calls]
     pairs = [
         (part.scale.tolist(), part.zero_point.tolist())
         for part in parts
         if isinstance(part, names["pt2e"].FakeQuantize)
     ]
-    return [p for p in pairs if len(p[0]) > 1], [p for p in pairs if len(p[0]) == 1]
+    of_weights = [pair for pair in pairs if len(pair[0]) > 1]
+    of_activations = [pair for pair in pairs if len(pair[0]) == 1]
+    return of_weights, of_activations
 
 
 def converted_grids(graph) -> tuple[list, list]:
@@ -330,54 +318,53 @@ def converted_grids(graph) -> tuple[list, list]:
     return of_weights, of_activations
 
 
+def running_statistics(graph) -> dict[str, torch.Tensor]:
+    """Copies of the running means and variances of a graph's batch normalizations."""
+    state = graph.state_dict()
+    return {name: tensor.clone() for name, tensor in state.items() if "running_" in name}
+
+
 def test_the_library_way_freezes_and_converts_to_what_was_simulated(quick_depthwise):
     graph = book.prepared(quick_depthwise, names["calibration"])
     assert batch_norm_modes(graph) == {True}
-    seen, record = [], {}
-
-    def note(epoch):
-        seen.append(
-            {
-                name: tensor.clone()
-                for name, tensor in graph.state_dict().items()
-                if re.search(r"running_mean|(?<!process_\d)\.(scale|min_val)$", name)
-            }
-        )
-
     train = names["train"]
-    names["train"] = lambda *a, before_epoch, **k: train(
-        *a, before_epoch=lambda e: (before_epoch(e), note(e)), **k
-    )
+    seen = []
+
+    def watched_train(*arguments, before_epoch, **options):
+        def note(epoch):
+            before_epoch(epoch)
+            seen.append(
+                {
+                    name: tensor.clone()
+                    for name, tensor in graph.state_dict().items()
+                    if re.search(r"running_mean|(?<!process_\d)\.(scale|min_val)$", name)
+                }
+            )
+
+        return train(*arguments, before_epoch=note, **options)
+
+    names["train"] = watched_train
     try:
         finished = book.library_qat(graph, seed=shared_networks.seed() or 0)
     finally:
         names["train"] = train
     record = {name: tensor for name, tensor in graph.state_dict().items() if name in seen[0]}
     assert len(record) > 40
-    assert any(not torch.equal(seen[0][name], seen[1][name]) for name in record), (
-        "the first half follows"
-    )
-    assert all(torch.equal(seen[1][name], record[name]) for name in record), (
-        "the second half is frozen"
-    )
-    assert batch_norm_modes(finished) == {
-        True
-    }  # its copy was made before: evaluation mode can be forgotten
+    # the first half follows, the second half is frozen
+    assert any(not torch.equal(seen[0][name], seen[1][name]) for name in record)
+    assert all(torch.equal(seen[1][name], record[name]) for name in record)
+    # its copy was made before: evaluation mode can be forgotten
+    assert batch_norm_modes(finished) == {True}
     forgotten = training.predict(finished, mnist("test").images[:200])
     book.set_mode(finished, training=False)
     simulated = training.predict(finished, mnist("test").images[:200])
-    check(
-        "07: largest change of a logit where evaluation mode is forgotten",
-        np.abs(simulated - forgotten).max(),
-    )
+    change = np.abs(simulated - forgotten).max()
+    check("07: largest change of a logit where evaluation mode is forgotten", change)
     expected = simulated_grids(finished)
-    statistics = {
-        name: tensor.clone() for name, tensor in finished.state_dict().items() if "running_" in name
-    }
+    before = running_statistics(finished)
     converted = book.converted_graph(finished)
-    assert all(
-        torch.equal(finished.state_dict()[name], tensor) for name, tensor in statistics.items()
-    ), "a copy is converted"
+    after = running_statistics(finished)
+    assert all(torch.equal(after[name], before[name]) for name in before), "a copy is converted"
     found = converted_grids(converted)
     for theirs, ours in zip(found, expected, strict=True):
         assert len(theirs) == len(ours) > 5
@@ -385,15 +372,12 @@ def test_the_library_way_freezes_and_converts_to_what_was_simulated(quick_depthw
             np.testing.assert_allclose(scale, of_scale, rtol=1e-6)
             np.testing.assert_array_equal(zero, of_zero)
     computed = training.predict(converted, mnist("test").images[:200])
-    check(
-        "07: same answers after conversion at 8 bits",
-        (computed.argmax(1) == simulated.argmax(1)).mean(),
-    )
+    same = (computed.argmax(1) == simulated.argmax(1)).mean()
+    check("07: same answers after conversion at 8 bits", same)
     book.set_mode(finished, training=True)
     training.predict(finished, mnist("test").images[:20])  # a look in training mode
-    assert not any(
-        torch.equal(finished.state_dict()[name], tensor) for name, tensor in statistics.items()
-    )
+    moved = running_statistics(finished)
+    assert not any(torch.equal(moved[name], before[name]) for name in before)
 
 
 # the long run
@@ -409,12 +393,10 @@ def test_a_long_run_is_read_as_it_was_written(tmp_path, runs):
     path = tmp_path / "figures" / "long.json"
     book.store(path, "0123", runs)
     made, labels, found = book.load(path)
-    assert (
-        found == runs
-        and labels == "0123"
-        and made["qat_epochs"] == 2
-        and set(made) == set(book.MADE)
-    )
+    assert found == runs
+    assert labels == "0123"
+    assert made["qat_epochs"] == 2
+    assert set(made) == set(book.MADE)
 
 
 @pytest.mark.parametrize(
@@ -464,36 +446,27 @@ def test_the_committed_ladder():
     assert all(stored_accuracy(f"{rung}, 8 bits") > 98 for rung in book.RUNGS)
     assert stored_accuracy("Ternary, QAT") >= 97.5 > stored_accuracy("Ternary, PTQ")
     assert stored_accuracy("Binary, QAT") >= 97 > 90 > stored_accuracy("Binary, PTQ")
-    assert (
-        stored_accuracy("twin per tensor, PTQ") < 50
-        and stored_accuracy("twin per tensor, QAT") > 90
-    )
-    assert min(stored_accuracy(f"twin {way}, PTQ") for way in ("per channel", "equalized")) > 95, (
-        "what is free"
-    )
+    assert stored_accuracy("twin per tensor, PTQ") < 50
+    assert stored_accuracy("twin per tensor, QAT") > 90
+    # what is free
+    assert stored_accuracy("twin per channel, PTQ") > 95
+    assert stored_accuracy("twin equalized, PTQ") > 95
 
 
 def page() -> str:
+    """All that the committed notebook shows, as one line of words."""
     outputs = [output for cell in code_cells(NAME) for output in cell.outputs]
-    shown = [
-        output.get("text", "") + output.get("data", {}).get("text/html", "") for output in outputs
-    ]
-    return " ".join(re.sub(r"<.*?>", " ", " ".join(shown)).split())
+    texts = [output.get("text", "") for output in outputs]
+    tables = [output.get("data", {}).get("text/html", "") for output in outputs]
+    shown = " ".join(text + table for text, table in zip(texts, tables))
+    return " ".join(re.sub(r"<.*?>", " ", shown).split())
 
 
 def test_the_page_says_what_was_stored():
-    for name in (
-        "QAT, 4 bits",
-        "QAT, 3 bits",
-        "QAT, 2 bits",
-        "Ternary, QAT",
-        "Binary, QAT",
-        f"3 bits, {RIGHT}",
-    ):
-        assert (
-            ", ".join(f"{stored_accuracy(name, seed):.1f}" for seed in book.seeds_of(name))
-            in page()
-        ), name
+    names = ["QAT, 4 bits", "QAT, 3 bits", "QAT, 2 bits", "Ternary, QAT", "Binary, QAT"]
+    for name in [*names, f"3 bits, {RIGHT}"]:
+        figures = [f"{stored_accuracy(name, seed):.1f}" for seed in book.seeds_of(name)]
+        assert ", ".join(figures) in page(), name
     assert f"{stored_accuracy('twin equalized, PTQ'):.1f} % equalized without training" in page()
     found = re.search(r"all inside narrow the step: (\w+); all clipped widen it: (\w+)", page())
     assert found.groups() == ("True", "True")
@@ -512,23 +485,22 @@ def test_the_page_judges_the_files_with_and_without_training():
         assert int(lost) - int(gained) <= 6, rows
 
 
-RIGHT, LOOKED = "as it should be", "evaluated in training mode before conversion"
+RIGHT = "as it should be"
+LOOKED = "evaluated in training mode before conversion"
 
 
 def test_every_row_at_3_bits_has_its_seeds_and_the_grave_mistake_costs():
+    right = f"3 bits, {RIGHT}"
+
     def lost(row: str) -> list[float]:
         name = f"3 bits, {row}"
-        return [
-            stored_accuracy(f"3 bits, {RIGHT}", seed) - stored_accuracy(name, seed)
-            for seed in book.seeds_of(name)
-        ]
+        seeds = book.seeds_of(name)
+        return [stored_accuracy(right, seed) - stored_accuracy(name, seed) for seed in seeds]
 
-    assert len(book.SEEDS) == 3 and len(book.seeds_of(f"3 bits, {RIGHT}")) >= 2
+    assert len(book.SEEDS) == 3 and len(book.seeds_of(right)) >= 2
     untrained = stored_accuracy(f"3 bits, {book.UNTRAINED}")
-    assert all(
-        stored_accuracy(f"3 bits, {RIGHT}", seed) > untrained + 20
-        for seed in book.seeds_of(f"3 bits, {RIGHT}")
-    )
+    for seed in book.seeds_of(right):
+        assert stored_accuracy(right, seed) > untrained + 20
     assert min(lost(LOOKED)) > 1, lost(LOOKED)
     assert len(lost("observers never frozen")) >= 2
 
@@ -550,13 +522,15 @@ def test_runs_are_compared_image_by_image_over_their_seeds(monkeypatch):
         ("bad, QAT", 1): range(20, 50),
         ("bad, QAT", 2): range(20, 41),
     }
-    runs = {key: book.Run(key[0], key[1], 0.0, answers(which)) for key, which in wrong.items()}
+    runs = {
+        (name, seed): book.Run(name, seed, 0.0, answers(which))
+        for (name, seed), which in wrong.items()
+    }
     monkeypatch.setitem(names, "runs", runs)
     monkeypatch.setitem(names, "truth", truth)
     monkeypatch.setitem(names, "train_everything", False)
-    assert (
-        book.comparison("LeNet, float", "few, QAT") == "20 : 2, 20 : 2, 1 : 1; depends on the seed"
-    )
+    few = book.comparison("LeNet, float", "few, QAT")
+    assert few == "20 : 2, 20 : 2, 1 : 1; depends on the seed"
     assert book.comparison("LeNet, float", "bad, QAT") == "20 : 2, 30 : 2, 21 : 2; worse"
     assert book.comparison("bad, QAT", "LeNet, float") == "2 : 20, 2 : 30, 2 : 21; better"
     assert book.comparison("LeNet, float", "LeNet, float") == "0 : 0; no difference seen"

@@ -1,4 +1,7 @@
-"""Notebook 08 and what it rests on: the files for the Pi, records of a throttled or silent Pi, profilers, and whole runs."""
+"""Notebook 08 and what it rests on: the files for the Pi, records of a throttled or silent Pi.
+
+Profilers and whole runs, too.
+"""
 
 import json
 import os
@@ -51,16 +54,14 @@ def made(quick_networks):
 
 
 def test_the_files_that_are_made(made):
-    assert {path.name for path in made} == {
-        "mnist_cnn" + ending for ending in model_files.FORMS
-    } | {
+    of_all_forms = {"mnist_cnn" + ending for ending in model_files.FORMS}
+    assert {path.name for path in made} == of_all_forms | {
         "mnist_cnn_batch1.onnx",
         "mnist_cnn_int8_s8_qoperator.onnx",
-        *(
-            f"six_convs_{name}{form}"
-            for name in ("relu", "gelu")
-            for form in (".onnx", "_int8_u8.onnx")
-        ),
+        "six_convs_relu.onnx",
+        "six_convs_relu_int8_u8.onnx",
+        "six_convs_gelu.onnx",
+        "six_convs_gelu_int8_u8.onnx",
     }
     assert all(file.exists for file in model_files.files(["mnist_cnn"]))
     assert not any(file.exists for file in model_files.files(["resnet18"]))
@@ -76,31 +77,28 @@ def test_the_files_that_are_made(made):
 
 def test_what_is_there_is_not_made_again_unless_the_network_was_trained_anew(made):
     assert model_files.make_missing(["mnist_cnn", *model_files.EXAMPLES], batches=[1]) == []
-    old, checkpoint = build("models", "mnist_cnn_int8.mnn"), build("models", "mnist_cnn.pt")
+    old = build("models", "mnist_cnn_int8.mnn")
+    checkpoint = build("models", "mnist_cnn.pt")
     os.utime(old, (checkpoint.stat().st_mtime - 10,) * 2)
     assert model_files.make_missing(["mnist_cnn"], batches=[1]) == [old]
     os.remove(build("models", "mnist_cnn.ncnn.bin"))  # half a model
-    assert model_files.make_missing(["mnist_cnn"], batches=[1]) == [
-        build("models", "mnist_cnn.ncnn.param")
-    ]
+    half = build("models", "mnist_cnn.ncnn.param")
+    assert model_files.make_missing(["mnist_cnn"], batches=[1]) == [half]
 
 
 def test_every_file_reads_the_digits(made):
     test_set = mnist("test")
-    x, labels = normalize(test_set.images[:200]), test_set.labels[:200]
-    answers = {
-        file: open_model(file.path).predict(x).argmax(1)
-        for file in model_files.files(["mnist_cnn"])
-    }
+    x = normalize(test_set.images[:200])
+    labels = test_set.labels[:200]
+    files = model_files.files(["mnist_cnn"])
+    answers = {file: open_model(file.path).predict(x).argmax(1) for file in files}
     reference = next(answer for file, answer in answers.items() if file.precision == "float32")
     assert metrics.accuracy(labels, reference).value > 0.8
     for file, answer in answers.items():
         assert (answer != reference).sum() <= (0 if file.precision == "float32" else 6), file
         model = open_model(file.path)
-        assert (model.runtime, model.precision) == (
-            file.runtime,
-            file.precision.split(",")[0].split(" ")[0],
-        )
+        assert model.runtime == file.runtime
+        assert model.precision == file.precision.split(",")[0].split(" ")[0]
 
 
 def test_signed_and_unsigned_activations_are_what_they_are_called(made):
@@ -109,14 +107,9 @@ def test_signed_and_unsigned_activations_are_what_they_are_called(made):
     kinds = {}
     for sign in ("u8", "s8"):
         graph = onnx.load(build("models", f"mnist_cnn_int8_{sign}.onnx")).graph
-        points = {
-            weight.name: weight.data_type
-            for weight in graph.initializer
-            if weight.name.endswith("zero_point")
-        }
-        kinds[sign] = next(
-            points[node.input[2]] for node in graph.node if node.op_type == "QuantizeLinear"
-        )
+        kind_of = {weight.name: weight.data_type for weight in graph.initializer}
+        first = next(node for node in graph.node if node.op_type == "QuantizeLinear")
+        kinds[sign] = kind_of[first.input[2]]  # its zero point
     assert kinds == {"u8": onnx.TensorProto.UINT8, "s8": onnx.TensorProto.INT8}
 
 
@@ -148,15 +141,12 @@ def test_what_goes_to_the_pi(made):
 
 
 def test_an_unknown_network_and_a_machine_without_pytorch(monkeypatch):
-    with pytest.raises(
-        ValueError, match="no network is called vgg; there are mnist_cnn, mobilenet_v2, resnet18"
-    ):
+    unknown = "no network is called vgg; there are mnist_cnn, mobilenet_v2, resnet18"
+    with pytest.raises(ValueError, match=unknown):
         model_files.files(["vgg"])
     monkeypatch.setitem(sys.modules, "torch", None)
-    with pytest.raises(
-        ImportError,
-        match="made on the laptop, where torch is installed: `python -m helpers pi` copies",
-    ):
+    said = "made on the laptop, where torch is installed: `python -m helpers pi` copies"
+    with pytest.raises(ImportError, match=said):
         model_files.make_missing(["mnist_cnn"])
 
 
@@ -166,15 +156,12 @@ def test_a_converter_that_is_not_installed_is_named_and_the_rest_is_made(made, m
     with monkeypatch.context() as without:
         for module in ("litert_torch", "ai_edge_quantizer"):
             without.setitem(sys.modules, module, None)
-        assert model_files.make_missing(["mnist_cnn"], batches=[1]) == [
-            build("models", "mnist_cnn.mnn")
-        ]
+        mnn_file = build("models", "mnist_cnn.mnn")
+        assert model_files.make_missing(["mnist_cnn"], batches=[1]) == [mnn_file]
     said = capsys.readouterr().out
     assert re.search(r"mnist_cnn.tflite is left out: .*litert_torch", said)
-    assert (
-        "mnist_cnn_int8.tflite is left out: it is made from mnist_cnn.tflite, which is missing"
-        in said
-    )
+    reason = "it is made from mnist_cnn.tflite, which is missing"
+    assert f"mnist_cnn_int8.tflite is left out: {reason}" in said
     assert len(model_files.make_missing(["mnist_cnn"], batches=[1])) == 2
 
 
@@ -184,9 +171,8 @@ def test_a_converter_that_is_not_installed_is_named_and_the_rest_is_made(made, m
 def latency(p50_us=140, threads=1, contention=0.0):
     wall = np.random.default_rng(0).integers(990, 1010, (6, 10)) * p50_us
     cpu = (wall * (1 - contention)).astype(np.int64)
-    return Latency(
-        wall, cpu, np.stack([wall.sum(1), cpu.sum(1)], 1), WarmUp(50, 9_000_000, True), threads
-    )
+    round_ns = np.stack([wall.sum(1), cpu.sum(1)], 1)
+    return Latency(wall, cpu, round_ns, WarmUp(50, 9_000_000, True), threads)
 
 
 @pytest.fixture
@@ -226,14 +212,17 @@ def pi(tmp_path, monkeypatch):
 
 
 def ranked(path, before: dict, after: dict) -> tuple[list, list]:
-    """Store one record between two states and an undisturbed slower one; the ranked ids, and the reasons of the rest."""
+    """Store one record between two states, and an undisturbed slower one.
+
+    Returns the names of the ranked records, and the reasons of the rest.
+    """
     host = {"board": "made up for a test", "machine_id": "01234567"}
     quiet = {"at": "2026-01-02T03:04:05.000+00:00", "throttled": "0x0"}
-    for name, state in (("it", (before, after)), ("slower", (quiet, quiet))):
+    for name, p50_us, states in (("it", 100, (before, after)), ("slower", 200, (quiet, quiet))):
         line = results.record(
-            latency(200 if name == "slower" else 100),
-            before=state[0],
-            after=state[1],
+            latency(p50_us),
+            before=states[0],
+            after=states[1],
             host=host,
             model={"name": name},
             runtime={"name": "ncnn"},
@@ -250,7 +239,8 @@ def test_every_throttling_bit_from_the_firmware_to_the_ranking(pi, tmp_path, bit
     after = pi.says(1 << bit if when in ("after", "both") else 0)
     assert (before["governor"], before["temp_c"]) == ("ondemand", 52.582)
     names, void = ranked(tmp_path / "pi.jsonl", before, after)
-    # a bit of now speaks against it whenever it is up, a bit of since-boot only if it came up meanwhile
+    # a bit of now speaks against it whenever it is up, a bit of since-boot only if it came up
+    # meanwhile
     counts = bit >= 16 and when != "after"
     assert names == (["it", "slower"] if counts else ["slower"])
     if not counts:
@@ -289,10 +279,9 @@ def test_a_missing_governor_or_thermal_zone_is_unknown_and_counts(
     assert names == ["it", "slower"] and void == []
     assert json.loads(path.read_text().splitlines()[0])["conditions"]["before"][field] is None
     table = notebook.fitness(state, 0).set_index("what")["now"]
-    assert table["governor" if field == "governor" else "temperature"] == "not reported"
-    assert table["temperature" if field == "governor" else "governor"] == (
-        "53 °C" if field == "governor" else "ondemand"
-    )
+    expected = {"governor": "ondemand", "temperature": "53 °C"}
+    expected["governor" if field == "governor" else "temperature"] = "not reported"
+    assert table[list(expected)].to_dict() == expected
     _, void = ranked(tmp_path / "hot.jsonl", state, pi.says(0x4))
     assert void == [["the Pi reported: throttled"]], "what else is unknown does not hide it"
 
@@ -315,10 +304,8 @@ def test_a_fit_and_an_unfit_machine_in_words(pi, notebook):
     assert table.loc["clock, requested", "now"] == "2.40 GHz"
     assert "2.40 GHz" in table.loc["clock, measured", "should be"]
     assert "80 °C" in table.loc["temperature", "should be"]
-    assert (
-        table.loc["throttling", "now"]
-        == "under-voltage, throttled, under-voltage since boot, throttled since boot"
-    )
+    throttling = "under-voltage, throttled, under-voltage since boot, throttled since boot"
+    assert table.loc["throttling", "now"] == throttling
     assert notebook.fitness(pi.says(0), 0).set_index("what").loc["throttling", "now"] == "none"
 
 
@@ -333,9 +320,8 @@ def test_other_programs_beside_several_threads(notebook, others_s, threads, foun
     """Of 10 seconds on two cores: more than a tenth of a core beside two threads is in the way."""
     notebook.others_in_the_way.__globals__["cores"] = 2
     got = notebook.others_in_the_way((100.0, 20.0), (115.0 + others_s, 35.0), 10.0, threads)
-    assert got == (
-        [f"other programs used {others_s / 10:.1f} of 2 cores beside 2 threads"] if found else []
-    )
+    reason = f"other programs used {others_s / 10:.1f} of 2 cores beside 2 threads"
+    assert got == ([reason] if found else [])
     notebook.others_in_the_way.__globals__["cores"] = 4
     assert notebook.others_in_the_way((100.0, 20.0), (115.0 + others_s, 35.0), 10.0, 2) == []
 
@@ -372,18 +358,16 @@ def stored(path, **files) -> pd.DataFrame:
     """Records with one thread; a file is given as (precision, p50 in µs, session)."""
     state = {"at": "2026-01-02T03:04:05.000+00:00", "throttled": "0x0"}
     for name, (precision, p50_us, session) in files.items():
-        results.append_result(
-            path,
-            results.record(
-                latency(p50_us),
-                before=state,
-                after=state,
-                host={"board": "made up for a test"},
-                session_id=session,
-                model={"name": name.replace("__", "."), "precision": precision},
-                runtime={"name": "LiteRT"},
-            ),
+        line = results.record(
+            latency(p50_us),
+            before=state,
+            after=state,
+            host={"board": "made up for a test"},
+            session_id=session,
+            model={"name": name.replace("__", "."), "precision": precision},
+            runtime={"name": "LiteRT"},
         )
+        results.append_result(path, line)
     return results.read_results(path)
 
 
@@ -418,7 +402,8 @@ def slices(path, state, seconds: int, times, spoiled=()) -> pd.DataFrame:
     `spoiled` other programs used the processor.
     """
     for second in range(0, seconds, 10):
-        before, after = state(second), state(second + 10)
+        before = state(second)
+        after = state(second + 10)
         for name, p50_us in zip(("first.onnx", "second.ncnn.param"), times(second)):
             line = results.record(
                 latency(p50_us, threads=4),
@@ -457,7 +442,9 @@ def test_a_pi_that_throttles_from_minute_five_gets_record_figure_and_sentence(
     pi, tmp_path, notebook
 ):
     """The notebook's own cells, on a Pi whose clock falls to 1.5 GHz after five minutes."""
-    path, state, clock = tmp_path / "pi.jsonl", heating(pi), [0]
+    path = tmp_path / "pi.jsonl"
+    state = heating(pi)
+    clock = [0]
 
     def measure(workers: dict, scenario: str, **how) -> list[str]:
         slower = 1.6 if clock[0] >= 300 else 1
@@ -551,31 +538,27 @@ def test_files_change_places_only_if_both_ends_are_certain(tmp_path):
 
     swapped = report("swapped", lambda second: (100 + second, 120))
     changed = "Files that changed places: "
-    assert swapped.endswith(
-        f"The Pi reported no throttling. {changed}first.onnx and second.ncnn.param."
-    )
+    expected = f"The Pi reported no throttling. {changed}first.onnx and second.ncnn.param."
+    assert swapped.endswith(expected)
     slower = report("slower", lambda second: (100 + second, 120 + second))
     assert f"{changed}none that can be measured." in slower
     tied = report("tied", lambda second: (100, 100) if second < 60 else (100, 120))
     assert "none that can be measured" in tied, "at the beginning nobody was first"
-    hot = report(
-        "hot",
-        lambda second: (100 + second, 120),
-        lambda second: at(second, "0x4" if second > 60 else "0x0"),
-    )
+
+    def throttling(second: int) -> dict:
+        return at(second, "0x4" if second > 60 else "0x0")
+
+    hot = report("hot", lambda second: (100 + second, 120), throttling)
     assert "changed places" not in hot and "From minute 1.0 on the Pi reported: throttled." in hot
     silent = report("silent", lambda second: (100, 120), lambda second: at(second, None))
     assert "This machine does not report throttling." in silent
 
 
 def test_flags_that_come_and_go_are_counted(tmp_path):
-    flags = {second: "0x8" if second in (60, 300) else "0x0" for second in range(0, 610, 10)}
-    frame = slices(
-        tmp_path / "a.jsonl",
-        lambda second: at(second, flags[second]),
-        600,
-        lambda second: (100, 120),
-    )
+    def state(second: int) -> dict:
+        return at(second, "0x8" if second in (60, 300) else "0x0")
+
+    frame = slices(tmp_path / "a.jsonl", state, 600, lambda second: (100, 120))
     # a flag is seen at the end of one slice and at the beginning of the next
     said = sustained.report(frame)
     assert "In 7% of the slices, the first at minute 0.8, the Pi reported: soft temperature" in said
@@ -663,8 +646,11 @@ def test_python_and_cpp_are_compared_by_their_logits(tmp_path, notebook, shift, 
         def predict(self, images):
             return self.logits
 
-        __enter__ = lambda self: self  # noqa: E731
-        __exit__ = lambda self, *_: None  # noqa: E731
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            pass
 
     (tmp_path / "it").write_text("")
     find = types.SimpleNamespace(path=lambda runtime: tmp_path / "it")
@@ -706,19 +692,17 @@ def shown(executed) -> str:
     for cell in executed.cells:
         for output in cell.get("outputs", []):
             assert output.get("name") != "stderr", output["text"]
-            texts += [
-                output.get("text", ""),
-                *(
-                    text
-                    for kind, text in output.get("data", {}).items()
-                    if kind.startswith("text/")
-                ),
-            ]
+            texts.append(output.get("text", ""))
+            data = output.get("data", {})
+            texts += [text for kind, text in data.items() if kind.startswith("text/")]
     return "\n".join(texts)
 
 
 def test_on_a_throttled_pi_without_pytorch_and_again_after_a_break(made, pi, tmp_path, monkeypatch):
-    """Only what for_the_pi() names is there; vcgencmd says "throttled". Then the same again, continued, with a replay."""
+    """Only what for_the_pi() names is there; vcgencmd says "throttled".
+
+    Then the same again, continued, with a replay.
+    """
     copied = tmp_path / "build"
     (copied / "models").mkdir(parents=True)
     for path in model_files.for_the_pi():
@@ -740,9 +724,8 @@ def test_on_a_throttled_pi_without_pytorch_and_again_after_a_break(made, pi, tmp
     assert "none of 8 measurements counts" in text and "the table stays empty" in text
     assert "None is, so nothing is ranked" in text and "Fastest:" not in text
     kept = "From minute 0.0 on the Pi reported: throttled. These slices are kept and marked"
-    assert kept in text or "Other programs used the processor" in text, (
-        "the second on a busy machine"
-    )
+    # the second on a busy machine
+    assert kept in text or "Other programs used the processor" in text
     assert frame["throttled_by"].tolist() == [["throttled"]] * len(frame)
     assert set(frame["conditions.after.clock_khz"]) == {1_500_000} and "No load was run" in text
     assert "(`make cpp`)" in text or "C++: times as fast" in text
@@ -755,29 +738,21 @@ def test_on_a_throttled_pi_without_pytorch_and_again_after_a_break(made, pi, tmp
         for line in lines:
             line["host"]["board"] = "Raspberry Pi 5 (made up for a test)"
         recording.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    text = shown(
-        book.execute(
-            NAME,
-            {
-                **SMALL,
-                "sustained_s": 0,
-                "reuse_hours": 1,
-                "replay": str(recording),
-                "watts_loaded": 5.0,
-                "watts_idle": 3.0,
-                "meter_s": 0.1,
-            },
-        )
-    )
+    continued = {
+        "sustained_s": 0,
+        "reuse_hours": 1,
+        "replay": str(recording),
+        "watts_loaded": 5.0,
+        "watts_idle": 3.0,
+        "meter_s": 0.1,
+    }
+    text = shown(book.execute(NAME, SMALL | continued))
     assert "mnist_cnn, 1 thread(s): measured before, kept" in text
-    assert (
-        "replaying recorded.jsonl: Raspberry Pi 5 (made up for a test)" in text
-        and "No Pi here" not in text
-    )
+    assert "replaying recorded.jsonl: Raspberry Pi 5 (made up for a test)" in text
+    assert "No Pi here" not in text
     again = results.read_results(folder("results"))
-    assert (
-        again.query("scenario == 'SingleStream'")["run_id"].tolist() == race["run_id"].tolist()
-    ), "nothing is measured twice"
+    race_again = again.query("scenario == 'SingleStream'")
+    assert race_again["run_id"].tolist() == race["run_id"].tolist(), "nothing is measured twice"
     metered = again.query("scenario == 'Metered'").iloc[0]
     above_idle = (5.0 - 3.0) * metered["latency_ns.mean"] / 1e9
     assert metered["energy.joules_per_inference"] == pytest.approx(above_idle)
@@ -798,10 +773,8 @@ def test_a_network_that_the_memory_cannot_hold_is_left_out_and_named(made, capsy
 
     assert left(needed) == ["mnist_cnn", "six_convs_relu"] and capsys.readouterr().out == ""
     assert left(needed - 1) == ["six_convs_relu"]
-    assert (
-        capsys.readouterr().out
-        == "mnist_cnn is left out: it needs about 0.7 GB of memory, 0.7 GB are free\n"
-    )
+    said = "mnist_cnn is left out: it needs about 0.7 GB of memory, 0.7 GB are free\n"
+    assert capsys.readouterr().out == said
     with pytest.raises(AssertionError, match="close other programs"):
         left(1e6)
 
@@ -809,8 +782,6 @@ def test_a_network_that_the_memory_cannot_hold_is_left_out_and_named(made, capsy
 def test_without_the_files_it_says_what_to_do(tmp_path, monkeypatch):
     monkeypatch.setenv("WORKBOOK_BUILD", str(tmp_path))
     cell = next(cell for cell in code_cells(NAME) if "make_missing" in cell.source)
+    names = {"find_spec": lambda name: None, "model_files": model_files, "networks": ["mnist_cnn"]}
     with pytest.raises(AssertionError, match="`python -m helpers pi` on the laptop copies them"):
-        exec(
-            cell.source,
-            {"find_spec": lambda name: None, "model_files": model_files, "networks": ["mnist_cnn"]},
-        )
+        exec(cell.source, names)

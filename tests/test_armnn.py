@@ -1,4 +1,7 @@
-"""Arm NN's delegate: what is said where it is missing, and a delegate of the same interface that is really loaded."""
+"""Arm NN's delegate: the messages where it is missing, and a delegate that is really loaded.
+
+The loaded one has the same interface and is compiled here.
+"""
 
 import os
 import shutil
@@ -14,8 +17,9 @@ from helpers import convert
 from helpers.runtimes import open_model
 from helpers.workers import Worker
 
-# The interface of an external delegate, as Arm NN's library has it: two functions, and the structure that the first
-# returns. This one writes down the options and how many layers it was offered, and takes none of them.
+# The interface of an external delegate, as Arm NN's library has it: two functions, and the
+# structure that the first returns. This one writes down the options and how many layers it was
+# offered, and takes none of them.
 DELEGATE = r"""
 #include <stdint.h>
 #include <stdio.h>
@@ -23,7 +27,10 @@ DELEGATE = r"""
 #include <string.h>
 
 typedef struct { int size; int data[]; } IntArray;
-typedef struct Context { size_t tensors; int (*GetExecutionPlan)(struct Context*, IntArray**); } Context;
+typedef struct Context {
+    size_t tensors;
+    int (*GetExecutionPlan)(struct Context*, IntArray**);
+} Context;
 typedef struct Delegate {
     void* data;
     int (*Prepare)(Context*, struct Delegate*);
@@ -48,7 +55,9 @@ static int prepare(Context* context, Delegate* delegate) {
     return getenv("DELEGATE_REFUSES") != NULL;
 }
 
-Delegate* tflite_plugin_create_delegate(char** keys, char** values, size_t n, void (*report)(const char*)) {
+Delegate* tflite_plugin_create_delegate(
+    char** keys, char** values, size_t n, void (*report)(const char*)
+) {
     for (size_t i = 0; i < n; i++) note(keys[i], values[i]);
     if (getenv("DELEGATE_FAILS")) {
         report("no backend of the list is registered");
@@ -67,9 +76,8 @@ void tflite_plugin_destroy_delegate(Delegate* delegate) { free(delegate); }
 def tflite_file(tmp_path_factory):
     from helpers.models import LeNet
 
-    return convert.to_tflite(
-        LeNet(), torch.zeros(1, 1, 28, 28), tmp_path_factory.mktemp("armnn") / "net.tflite"
-    )
+    path = tmp_path_factory.mktemp("armnn") / "net.tflite"
+    return convert.to_tflite(LeNet(), torch.zeros(1, 1, 28, 28), path)
 
 
 @pytest.fixture(scope="module")
@@ -95,25 +103,22 @@ def test_the_delegate_is_loaded_with_its_options_and_offered_the_layers(tflite_f
     x = np.random.default_rng(0).standard_normal((3, 1, 28, 28), np.float32)
     model = open_model(tflite_file, threads=2, delegate="armnn")
     noted = dict(line.split("=") for line in log.read_text().splitlines())
-    assert int(noted.pop("layers")) > 5, (
-        "the network's own layers, before LiteRT hands them to XNNPACK as one"
-    )
+    # the network's own layers, before LiteRT hands them to XNNPACK as one
+    assert int(noted.pop("layers")) > 5
     assert noted == {
         "backends": "CpuAcc,CpuRef",
         "number-of-threads": "2",
         "logging-severity": "fatal",
     }
     assert model.runtime == "LiteRT + Arm NN" and model.input_shape == (1, 1, 28, 28)
-    assert (model.predict(x) == open_model(tflite_file).predict(x)).all(), (
-        "it took no layer: LiteRT computes them all"
-    )
+    # it took no layer: LiteRT computes them all
+    assert (model.predict(x) == open_model(tflite_file).predict(x)).all()
 
 
 def test_a_worker_takes_it_along(tflite_file, log):
     with Worker(tflite_file, delegate="armnn") as worker:
-        assert worker.runtime == "LiteRT + Arm NN" and worker.time_calls(3, discard=0)[0].shape == (
-            3,
-        )
+        assert worker.runtime == "LiteRT + Arm NN"
+        assert worker.time_calls(3, discard=0)[0].shape == (3,)
     assert "layers=" in log.read_text()
     with pytest.raises(ValueError, match="takes no delegate"):
         Worker(tflite_file, program="bench_ncnn", delegate="armnn")
@@ -125,10 +130,8 @@ def test_without_it_nothing_is_loaded(tflite_file, log):
 
 def test_a_delegate_that_fails_or_refuses(tflite_file, log, monkeypatch):
     monkeypatch.setenv("DELEGATE_FAILS", "1")
-    with pytest.raises(
-        ImportError,
-        match=r"libarmnnDelegate\.so does not load.*no backend of the list is registered",
-    ):
+    said = r"libarmnnDelegate\.so does not load.*no backend of the list is registered"
+    with pytest.raises(ImportError, match=said):
         open_model(tflite_file, delegate="armnn")
     monkeypatch.delenv("DELEGATE_FAILS")
     monkeypatch.setenv("DELEGATE_REFUSES", "1")
@@ -146,18 +149,17 @@ def test_a_library_that_is_missing_or_another_one(tflite_file, tmp_path, monkeyp
         open_model(tflite_file, delegate="armnn")
     (tmp_path / "text.so").write_text("words")
     monkeypatch.setenv("ARMNN_DELEGATE", str(tmp_path / "text.so"))
-    with pytest.raises(
-        ImportError, match=r"text\.so does not load: is it built for this processor"
-    ):
+    said = r"text\.so does not load: is it built for this processor"
+    with pytest.raises(ImportError, match=said):
         open_model(tflite_file, delegate="armnn")
 
 
 def test_a_library_that_is_no_delegate(tflite_file, library, tmp_path, monkeypatch):
-    (tmp_path / "other.c").write_text("int something(void) { return 1; }")
-    subprocess.run(
-        ["gcc", "-shared", "-fPIC", "-o", tmp_path / "other.so", tmp_path / "other.c"], check=True
-    )
-    monkeypatch.setenv("ARMNN_DELEGATE", str(tmp_path / "other.so"))
+    source = tmp_path / "other.c"
+    made = source.with_suffix(".so")
+    source.write_text("int something(void) { return 1; }")
+    subprocess.run(["gcc", "-shared", "-fPIC", "-o", made, source], check=True)
+    monkeypatch.setenv("ARMNN_DELEGATE", str(made))
     with pytest.raises(ImportError, match="does not load.*tflite_plugin_create_delegate"):
         open_model(tflite_file, delegate="armnn")
 
@@ -170,7 +172,7 @@ def test_other_files_and_other_names_are_refused(tflite_file, tmp_path):
 
 
 def test_the_messages_are_one_sentence_and_nothing_follows_them(tflite_file, tmp_path):
-    """In a process of its own: the interpreter's delegate class likes to complain once more when it is collected."""
+    """In a process of its own: the delegate class may complain once more when it is collected."""
     code = f"""
         from helpers.runtimes import open_model
         try:
@@ -185,8 +187,6 @@ def test_the_messages_are_one_sentence_and_nothing_follows_them(tflite_file, tmp
         text=True,
         env=os.environ | {"ARMNN_DELEGATE": str(tmp_path / "text.so")},
     )
-    assert (
-        done.stderr == ""
-        and done.stdout.count("\n") == 1
-        and done.stdout.startswith("Arm NN's delegate text.so")
-    )
+    assert done.stderr == ""
+    assert done.stdout.count("\n") == 1
+    assert done.stdout.startswith("Arm NN's delegate text.so")

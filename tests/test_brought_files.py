@@ -1,4 +1,4 @@
-"""Model files that people bring: what a file says about itself is read, and every runtime follows the same rule."""
+"""Model files that people bring: what they say about themselves is read, by one rule everywhere."""
 
 import sys
 import threading
@@ -29,7 +29,8 @@ class Net(nn.Module):
         super().__init__()
         self.fc = nn.Linear(192, 10, bias=False)
         self.fc.weight = nn.Parameter(torch.from_numpy(WEIGHTS.T.copy()))
-        self.answer, self.first = answer, first
+        self.answer = answer
+        self.first = first
 
     def forward(self, x):
         return self.answer(self.fc(self.first(x).flatten(1)))
@@ -63,7 +64,10 @@ def export(network, kind, path):
 
 
 def onnx_file(path, nodes, inputs=None, outputs=None, weights=(), **model):
-    """A small ONNX file written node by node; by default from "input" 1 x 3 x 8 x 8 to "logits" 1 x 10."""
+    """A small ONNX file written node by node.
+
+    By default it takes "input" of 1 x 3 x 8 x 8 and gives "logits" of 1 x 10.
+    """
     given = inputs or [helper.make_tensor_value_info("input", TensorProto.FLOAT, [1, 3, 8, 8])]
     made = outputs or [helper.make_tensor_value_info("logits", TensorProto.FLOAT, [1, 10])]
     stored = [numpy_helper.from_array(array, name) for name, array in dict(weights).items()]
@@ -103,20 +107,17 @@ ARGMAX = [helper.make_node("ArgMax", ["logits"], ["classes"], axis=1, keepdims=0
 def brought(tmp_path_factory):
     """{(what it answers, runtime): path}."""
     folder = tmp_path_factory.mktemp("brought")
-    files = {
-        ("two", "onnx"): linear_onnx(
-            folder / "two.onnx", *SECOND, outputs=TWO_OUTPUTS, weights={"w": WEIGHTS, **SLICE}
-        ),
-        ("classes", "onnx"): linear_onnx(folder / "classes.onnx", *ARGMAX, outputs=NUMBERS),
-    }
+    weights = {"w": WEIGHTS, **SLICE}
+    two = linear_onnx(folder / "two.onnx", *SECOND, outputs=TWO_OUTPUTS, weights=weights)
+    classes = linear_onnx(folder / "classes.onnx", *ARGMAX, outputs=NUMBERS)
+    files = {("two", "onnx"): two, ("classes", "onnx"): classes}
     for name, answer in (("two", two_of), ("classes", classes_of)):
         files[name, "mnn"] = convert.to_mnn(files[name, "onnx"], folder / f"{name}.mnn")
         for kind in ("pt2", "torchscript", "tflite", "pte"):
             files[name, kind] = export(Net(answer), kind, folder / f"{name}.{kind}")
     layers = ["Split split 1 2 flat a b", LINEAR.format("a", "out1"), LINEAR.format("b", "out0")]
-    files["two", "ncnn"] = ncnn_file(
-        folder / "two.ncnn.param", layers, [WEIGHTS.T[::-1], WEIGHTS.T]
-    )
+    arrays = [WEIGHTS.T[::-1], WEIGHTS.T]
+    files["two", "ncnn"] = ncnn_file(folder / "two.ncnn.param", layers, arrays)
     return files
 
 
@@ -127,9 +128,8 @@ def ncnn_file(path, layers, weights, first="Flatten flatten 1 1 in0 flat"):
     lines = ["Input in0 0 1 in0 0=8 1=8 2=3", first, *layers]
     blobs = {word for line in lines for word in line.split()[4:] if "=" not in word}
     path.write_text("\n".join(["7767517", f"{len(lines)} {len(blobs)}", *lines]) + "\n")
-    raw = b"".join(
-        bytes(4) + np.ascontiguousarray(array, np.float32).tobytes() for array in weights
-    )
+    arrays = [np.ascontiguousarray(array, np.float32) for array in weights]
+    raw = b"".join(bytes(4) + array.tobytes() for array in arrays)
     path.with_name(path.name.replace(".param", ".bin")).write_bytes(raw)
     return path
 
@@ -176,19 +176,18 @@ def test_every_type_of_answer_becomes_float32_or_int64(tmp_path, name):
 
 def test_answers_that_are_not_one_for_each_image(tmp_path):
     squeeze = helper.make_node("Squeeze", ["logits"], ["answer"])
-    path = linear_onnx(
-        tmp_path / "net.onnx", squeeze, outputs=[values("answer", TensorProto.FLOAT, [10])]
+    flat = values("answer", TensorProto.FLOAT, [10])
+    path = linear_onnx(tmp_path / "net.onnx", squeeze, outputs=[flat])
+    said = (
+        r"answers 1 image\(s\) with an array of shape \(10,\); "
+        "the first axis must be the batch"
     )
     for images in (IMAGES, IMAGES[:1]):
-        with pytest.raises(
-            ValueError,
-            match=r"answers 1 image\(s\) with an array of shape \(10,\); the first axis must be the batch",
-        ):
+        with pytest.raises(ValueError, match=said):
             open_model(path).predict(images)
     text = helper.make_node("Cast", ["logits"], ["answer"], to=TensorProto.STRING)
-    path = linear_onnx(
-        tmp_path / "text.onnx", text, outputs=[values("answer", TensorProto.STRING, [1, 10])]
-    )
+    words = values("answer", TensorProto.STRING, [1, 10])
+    path = linear_onnx(tmp_path / "text.onnx", text, outputs=[words])
     with pytest.raises(ValueError, match="float and integer answers"):
         open_model(path).predict(IMAGES)
 
@@ -209,9 +208,8 @@ def test_answers_that_are_not_one_for_each_image(tmp_path):
 )
 def test_inputs_that_cannot_be_fed(tmp_path, inputs, message):
     nodes = [helper.make_node("Cast", ["input"], ["logits"], to=TensorProto.FLOAT)]
-    path = onnx_file(
-        tmp_path / "net.onnx", nodes, inputs, [values("logits", TensorProto.FLOAT, None)]
-    )
+    outputs = [values("logits", TensorProto.FLOAT, None)]
+    path = onnx_file(tmp_path / "net.onnx", nodes, inputs, outputs)
     with pytest.raises(ValueError, match=f"net.onnx {message}"):
         open_model(path)
 
@@ -219,9 +217,8 @@ def test_inputs_that_cannot_be_fed(tmp_path, inputs, message):
 def test_weights_among_the_inputs_are_no_inputs(tmp_path):
     """As files from before 2019 list them."""
     weight = values("w", TensorProto.FLOAT, [192, 10])
-    path = linear_onnx(
-        tmp_path / "old.onnx", inputs=[weight, values("input", TensorProto.FLOAT, [1, 3, 8, 8])]
-    )
+    image = values("input", TensorProto.FLOAT, [1, 3, 8, 8])
+    path = linear_onnx(tmp_path / "old.onnx", inputs=[weight, image])
     assert np.abs(open_model(path).predict(IMAGES) - LOGITS).max() < 1e-4
 
 
@@ -245,9 +242,8 @@ def test_free_sizes_of_onnx_files_are_none(tmp_path, shape, wanted):
 
 
 def test_a_free_size_that_the_layers_do_not_take_is_said(tmp_path):
-    path = linear_onnx(
-        tmp_path / "net.onnx", inputs=[values("input", TensorProto.FLOAT, ["n", 3, "h", "w"])]
-    )
+    image = values("input", TensorProto.FLOAT, ["n", 3, "h", "w"])
+    path = linear_onnx(tmp_path / "net.onnx", inputs=[image])
     with pytest.raises(ValueError, match=r"net.onnx cannot compute an input of \(1, 3, 9, 9\): "):
         open_model(path).predict(np.zeros((1, 3, 9, 9), np.float32))
 
@@ -255,9 +251,8 @@ def test_a_free_size_that_the_layers_do_not_take_is_said(tmp_path):
 def test_free_sizes_of_other_files(tmp_path):
     network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 2, 1)).eval()
     batch = torch.export.Dim("n", min=1, max=64)
-    program = torch.export.export(
-        network, (EXAMPLE.repeat(4, 1, 1, 1),), dynamic_shapes=({0: batch},)
-    )
+    example = EXAMPLE.repeat(4, 1, 1, 1)
+    program = torch.export.export(network, (example,), dynamic_shapes=({0: batch},))
     torch.export.save(program, tmp_path / "free.pt2")
     conv = helper.make_node("Conv", ["input", "w"], ["logits"])
     weight = network[0].weight.detach().numpy()
@@ -269,7 +264,8 @@ def test_free_sizes_of_other_files(tmp_path):
         {"w": weight},
     )
     convert.to_mnn(tmp_path / "free.onnx", tmp_path / "free.mnn")
-    pt2, mnn = open_model(tmp_path / "free.pt2"), open_model(tmp_path / "free.mnn")
+    pt2 = open_model(tmp_path / "free.pt2")
+    mnn = open_model(tmp_path / "free.mnn")
     assert pt2.input_shape == (None, 3, 8, 8) and mnn.input_shape == (1, 3, None, None)
     with torch.no_grad():
         for count in (1, 6):
@@ -300,7 +296,8 @@ def test_narrow_images_in_tflite_files_stay_nchw(tmp_path, shape, first):
 @pytest.mark.parametrize("kind", ["pt2", "torchscript"])
 def test_a_network_that_writes_on_its_input_leaves_the_images_alone(tmp_path, kind):
     path = export(Net(lambda logits: logits, changed_in_place), kind, tmp_path / f"net.{kind}")
-    model, x = open_model(path), IMAGES.copy()
+    model = open_model(path)
+    x = IMAGES.copy()
     answer = model.predict(x)
     assert (x == IMAGES).all()
     assert np.abs(answer - np.maximum(IMAGES - 0.5, 0).reshape(6, -1) @ WEIGHTS).max() < 1e-3
@@ -319,7 +316,8 @@ def test_an_ncnn_network_whose_first_layer_works_in_place(tmp_path, first):
         first,
     )
     changed = {"R": np.maximum(IMAGES, 0), "B": IMAGES - np.float32(0.5), "D": IMAGES}[first[0]]
-    model, x = open_model(path), IMAGES.copy()
+    model = open_model(path)
+    x = IMAGES.copy()
     for _ in range(3):
         assert np.abs(model.predict(x) - changed.reshape(6, -1) @ WEIGHTS).max() < 1e-3
     assert (x == IMAGES).all()
@@ -361,21 +359,18 @@ def test_the_precision_of_ncnn_files_is_that_of_the_weights(tmp_path, tag, dtype
 
 
 def own_operator():
-    """A file with a function of the network's own, called as ONNX Runtime calls an operator of its own."""
+    """A file with a function of the network's own, named like an operator of ONNX Runtime."""
+    onnx_17 = helper.make_opsetid("", 17)
     body = [helper.make_node("MatMul", ["x", "y"], ["z"])]
-    function = helper.make_function(
-        "mine", "QLinearMatMul", ["x", "y"], ["z"], body, [helper.make_opsetid("", 17)]
+    function = helper.make_function("mine", "QLinearMatMul", ["x", "y"], ["z"], body, [onnx_17])
+    flatten = helper.make_node("Flatten", ["input"], ["flat"])
+    call = helper.make_node(
+        "QLinearMatMul", ["flat", "w"], ["logits"], name="QuantizeLinear_1", domain="mine"
     )
-    nodes = [
-        helper.make_node("Flatten", ["input"], ["flat"]),
-        helper.make_node(
-            "QLinearMatMul", ["flat", "w"], ["logits"], name="QuantizeLinear_1", domain="mine"
-        ),
-    ]
     return {
-        "nodes": nodes,
+        "nodes": [flatten, call],
         "functions": [function],
-        "opset_imports": [helper.make_opsetid("", 17), helper.make_opsetid("mine", 1)],
+        "opset_imports": [onnx_17, helper.make_opsetid("mine", 1)],
     }
 
 
@@ -405,15 +400,10 @@ def test_the_precision_of_onnx_files_is_that_of_the_operators(tmp_path, name, ma
 
 
 def test_quantized_operators_in_a_branch_are_found():
-    branch = helper.make_graph(
-        [helper.make_node("DynamicQuantizeLinear", ["a"], ["b", "c", "d"])], "then", [], []
-    )
-    graph = helper.make_graph(
-        [helper.make_node("If", ["x"], ["y"], then_branch=branch, else_branch=branch)],
-        "net",
-        [],
-        [],
-    )
+    quantize = helper.make_node("DynamicQuantizeLinear", ["a"], ["b", "c", "d"])
+    branch = helper.make_graph([quantize], "then", [], [])
+    choose = helper.make_node("If", ["x"], ["y"], then_branch=branch, else_branch=branch)
+    graph = helper.make_graph([choose], "net", [], [])
     assert precision_of(helper.make_model(graph).SerializeToString()) == "int8"
     assert precision_of(b"") == "float32"
 
@@ -422,10 +412,8 @@ def test_the_precision_of_other_files(tmp_path, brought):
     assert open_model(brought["two", "mnn"]).precision == "float32"
     small = convert.to_mnn(brought["two", "onnx"], tmp_path / "small.mnn", weight_bits=8)
     assert open_model(small).precision == "int8", "also under a name without _int8"
-    torch.export.save(
-        torch.export.export(Net(two_of).half().float().eval(), (EXAMPLE,)),
-        tmp_path / "net_int8.pt2",
-    )
+    program = torch.export.export(Net(two_of).half().float().eval(), (EXAMPLE,))
+    torch.export.save(program, tmp_path / "net_int8.pt2")
     assert open_model(tmp_path / "net_int8.pt2").precision == "float32"
 
 
@@ -452,14 +440,8 @@ def test_numbers_of_threads_that_are_none(tmp_path, threads):
     for use in (open_model, Worker):
         with pytest.raises(ValueError, match="^threads must be a whole number from 1 to 256, not"):
             use(path, threads)
-    for suffix in (
-        ".pt2",
-        ".torchscript",
-        ".tflite",
-        ".ncnn.param",
-        ".mnn",
-        ".pte",
-    ):  # asked before the file is read
+    # asked before the file is read
+    for suffix in (".pt2", ".torchscript", ".tflite", ".ncnn.param", ".mnn", ".pte"):
         with pytest.raises(ValueError, match="^threads must be"):
             open_model(tmp_path / f"none{suffix}", threads)
 
@@ -494,11 +476,11 @@ NOT_IMAGES = {
 @pytest.mark.parametrize("name", NOT_IMAGES)
 def test_what_is_not_an_array_of_images(tmp_path, name):
     model = open_model(linear_onnx(tmp_path / "net.onnx"))
-    message = {
+    messages = {
         "NaN": "image 2 for net.onnx holds NaN",
         "infinity": "image 1 for net.onnx holds NaN",
-    }.get(name, "net.onnx takes")
-    with pytest.raises(ValueError, match=message):
+    }
+    with pytest.raises(ValueError, match=messages.get(name, "net.onnx takes")):
         model.predict(NOT_IMAGES[name])
 
 
@@ -523,13 +505,14 @@ NAMES = ["net[1].onnx", "net 100%s.onnx", "сеть µ.onnx", "NET.ONNX", "net{0
 def test_names_of_files(tmp_path, name):
     folder = tmp_path / "models [new] µ"
     folder.mkdir()
-    for path in (
+    stem = name[:-5]
+    plain = convert.to_mnn(linear_onnx(folder / "a.onnx"), folder / "a.mnn")
+    paths = (
         linear_onnx(folder / name),
-        convert.to_mnn(linear_onnx(folder / "a.onnx"), folder / "a.mnn").rename(
-            folder / f"{name[:-5]}.MNN"
-        ),
-        ncnn_file(folder / f"{name[:-5]}.ncnn.param", [LINEAR.format("flat", "out0")], [WEIGHTS.T]),
-    ):
+        plain.rename(folder / f"{stem}.MNN"),
+        ncnn_file(folder / f"{stem}.ncnn.param", [LINEAR.format("flat", "out0")], [WEIGHTS.T]),
+    )
+    for path in paths:
         assert np.abs(open_model(path).predict(IMAGES) - LOGITS).max() < 1e-3
     with Worker(folder / name) as worker:
         assert np.abs(worker.predict(IMAGES) - LOGITS).max() < 1e-3
@@ -543,7 +526,8 @@ def test_a_folder_is_no_model(tmp_path):
 
 @pytest.mark.parametrize("kind", ["onnx", "mnn", "pt2", "torchscript", "tflite", "pte", "ncnn"])
 def test_one_model_in_two_threads(brought, kind):
-    model, wrong = open_model(brought["two", kind]), []
+    model = open_model(brought["two", kind])
+    wrong = []
     x = np.tile(IMAGES, (30, 1, 1, 1))
 
     def use(images):
@@ -560,10 +544,12 @@ def test_one_model_in_two_threads(brought, kind):
 
 def test_models_that_are_loaded_in_two_threads_leave_standard_output_alone(brought, capfd):
     loaded = []
-    threads = [
-        threading.Thread(target=lambda path=path: loaded.append(open_model(path)))
-        for path in 3 * [brought["two", "mnn"], brought["two", "tflite"], brought["two", "onnx"]]
-    ]
+
+    def load(path):
+        loaded.append(open_model(path))
+
+    paths = 3 * [brought["two", "mnn"], brought["two", "tflite"], brought["two", "onnx"]]
+    threads = [threading.Thread(target=load, args=(path,)) for path in paths]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -573,14 +559,15 @@ def test_models_that_are_loaded_in_two_threads_leave_standard_output_alone(broug
 
 
 def test_two_models_in_pytorch_keep_their_own_numbers_of_threads(brought):
-    one, two = (open_model(brought["two", "pt2"], threads) for threads in (1, 2))
+    one = open_model(brought["two", "pt2"], 1)
+    two = open_model(brought["two", "pt2"], 2)
     for model in (one, two, one):
         model.run(IMAGES[:1])
         assert torch.get_num_threads() == model.threads
 
 
 def test_two_models_in_executorch_with_other_numbers_of_threads_are_told(brought):
-    """Its programs keep the thread pool that they were loaded with, and there is one for the process."""
+    """Its programs keep the thread pool that they were loaded with, one for the whole process."""
     first = open_model(brought["two", "pte"], 1)
     assert np.abs(first.predict(IMAGES) - LOGITS).max() < 1e-3
     same = open_model(brought["two", "pte"], 1)

@@ -1,4 +1,4 @@
-"""The limits of claims about trained networks are where they were measured to be safe, and `check` keeps them."""
+"""The limits of claims about trained networks are at a safe distance, and `check` keeps them."""
 
 import json
 import shutil
@@ -66,9 +66,8 @@ def test_stored_weights_are_those_that_were_described(monkeypatch, tmp_path):
     network, _ = shared_networks.get("lenet")
     about = json.loads(shared_networks.ABOUT.read_text(encoding="utf-8"))["lenet"]
     accuracy = training.evaluate(network, mnist("test")).value
-    assert accuracy == pytest.approx(about["accuracy"], abs=0.003), (
-        "the images or the weights are other ones"
-    )
+    expected = pytest.approx(about["accuracy"], abs=0.003)
+    assert accuracy == expected, "the images or the weights are other ones"
     for file in shared_networks.FOLDER.iterdir():
         shutil.copy(file, tmp_path)
     with (tmp_path / "lenet.npz").open("ab") as weights:

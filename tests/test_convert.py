@@ -17,7 +17,9 @@ class Calls(nn.Module):
 
     def __init__(self, function=torch.relu, outputs=10):
         super().__init__()
-        self.conv, self.fc, self.function = nn.Conv2d(1, 4, 3), nn.Linear(4 * 36, outputs), function
+        self.conv = nn.Conv2d(1, 4, 3)
+        self.fc = nn.Linear(4 * 36, outputs)
+        self.function = function
 
     def forward(self, x):
         return self.fc(self.function(self.conv(x)).flatten(1))
@@ -105,7 +107,8 @@ def test_ncnn_takes_sequentials_and_any_first_layer(network, tmp_path):
 
 @pytest.mark.parametrize("form", FLOAT)
 def test_a_network_that_writes_on_its_input(form, tmp_path):
-    network, x = WritesOnInput().train(), images()
+    network = WritesOnInput().train()
+    x = images()
     network.body.eval()
     network.body.conv.register_forward_hook(lambda *_: None)
     example = torch.ones(1, 1, 8, 8)
@@ -189,13 +192,7 @@ def test_every_returned_path_exists(name, tmp_path):
 
 @pytest.mark.parametrize(
     "name",
-    [
-        "noending",
-        "net.onnx",
-        ".torchscript",
-        "a folder.torchscript",
-        "file/net.torchscript",
-    ],
+    ["noending", "net.onnx", ".torchscript", "a folder.torchscript", "file/net.torchscript"],
 )
 def test_names_that_cannot_be_written(name, tmp_path):
     (tmp_path / "a folder.torchscript").mkdir()

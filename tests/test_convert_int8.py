@@ -21,7 +21,8 @@ INTEGER = {"qdq": False, "unsigned_activations": False}
 def sources(tmp_path_factory):
     """A network and its .onnx and .tflite file."""
     torch.manual_seed(0)
-    folder, network = tmp_path_factory.mktemp("sources"), Calls()
+    folder = tmp_path_factory.mktemp("sources")
+    network = Calls()
     onnx_file = convert.to_onnx(network, EXAMPLE, folder / "a.onnx")
     return network, onnx_file, convert.to_tflite(network, EXAMPLE, folder / "a.tflite")
 
@@ -42,11 +43,13 @@ class ZeroChannels(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.first, self.second = nn.Conv2d(1, 8, 3), nn.Conv2d(8, 8, 3, groups=2)
+        self.first = nn.Conv2d(1, 8, 3)
+        self.second = nn.Conv2d(8, 8, 3, groups=2)
         self.fc = nn.Linear(8 * 64, 10)
         with torch.no_grad():
             for layer in (self.first, self.second):
-                layer.weight[3], layer.bias[3] = 0, 1.5
+                layer.weight[3] = 0
+                layer.bias[3] = 1.5
                 layer.weight[5] *= 1e-9
                 layer.bias[5] = 2
 
@@ -65,7 +68,8 @@ class ZeroChannels(nn.Module):
 def test_int8_forms_stay_near_the_network(network, tmp_path):
     """The images grow brighter: a range that prefers the first ones would be too small."""
     x = brightening(images(48, size=12))
-    wanted, example = answers(network, x), torch.zeros(1, 1, 12, 12)
+    wanted = answers(network, x)
+    example = torch.zeros(1, 1, 12, 12)
     onnx_file = convert.to_onnx(network, example, tmp_path / "a.onnx")
     tflite_file = convert.to_tflite(network, example, tmp_path / "a.tflite")
     for form, path in int8_forms(network, onnx_file, tflite_file, x, tmp_path).items():
@@ -139,16 +143,15 @@ def test_int8_sources_and_other_options(sources, tmp_path):
     small = convert.to_mnn(onnx_file, tmp_path / "q.mnn", weight_bits=8)
     assert small.stat().st_size < whole.stat().st_size
     unknown = tmp_path / "x.onnx"
+    no_mnn = tmp_path / "x.mnn"
     before = sorted(tmp_path.iterdir())
     refused = {
         "int8 already": lambda: convert.to_onnx_int8(quantized, unknown, images()),
-        "Cannot convert to MNN": lambda: convert.to_mnn(quantized, tmp_path / "x.mnn"),
-        "weight_bits is 8 or 32, not 4": lambda: convert.to_mnn(
-            onnx_file, tmp_path / "x.mnn", weight_bits=4
-        ),
+        "Cannot convert to MNN": lambda: convert.to_mnn(quantized, no_mnn),
+        "weight_bits is 8 or 32, not 4": lambda: convert.to_mnn(onnx_file, no_mnn, weight_bits=4),
         "not 'Middle'": lambda: convert.to_onnx_int8(onnx_file, unknown, images(), ranges="Middle"),
-        "does not exist": lambda: convert.to_mnn(tmp_path / "none.onnx", tmp_path / "x.mnn"),
-        "not an ONNX file": lambda: convert.to_mnn(tflite_file, tmp_path / "x.mnn"),
+        "does not exist": lambda: convert.to_mnn(tmp_path / "none.onnx", no_mnn),
+        "not an ONNX file": lambda: convert.to_mnn(tflite_file, no_mnn),
     }
     for words, make in refused.items():
         with pytest.raises(ConversionError, match=words):

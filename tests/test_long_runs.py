@@ -21,14 +21,17 @@ def stored(tmp_path):
     return path
 
 
+def names_in(runs: dict) -> dict[str, list[str]]:
+    """{run: the names of its answers, in their order}."""
+    return {run: list(answers) for run, answers in runs.items()}
+
+
 def test_what_is_stored_comes_back(stored):
     labels, runs, about = long_runs.load(stored)
-    assert (
-        labels.tolist() == [0, 9, 3] and about["data"] == "three digits" and about["date"] > "2026"
-    )
-    assert {run: list(answers) for run, answers in runs.items()} == {
-        run: list(answers) for run, answers in RUNS.items()
-    }
+    assert labels.tolist() == [0, 9, 3]
+    assert about["data"] == "three digits"
+    assert about["date"] > "2026"
+    assert names_in(runs) == names_in(RUNS)
     np.testing.assert_array_equal(runs["seed 0"]["3 bits"], [1, 2, 3])
     assert len(stored.read_text().splitlines()) == 5  # a line per run, so that changes can be read
 

@@ -1,4 +1,7 @@
-"""helpers.metrics against the libraries that set the standard: scikit-learn, scipy, pycocotools, FlopCounterMode."""
+"""helpers.metrics against the libraries that set the standard.
+
+They are scikit-learn, scipy, pycocotools and PyTorch's FlopCounterMode.
+"""
 
 import contextlib
 import io
@@ -35,9 +38,8 @@ def test_classification_equals_scikit_learn(name):
     labels, predictions, classes = ANSWERS[name]
     every = {"labels": range(classes), "zero_division": 0}
     matrix = metrics.confusion_matrix(labels, predictions, classes)
-    assert np.array_equal(
-        matrix, sklearn.metrics.confusion_matrix(labels, predictions, labels=range(classes))
-    )
+    expected = sklearn.metrics.confusion_matrix(labels, predictions, labels=range(classes))
+    assert np.array_equal(matrix, expected)
     got = metrics.precision_recall_f1(matrix)
     wanted = sklearn.metrics.precision_recall_fscore_support(labels, predictions, **every)
     for ours, theirs in zip((got.precision, got.recall, got.f1), wanted):
@@ -47,9 +49,8 @@ def test_classification_equals_scikit_learn(name):
     )
     assert list(got.macro.values()) == pytest.approx(macro[:3], abs=1e-12)
     assert list(got.macro) == ["precision", "recall", "f1"]
-    assert metrics.accuracy(labels, predictions).value == sklearn.metrics.accuracy_score(
-        labels, predictions
-    )
+    accuracy = sklearn.metrics.accuracy_score(labels, predictions)
+    assert metrics.accuracy(labels, predictions).value == accuracy
 
 
 def test_rows_of_the_confusion_matrix_are_the_true_classes():
@@ -126,13 +127,11 @@ def score_of(lost, gained, n, difference):
         return -(counts[counts > 0] * np.log(np.maximum(p[counts > 0], 1e-300))).sum()
 
     bounds = (max(0.0, -difference), (1 - difference) / 2)
-    options = {"xatol": 1e-12}
-    p_lost = scipy.optimize.minimize_scalar(
-        minus_log_likelihood, bounds=bounds, method="bounded", options=options
-    ).x
-    return (gained - lost - n * difference) / np.sqrt(
-        n * (2 * p_lost + difference * (1 - difference))
+    found = scipy.optimize.minimize_scalar(
+        minus_log_likelihood, bounds=bounds, method="bounded", options={"xatol": 1e-12}
     )
+    variance = n * (2 * found.x + difference * (1 - difference))
+    return (gained - lost - n * difference) / np.sqrt(variance)
 
 
 def test_mcnemar_equals_scipy_and_its_interval_is_where_the_score_test_rejects():
@@ -160,10 +159,11 @@ def test_mcnemar_without_changes_and_with_nothing_but_changes():
     assert str(metrics.mcnemar(*paired(2, 9, 980, 9))) == (
         "2 lost, 9 gained of 1,000: +0.7 points (95 % interval +0.1 to +1.5), p = 0.0654"
     )
-    a, b, labels = [1, 1, 0], [1, 0, 0], [1, 1, 1]
-    assert (metrics.mcnemar(labels, a, b).lost, metrics.mcnemar(labels, b, a).lost) == (1, 0), (
-        "b against a"
-    )
+    a = [1, 1, 0]
+    b = [1, 0, 0]
+    labels = [1, 1, 1]
+    assert metrics.mcnemar(labels, a, b).lost == 1, "b against a"
+    assert metrics.mcnemar(labels, b, a).lost == 0
 
 
 @pytest.mark.parametrize(
@@ -179,15 +179,13 @@ def test_mcnemar_of_other_things_than_class_numbers(labels, a, b):
 )
 def test_the_wilson_interval_equals_scipy(successes, n):
     wanted = binomtest(successes, n).proportion_ci(method="wilson")
-    assert metrics.wilson_interval(successes, n) == pytest.approx(
-        (wanted.low, wanted.high), abs=1e-12
-    )
+    found = metrics.wilson_interval(successes, n)
+    assert found == pytest.approx((wanted.low, wanted.high), abs=1e-12)
 
 
 def test_accuracy_carries_its_interval_and_prints_it():
-    result = metrics.accuracy(
-        np.arange(1000) % 10, np.where(np.arange(1000) < 988, np.arange(1000) % 10, 11)
-    )
+    labels = np.arange(1000) % 10
+    result = metrics.accuracy(labels, np.where(np.arange(1000) < 988, labels, 11))
     assert (result.value, result.n) == (0.988, 1000)
     assert (result.low, result.high) == metrics.wilson_interval(988, 1000)
     assert str(result) == "98.8 % (95 % interval 97.9 to 99.3 %, n = 1,000)"
@@ -217,9 +215,8 @@ def test_changed_predictions_refuses_what_has_no_argmax():
 
 def test_largest_difference():
     assert metrics.largest_difference(np.float32([[1, -2]]), np.float32([[1.5, -5]])) == 3.0
-    assert (
-        metrics.largest_difference(np.uint8([0]), np.uint8([255])) == 255.0
-    )  # unsigned numbers do not wrap around
+    # unsigned numbers do not wrap around
+    assert metrics.largest_difference(np.uint8([0]), np.uint8([255])) == 255.0
     assert np.isnan(metrics.largest_difference([1.0, np.nan], [1.0, 2.0]))
     with pytest.raises(ValueError, match="one shape"):
         metrics.largest_difference([], [])
@@ -231,7 +228,8 @@ def test_errors_of_regression_equal_scikit_learn():
     targets = RNG.normal(5, 2, 1000)
     predictions = targets + RNG.normal(0, 0.3, 1000)
     for name in ("mean_absolute_percentage_error", "mean_squared_error"):
-        ours, theirs = getattr(metrics, name), getattr(sklearn.metrics, name)
+        ours = getattr(metrics, name)
+        theirs = getattr(sklearn.metrics, name)
         assert ours(targets, predictions) == pytest.approx(theirs(targets, predictions), abs=1e-12)
     with pytest.raises(ValueError, match="relative to 0"):
         metrics.mean_absolute_percentage_error([1.0, 0.0], [1.0, 1.0])
@@ -254,9 +252,8 @@ def test_the_precision_recall_curve_equals_scikit_learn():
     scores = RNG.random(500)  # no two alike: scikit-learn gives equal scores one common point
     correct = RNG.random(500) < scores
     precision, recall, ordered = metrics.precision_recall_curve(correct, scores, int(correct.sum()))
-    wanted_precision, wanted_recall, thresholds = sklearn.metrics.precision_recall_curve(
-        correct, scores
-    )
+    theirs = sklearn.metrics.precision_recall_curve(correct, scores)
+    wanted_precision, wanted_recall, thresholds = theirs
     assert np.abs(precision[::-1] - wanted_precision[:-1]).max() <= 1e-12
     assert np.abs(recall[::-1] - wanted_recall[:-1]).max() <= 1e-12
     assert np.array_equal(ordered[::-1], thresholds)
@@ -264,9 +261,8 @@ def test_the_precision_recall_curve_equals_scikit_learn():
 
 def test_average_precision_by_hand():
     # found, missed, found, of three objects: precision 1 up to recall 1/3, 2/3 up to 2/3, then 0
-    assert metrics.average_precision([True, True, False], [0.9, 0.7, 0.8], 3) == pytest.approx(
-        (34 + 33 * 2 / 3) / 101
-    )
+    found = metrics.average_precision([True, True, False], [0.9, 0.7, 0.8], 3)
+    assert found == pytest.approx((34 + 33 * 2 / 3) / 101)
     assert metrics.average_precision([], [], 3) == 0.0
     assert metrics.average_precision([True, True], [0.5, 0.5], 2) == 1.0
 
@@ -285,58 +281,57 @@ def test_what_has_no_curve_is_refused(correct, scores, positives, message):
         metrics.average_precision(correct, scores, positives)
 
 
+def detection(image: int, category: int, box, score: float) -> dict:
+    return {"image_id": image, "category_id": category, "bbox": list(box), "score": score}
+
+
 def scene(
     images=60, classes=4, seed=0, objects=8, extra=4, tied=False, image_ids=None, whole_pixels=False
 ):
-    """Objects on `images` images of 640 x 480, and what an imperfect detector might say about them."""
+    """Objects on `images` images of 640 x 480, and what an imperfect detector might find there."""
     rng = np.random.default_rng(seed)
-    truth, found = [], []
+    truth = []
+    found = []
 
     def box():
         size = rng.uniform(10, 200, 2)
         values = np.concatenate([rng.uniform(0, [640, 480] - size), size])
         return values.round(-1) if whole_pixels else values
 
+    def category():
+        return int(rng.integers(1, classes + 1))
+
     def score():
         return float(rng.choice([0.3, 0.6, 0.9]) if tied else rng.beta(4, 2))
 
-    for image in range(1, images + 1) if image_ids is None else image_ids:
+    def moved(values):
+        shift = rng.normal(0, 0.06, 4) * np.tile(values[2:], 2)
+        return values + shift * (not whole_pixels)
+
+    if image_ids is None:
+        image_ids = range(1, images + 1)
+    for image in image_ids:
         for _ in range(rng.integers(0, objects)):
-            values, name = box(), int(rng.integers(1, classes + 1))
+            values = box()
+            name = category()
             truth.append({"image_id": image, "category_id": name, "bbox": values.tolist()})
             if rng.random() < 0.8:
-                moved = values + rng.normal(0, 0.06, 4) * np.tile(values[2:], 2) * (
-                    not whole_pixels
-                )
-                called = name if rng.random() < 0.9 else int(rng.integers(1, classes + 1))
-                moved[2:] = np.maximum(moved[2:], 2)
-                found.append(
-                    {
-                        "image_id": image,
-                        "category_id": called,
-                        "bbox": moved.tolist(),
-                        "score": score(),
-                    }
-                )
+                near = moved(values)
+                called = name if rng.random() < 0.9 else category()
+                near[2:] = np.maximum(near[2:], 2)
+                found.append(detection(image, called, near.tolist(), score()))
         for _ in range(rng.integers(0, extra + 1)):
-            found.append(
-                {
-                    "image_id": image,
-                    "category_id": int(rng.integers(1, classes + 1)),
-                    "bbox": box().tolist(),
-                    "score": score(),
-                }
-            )
+            found.append(detection(image, category(), box().tolist(), score()))
     return truth, [found[i] for i in rng.permutation(len(found))]
 
 
 def reference(truth, found):
     """AP, AP50, AP75 by pycocotools, which prints while it works."""
     names = {entry["category_id"] for entry in truth + found} | {1}
-    images = [
-        {"id": image} for image in dict.fromkeys(entry["image_id"] for entry in truth + found)
-    ] or [{"id": 1}]
-    full, result = COCO(), COCO()
+    numbers = dict.fromkeys(entry["image_id"] for entry in truth + found) or [1]
+    images = [{"id": number} for number in numbers]
+    full = COCO()
+    result = COCO()
     for target, entries in ((full, truth), (result, found)):
         target.dataset = {
             "images": images,
@@ -361,24 +356,24 @@ def crowded():
     truth, found = scene(images=3, classes=1, seed=5, objects=20)
     rng = np.random.default_rng(6)
     for _ in range(150):
-        found.append(
-            {
-                "image_id": 1,
-                "category_id": 1,
-                "bbox": [*rng.uniform(0, 400, 2), 30.0, 30.0],
-                "score": float(rng.uniform(0.4, 0.9)),
-            }
-        )
+        box = [*rng.uniform(0, 400, 2), 30.0, 30.0]
+        found.append(detection(1, 1, box, float(rng.uniform(0.4, 0.9))))
     assert sum(entry["image_id"] == 1 for entry in found) > metrics.MAX_DETECTIONS
     return truth, found
 
 
 def equal_overlaps():
-    """The first detection overlaps both objects alike; the second finds its object only if the first took the other."""
+    """The first detection overlaps both objects alike.
+
+    The second one finds its object only if the first took the other.
+    """
     truth = [{"image_id": 1, "category_id": 1, "bbox": [x, 0, 10, 10]} for x in (0, 4)]
-    return truth, [
-        {**truth[0], "bbox": [x, 0, 10, 10], "score": score} for x, score in ((2, 0.9), (0, 0.8))
-    ]
+    found = [detection(1, 1, [2, 0, 10, 10], 0.9), detection(1, 1, [0, 0, 10, 10], 0.8)]
+    return truth, found
+
+
+def without_class_2(entries: list[dict]) -> list[dict]:
+    return [entry for entry in entries if entry["category_id"] != 2]
 
 
 SCENES = {
@@ -387,14 +382,8 @@ SCENES = {
     "no detections": lambda: (scene()[0], []),
     "no ground truth": lambda: ([], scene()[1]),
     "neither": lambda: ([], []),
-    "a class without ground truth": lambda: (
-        [e for e in scene()[0] if e["category_id"] != 2],
-        scene()[1],
-    ),
-    "a class without detections": lambda: (
-        scene()[0],
-        [e for e in scene()[1] if e["category_id"] != 2],
-    ),
+    "a class without ground truth": lambda: (without_class_2(scene()[0]), scene()[1]),
+    "a class without detections": lambda: (scene()[0], without_class_2(scene()[1])),
     "images without objects": lambda: ([e for e in scene()[0] if e["image_id"] % 3], scene()[1]),
     "tied scores": lambda: scene(seed=1, tied=True),
     "tied scores and overlaps": lambda: scene(
@@ -415,25 +404,20 @@ def test_coco_map_equals_pycocotools(name):
 
 
 def test_the_scenes_tell_different_rules_apart():
-    """Each rule that a scene is there for changes the figure, so a rule that is broken cannot pass unseen."""
+    """Each rule that a scene is there for changes the figure: a broken rule cannot pass unseen."""
+
+    def average_precision(truth, found):
+        return pytest.approx(metrics.coco_map(truth, found)["AP"], abs=1e-9)
+
     truth, found = SCENES["image numbers out of order"]()
-    ranks = {image: -image for image in {e["image_id"] for e in truth + found}}
-    turned = [
-        [{**e, "image_id": ranks[e["image_id"]]} for e in entries] for entries in (truth, found)
-    ]
-    assert metrics.coco_map(*turned)["AP"] != pytest.approx(
-        metrics.coco_map(truth, found)["AP"], abs=1e-9
-    )
+    turned = [[{**e, "image_id": -e["image_id"]} for e in entries] for entries in (truth, found)]
+    assert metrics.coco_map(*turned)["AP"] != average_precision(truth, found)
     truth, found = SCENES["tied scores"]()
-    assert metrics.coco_map(truth, found[::-1])["AP"] != pytest.approx(
-        metrics.coco_map(truth, found)["AP"], abs=1e-9
-    )
+    assert metrics.coco_map(truth, found[::-1])["AP"] != average_precision(truth, found)
     truth, found = crowded()
     best = sorted((e for e in found if e["image_id"] == 1), key=lambda e: -e["score"])[:50]
     fewer = best + [e for e in found if e["image_id"] != 1]
-    assert metrics.coco_map(truth, fewer)["AP"] != pytest.approx(
-        metrics.coco_map(truth, found)["AP"], abs=1e-9
-    )
+    assert metrics.coco_map(truth, fewer)["AP"] != average_precision(truth, found)
 
 
 @pytest.mark.alone
@@ -441,11 +425,13 @@ def test_coco_map_is_not_slower_than_pycocotools():
     truth, found = scene(images=200, classes=5)
     start = time.process_time()
     metrics.coco_map(truth, found)
-    ours, start = time.process_time() - start, time.process_time()
+    ours = time.process_time() - start
+    start = time.process_time()
     reference(truth, found)
     theirs = time.process_time() - start
     print(
-        f"{len(truth)} objects, {len(found)} detections: {ours * 1e3:.0f} ms, pycocotools {theirs * 1e3:.0f} ms"
+        f"{len(truth)} objects, {len(found)} detections: {ours * 1e3:.0f} ms, "
+        f"pycocotools {theirs * 1e3:.0f} ms"
     )
     assert ours < 2 * theirs
 
@@ -489,10 +475,8 @@ def test_ids_of_another_type_match_or_are_refused(name):
         assert metrics.coco_map(truth, [{**found[0], name: change(1)}])["AP"] == 1.0
         assert metrics.coco_map([{**truth[0], name: change(1)}], found)["AP"] == 1.0
     for kind, change in NOT_AS_NUMBERS.items():
-        with pytest.raises(
-            ValueError,
-            match=f"{name} is int in the ground truth and str" if kind == "text" else name,
-        ):
+        said = f"{name} is int in the ground truth and str" if kind == "text" else name
+        with pytest.raises(ValueError, match=said):
             metrics.coco_map(truth, [{**found[0], name: change(1)}])
     texts = [[{**entry, name: "a"} for entry in entries] for entries in (truth, found)]
     assert metrics.coco_map(*texts)["AP"] == 1.0

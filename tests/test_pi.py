@@ -39,46 +39,51 @@ needs_root = pytest.mark.skipif(
 
 PIECES = """
 import json, os, time
+from datetime import datetime
 from helpers import device, results, timing
 from helpers.paths import build
 
-store, measured = build("results", f"{device.describe()['machine_id'] or 'unknown'}.jsonl"), set()
+store = build("results", f"{device.describe()['machine_id'] or 'unknown'}.jsonl")
+measured = set()
 if reuse_hours and store.exists():
-    since, frame = time.time() - 3600 * reuse_hours, results.read_results(store)
-    at = frame["started_at"].map(lambda text: __import__("datetime").datetime.fromisoformat(text).timestamp())
+    since = time.time() - 3600 * reuse_hours
+    frame = results.read_results(store)
+    at = frame["started_at"].map(lambda text: datetime.fromisoformat(text).timestamp())
     measured = set(frame["model.name"][at >= since])
 print("found", sorted(measured))
 """
 MEASURE = """
+run = {"rounds": 6, "min_round_s": 0, "min_calls": calls}
 for number in range(pieces):
     if f"piece {number}" not in measured:
+        about = {
+            "model": {"name": f"piece {number}"},
+            "runtime": {"name": "sleep", "version": "1"},
+        }
         state = device.conditions()
-        latency = timing.benchmark({"a": lambda: sum(range(50))}, rounds=6, min_round_s=0, min_calls=calls)["a"]
-        results.append_result(store, results.record(latency, before=state, after=state, model={"name": f"piece {number}"},
-                                                    runtime={"name": "sleep", "version": "1"}))
+        latency = timing.benchmark({"a": lambda: sum(range(50))}, **run)["a"]
+        line = results.record(latency, before=state, after=state, **about)
+        results.append_result(store, line)
         time.sleep(pause_s)
 """
 
 
 @pytest.fixture(scope="module")
 def laptop(tmp_path_factory):
-    """A laptop whose notebook 03 measures `pieces` pieces, one record each, and can go on from records."""
+    """A laptop whose notebook 03 measures `pieces` pieces, one record each, and can continue."""
     laptop = Laptop(tmp_path_factory.mktemp("pi"))
     sources = ("pieces, calls, pause_s, reuse_hours = 20, 2, 0.3, 0", PIECES, MEASURE)
     cells = [nbformat.v4.new_code_cell(source.strip()) for source in sources]
     cells[0].metadata["tags"] = ["parameters"]
-    nbformat.write(
-        nbformat.v4.new_notebook(cells=cells), laptop.tree / "notebooks/03_measure_latency.ipynb"
-    )
-    benchmark = laptop.tree / "notebooks/08_benchmark_on_the_pi.ipynb"
-    notebook = nbformat.read(benchmark, 4)
-    for cell in notebook.cells:
+    notebooks = laptop.tree / "notebooks"
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), notebooks / "03_measure_latency.ipynb")
+    benchmark = nbformat.read(notebooks / "08_benchmark_on_the_pi.ipynb", 4)
+    for cell in benchmark.cells:
         if cell.cell_type == "code":
-            cell.outputs, cell.execution_count = (
-                [],
-                None,
-            )  # what a browser shows was computed there and then
-    nbformat.write(notebook, benchmark)
+            # what a browser shows was computed there and then
+            cell.outputs = []
+            cell.execution_count = None
+    nbformat.write(benchmark, notebooks / "08_benchmark_on_the_pi.ipynb")
     yield laptop
     laptop.close()
 
@@ -93,18 +98,9 @@ def one(laptop):
 
 
 def lend_environment(laptop: Laptop, one: Server, other: Server) -> None:
-    """Give `other` an environment with the packages of `one`, so that it need not be installed twice."""
-    subprocess.run(
-        [
-            real_python(),
-            "-m",
-            "venv",
-            "--without-pip",
-            "--system-site-packages",
-            str(other.workbook / ".venv"),
-        ],
-        check=True,
-    )
+    """Give `other` an environment with the packages of `one`, instead of installing them again."""
+    venv = [real_python(), "-m", "venv", "--without-pip", "--system-site-packages"]
+    subprocess.run([*venv, str(other.workbook / ".venv")], check=True)
     packages = next(one.workbook.glob(".venv/lib/python*/site-packages"))
     own = next(other.workbook.glob(".venv/lib/python*/site-packages"))
     (own / "lent.pth").write_text(f"{other.workbook}\n{packages}\n")
@@ -120,7 +116,7 @@ def two(laptop, one):
 
 @pytest.fixture
 def at_laptop(laptop, monkeypatch):
-    """This process at that laptop: its home, its keys, its build folder, its copy of the workbook."""
+    """This process at that laptop: its home, its keys, its build folder, its workbook."""
     laptop.use(monkeypatch)
     monkeypatch.setattr(pi, "ROOT", laptop.tree)
     return laptop
@@ -152,16 +148,14 @@ def test_a_run_brings_back_the_notebook_and_the_records(laptop, one):
     assert "pieces = 2" in executed.cells[0].source and executed.cells[2].execution_count == 3
     assert not one.processes()
     status, output = laptop.pi("fetch", "one")
-    assert (
-        status == 0
-        and "0 new records" in output
-        and len(results.read_results(laptop.tree / "build/results")) == 2
-    )
+    assert status == 0
+    assert "0 new records" in output
+    assert len(results.read_results(laptop.tree / "build/results")) == 2
     status, output = laptop.pi("run", "03_measure_latency", "one", "--no-convert", "-p", "pieces=1")
     assert "set" not in output and "copying" not in output, "nothing had changed"
-    assert (
-        status == 0 and "1 new records" in output and re.search(r"one .*piece 0 .*sleep 1", output)
-    )
+    assert status == 0
+    assert "1 new records" in output
+    assert re.search(r"one .*piece 0 .*sleep 1", output)
 
 
 def signal_all(pids: list[int], number: int) -> None:
@@ -190,77 +184,65 @@ def cut_off(
     return process.returncode, output
 
 
+def run_03(*hosts: str, **parameters) -> tuple[str, ...]:
+    """The arguments of `pi` that run notebook 03 on `hosts` with these parameters."""
+    given = [word for name, value in parameters.items() for word in ("-p", f"{name}={value}")]
+    return ("run", "03_measure_latency", *hosts, "--no-convert", *given)
+
+
 @needs_sshd
 def test_a_broken_connection_loses_nothing_and_the_run_goes_on(laptop, one):
-    command = (
-        "run",
-        "03_measure_latency",
-        "one",
-        "--no-convert",
-        "-p",
-        "pieces=12",
-        "-p",
-        "pause_s=0.5",
-    )
+    command = run_03("one", pieces=12, pause_s=0.5)
     status, output = cut_off(laptop, one, 3, command, one.break_connections)
-    assert (
-        status == 1
-        and output.count("one:") == 1
-        and "the connection is lost" in output
-        and "Traceback" not in output
-    )
+    assert status == 1
+    assert output.count("one:") == 1
+    assert "the connection is lost" in output
+    assert "Traceback" not in output
     stopped = one.processes()
-    signal_all(
-        stopped, signal.SIGSTOP
-    )  # so that the run does not end before the slow laptop asks for it
+    # so that the run does not end before the slow laptop asks for it
+    signal_all(stopped, signal.SIGSTOP)
     again = laptop.command(*command)
     lines = list(up_to(again, "is still running: following it"))
     signal_all(stopped, signal.SIGCONT)
     output, _ = again.communicate(timeout=120)
-    assert again.returncode == 0, lines + [output]
-    assert pieces(laptop.tree / "build/results") == [f"piece {n}" for n in range(12)], (
-        "each piece once, in one run"
-    )
+    assert again.returncode == 0, [*lines, output]
+    # each piece once, in one run
+    assert pieces(laptop.tree / "build/results") == [f"piece {n}" for n in range(12)]
 
 
 @needs_sshd
 def test_ctrl_c_leaves_the_run_and_nothing_here(laptop, one):
     forget_measurements(laptop, one)
-    process = laptop.command("run", "03_measure_latency", "one", "--no-convert", "-p", "pieces=100")
+    process = laptop.command(*run_03("one", pieces=100))
     wait_until(lambda: len(pieces(one.workbook / "build/results")) >= 2, 60)
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=30)
-    assert (
-        output.splitlines()[-1].startswith("left; what runs on the Pi goes on")
-        and "lost" not in output
-    ), output
+    assert output.splitlines()[-1].startswith("left; what runs on the Pi goes on"), output
+    assert "lost" not in output, output
     wait_until(lambda: not laptop.ssh_processes(), 10)
     assert one.processes() and laptop.pi("stop", "one")[0] == 0 and not one.processes()
 
 
 @needs_sshd
 def test_a_run_that_ended_unseen_is_brought_back(laptop, one):
-    command = ("run", "03_measure_latency", "one", "--no-convert", "-p", "pieces=6")
+    command = run_03("one", pieces=6)
     cut_off(laptop, one, 1, command, one.break_connections)
     wait_until(lambda: not one.processes(), 60)
     status, output = laptop.pi(*command)
-    assert (
-        status == 0
-        and "has ended meanwhile" in output
-        and pieces(laptop.tree / "build/results") == [f"piece {n}" for n in range(6)]
-    )
+    assert status == 0
+    assert "has ended meanwhile" in output
+    assert pieces(laptop.tree / "build/results") == [f"piece {n}" for n in range(6)]
 
 
 @needs_sshd
 def test_after_a_power_cut_only_what_is_missing_is_measured(laptop, one):
-    command = ("run", "03_measure_latency", "one", "--no-convert", "-p", "pieces=12")
+    command = run_03("one", pieces=12)
     status, output = cut_off(laptop, one, 3, command, lambda: kill(one.processes()))
     assert status == 1 and "it ended before it was done: was the Pi restarted" in output
     assert 3 <= len(pieces(laptop.tree / "build/results")) < 12, "what was finished is here already"
     status, output = laptop.pi(*command)
-    assert status == 0 and pieces(laptop.tree / "build/results") == [
-        f"piece {n}" for n in range(12)
-    ]
+    assert status == 0
+    assert pieces(laptop.tree / "build/results") == [f"piece {n}" for n in range(12)]
     executed = nbformat.read(laptop.tree / "build/pi/one/03_measure_latency.ipynb", 4)
     assert "found ['piece 0', 'piece 1', 'piece 2'" in executed.cells[1].outputs[0].text
 
@@ -273,18 +255,7 @@ def test_a_full_disk_on_the_other_side(laptop, one, tmp_path):
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", str(home)], check=True)
     try:
         full = laptop.serve("full", home)
-        command = (
-            "run",
-            "03_measure_latency",
-            "full",
-            "--no-convert",
-            "-p",
-            "pieces=12",
-            "-p",
-            "calls=20000",
-            "-p",
-            "pause_s=0",
-        )
+        command = run_03("full", pieces=12, calls=20000, pause_s=0)
         status, output = laptop.pi(*command)
         assert status == 1 and "full: its disk is too full:" in output and "MB are needed" in output
         assert not (full.workbook / "helpers").exists(), "nothing is copied that does not fit"
@@ -293,9 +264,8 @@ def test_a_full_disk_on_the_other_side(laptop, one, tmp_path):
         lend_environment(laptop, one, full)
         forget_measurements(laptop)
         status, output = laptop.pi(*command)
-        assert status == 1 and re.findall("^full: .*", output, re.MULTILINE) == [
-            output.splitlines()[-1]
-        ]
+        assert status == 1
+        assert re.findall("^full: .*", output, re.MULTILINE) == [output.splitlines()[-1]]
         assert "full: its disk is full (" in output and "Traceback" not in output, output
         finished = pieces(full.workbook / "build/results")
         assert 2 <= len(finished) < 12 and pieces(laptop.tree / "build/results") == finished
@@ -318,10 +288,9 @@ def bare(laptop, one):
     return server
 
 
+# rsync continues within a file
 @needs_sshd
-@pytest.mark.parametrize(
-    "name, kept_parts", [("two", 1), ("bare", 0)]
-)  # rsync continues within a file
+@pytest.mark.parametrize("name, kept_parts", [("two", 1), ("bare", 0)])
 def test_a_file_arrives_whole_or_not_at_all(laptop, at_laptop, name, kept_parts, request):
     server = request.getfixturevalue(name)
     with Pi(name) as there:
@@ -329,8 +298,9 @@ def test_a_file_arrives_whole_or_not_at_all(laptop, at_laptop, name, kept_parts,
     large = laptop.tree / "build/models/resnet18.onnx"
     large.parent.mkdir(parents=True, exist_ok=True)
     large.write_bytes(os.urandom(150_000_000))
-    command = ("run", "03_measure_latency", name, "--no-convert", "-p", "pieces=1")
-    incoming, partial = server.workbook / ".pi/incoming", server.workbook / ".pi/partial"
+    command = run_03(name, pieces=1)
+    incoming = server.workbook / ".pi/incoming"
+    partial = server.workbook / ".pi/partial"
     try:
         there = server.workbook / "build/models/resnet18.onnx"
         first = laptop.command(*command)
@@ -339,14 +309,12 @@ def test_a_file_arrives_whole_or_not_at_all(laptop, at_laptop, name, kept_parts,
         output, _ = first.communicate(timeout=60)
         assert first.returncode == 1 and "the connection is lost" in output and not there.exists()
         left = [path.stat().st_size for folder in (incoming, partial) for path in folder.glob("*")]
-        assert all(0 < size < large.stat().st_size for size in left), (
-            "it was broken off in the middle"
-        )
+        # it was broken off in the middle
+        assert all(0 < size < large.stat().st_size for size in left)
         assert len(left) == kept_parts
         status, output = laptop.pi(*command)
-        assert status == 0 and re.search(r"copying 1 of \d+ files, 150.0 MB", output), (
-            "what had arrived is not sent again"
-        )
+        # what had arrived is not sent again
+        assert status == 0 and re.search(r"copying 1 of \d+ files, 150.0 MB", output)
         assert there.read_bytes() == large.read_bytes()
         assert not list(incoming.glob("*")) and not list(partial.glob("*"))
     finally:
@@ -359,56 +327,38 @@ def test_two_pis_at_once_give_one_table_and_a_dead_one_is_named(laptop, one, two
     dead = laptop.serve("dead")
     dead.process.kill()
     dead.process.wait()
-    status, output = laptop.pi(
-        "run", "03_measure_latency", "one", "dead", "two", "--no-convert", "-p", "pieces=4"
-    )
-    assert status == 1 and re.search(
-        r"^dead: it does not answer .*; is it on", output, re.MULTILINE
-    )
-    rows = [
-        line.split()
-        for line in output.splitlines()
-        if re.match(r"\s*(one|two|dead) .* sleep 1", line)
-    ]
-    assert sorted(row[0] for row in rows) == ["one"] * 4 + ["two"] * 4
-    assert sorted(pieces(laptop.tree / "build/results")) == sorted(
-        [f"piece {n}" for n in range(4)] * 2
-    )
-    starts = [
-        results.read_results(laptop.tree / f"build/pi/{name}")["started_at"]
-        for name in ("one", "two")
-    ]
-    assert starts[0].min() < starts[1].max() and starts[1].min() < starts[0].max(), (
-        "they were measured at the same time"
-    )
+    status, output = laptop.pi(*run_03("one", "dead", "two", pieces=4))
+    assert status == 1
+    assert re.search(r"^dead: it does not answer .*; is it on", output, re.MULTILINE)
+    rows = re.findall(r"^\s*(one|two|dead) .* sleep 1", output, re.MULTILINE)
+    assert sorted(rows) == ["one"] * 4 + ["two"] * 4
+    twice = [f"piece {n}" for n in (0, 0, 1, 1, 2, 2, 3, 3)]
+    assert sorted(pieces(laptop.tree / "build/results")) == twice
+    on_one = results.read_results(laptop.tree / "build/pi/one")["started_at"]
+    on_two = results.read_results(laptop.tree / "build/pi/two")["started_at"]
+    # they were measured at the same time
+    assert on_one.min() < on_two.max()
+    assert on_two.min() < on_one.max()
 
 
 @needs_sshd
 def test_a_notebook_changed_on_the_pi_is_kept_and_fetched(laptop, two, at_laptop):
-    laptop.pi("run", "03_measure_latency", "two", "--no-convert", "-p", "pieces=1")
-    there, here = (
-        two.workbook / "notebooks/03_measure_latency.ipynb",
-        laptop.tree / "notebooks/03_measure_latency.ipynb",
-    )
-    original, mine = (
-        here.read_text(),
-        there.read_text().replace("pause_s, reuse_hours", "pause_s, my_own_name, reuse_hours"),
-    )
+    laptop.pi(*run_03("two", pieces=1))
+    there = two.workbook / "notebooks/03_measure_latency.ipynb"
+    here = laptop.tree / "notebooks/03_measure_latency.ipynb"
+    original = here.read_text()
+    mine = there.read_text().replace("pause_s, reuse_hours", "pause_s, my_own_name, reuse_hours")
     said = []
     try:
         there.write_text(mine)
         here.write_text(original.replace("20, 2, 0.3, 0", "19, 2, 0.3, 0"))
         with Pi("two") as server:
             pi.prepare(server, said.append)
-        assert any(
-            "notebooks/03_measure_latency.ipynb was changed on the Pi and is kept" in line
-            for line in said
-        )
+        kept = "notebooks/03_measure_latency.ipynb was changed on the Pi and is kept"
+        assert any(kept in line for line in said)
         assert there.read_text() == mine
-        assert (
-            not pi.fetch(["two"], said.append)
-            and (laptop.tree / "build/pi/two/03_measure_latency.ipynb").read_text() == mine
-        )
+        assert not pi.fetch(["two"], said.append)
+        assert (laptop.tree / "build/pi/two/03_measure_latency.ipynb").read_text() == mine
         there.unlink()
         with Pi("two") as server:
             pi.prepare(server, said.append)
@@ -417,9 +367,8 @@ def test_a_notebook_changed_on_the_pi_is_kept_and_fetched(laptop, two, at_laptop
         here.write_text(original)
 
 
-CHROMIUM = (
-    shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-)
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+CHROMIUM = next(filter(None, map(shutil.which, BROWSERS)), None)
 
 
 @pytest.fixture(scope="module")
@@ -427,14 +376,16 @@ def opened(laptop, one):
     """`pi start one`, up to the address that it prints: (command, address)."""
     command = laptop.command("start", "one", "--no-convert")
     lines = []
-    for line in command.stdout:
+    address = None
+    while not address:
+        line = command.stdout.readline()
+        if not line:
+            pytest.fail("".join(lines))
         lines.append(line)
-        if found := re.search(r"http://127\.0\.0\.1:\d+/lab\?token=\w+", line):
-            break
-    else:
-        pytest.fail("".join(lines))
-    command.stdout.readline(), command.stdout.readline()
-    yield command, found[0]
+        address = re.search(r"http://127\.0\.0\.1:\d+/lab\?token=\w+", line)
+    command.stdout.readline()
+    command.stdout.readline()
+    yield command, address[0]
     command.kill()
     command.wait()
     command.stdout.close()
@@ -461,9 +412,8 @@ def test_a_browser_runs_the_first_cells_through_the_tunnel(opened, one, tmp_path
         page.goto(address)
         page.get_by_text("08_benchmark_on_the_pi.ipynb").first.dblclick(timeout=60_000)
         page.locator(".jp-Notebook .jp-CodeCell").first.wait_for(timeout=60_000)
-        page.get_by_text(re.compile(r"Python 3 \(ipykernel\) \| Idle")).wait_for(
-            timeout=60_000
-        )  # the kernel is there
+        the_kernel_is_there = re.compile(r"Python 3 \(ipykernel\) \| Idle")
+        page.get_by_text(the_kernel_is_there).wait_for(timeout=60_000)
         page.locator(".jp-Notebook .jp-Cell").first.click()
         for _ in range(9):
             page.keyboard.press("Shift+Enter")
@@ -471,15 +421,12 @@ def test_a_browser_runs_the_first_cells_through_the_tunnel(opened, one, tmp_path
         outputs = page.locator(".jp-Notebook .jp-OutputArea-output")
         outputs.filter(has_text="other load").first.wait_for(timeout=60_000)
         text = " ".join(outputs.all_inner_texts())
-        assert page.get_by_text("Jupyter news").count() == 0, (
-            "it asks nobody elsewhere for anything"
-        )
+        # it asks nobody elsewhere for anything
+        assert page.get_by_text("Jupyter news").count() == 0
         page.screenshot(path=tmp_path / "browser.png")
         browser.close()
-    kernels = [
-        pid for pid in one.processes() if b"ipykernel" in Path(f"/proc/{pid}/cmdline").read_bytes()
-    ]
-    assert kernels, "no kernel runs on the Pi"
+    commands = [Path(f"/proc/{pid}/cmdline").read_bytes() for pid in one.processes()]
+    assert any(b"ipykernel" in command for command in commands), "no kernel runs on the Pi"
     assert "numpy 2.4.6" in text and "bits [0, 2, 16, 18]" in text
 
 
@@ -495,11 +442,8 @@ def status_of(address: str) -> int:
 def test_a_wrong_token_is_refused(opened):
     door, token = opened[1].split("/lab?token=")
     assert status_of(f"{door}/api/contents?token={token}") == 200
-    assert (
-        status_of(f"{door}/api/contents?token={token[:-1]}x")
-        == 403
-        == status_of(f"{door}/api/contents")
-    )
+    assert status_of(f"{door}/api/contents?token={token[:-1]}x") == 403
+    assert status_of(f"{door}/api/contents") == 403
     request = urllib.request.Request(f"{door}/api/kernels?token=wrong", data=b"{}", method="POST")
     with pytest.raises(urllib.error.HTTPError, match="403"):
         urllib.request.urlopen(request, timeout=20)
@@ -534,9 +478,8 @@ def kernel(opened):
 
 @needs_sshd
 def test_everything_listens_on_loopback_alone(opened, one, kernel):
-    wait_until(
-        lambda: len(listening(one.processes())) >= 6, 30
-    )  # JupyterLab, and five ports of the kernel
+    # JupyterLab, and five ports of the kernel
+    wait_until(lambda: len(listening(one.processes())) >= 6, 30)
     ours = listening([*one.processes(), *children(opened[0].pid)])
     assert int(opened[1].split(":")[2].split("/")[0]) in {port for _, port in ours}
     assert {address for address, _ in ours} == {"127.0.0.1"}, ours
@@ -547,11 +490,9 @@ def test_everything_listens_on_loopback_alone(opened, one, kernel):
 @pytest.mark.skipif(not shutil.which("ip"), reason=f"iproute2 is missing: {INSTALL}")
 def test_another_machine_of_the_network_reaches_nothing(opened, one, kernel):
     """Tried from a network namespace, joined to this machine by a cable of its own."""
-    here, there, space = (
-        f"wb{os.getpid() % 10**6}a",
-        f"wb{os.getpid() % 10**6}b",
-        f"workbook-{os.getpid()}",
-    )
+    here = f"wb{os.getpid() % 10**6}a"
+    there = f"wb{os.getpid() % 10**6}b"
+    space = f"workbook-{os.getpid()}"
     wait_until(lambda: len(listening(one.processes())) >= 6, 30)
     ports = sorted({port for _, port in listening([*one.processes(), *children(opened[0].pid)])})
     try:
@@ -568,8 +509,11 @@ def test_another_machine_of_the_network_reaches_nothing(opened, one, kernel):
             open_to_all.bind(("0.0.0.0", 0))
             open_to_all.listen()
             probe = (
-                "import socket, sys\nfor port in sys.argv[1:]:\n"
-                "    s = socket.socket(); s.settimeout(5); print(s.connect_ex(('198.51.100.1', int(port))))"
+                "import socket, sys\n"
+                "for port in sys.argv[1:]:\n"
+                "    s = socket.socket()\n"
+                "    s.settimeout(5)\n"
+                "    print(s.connect_ex(('198.51.100.1', int(port))))"
             )
             tried = [str(open_to_all.getsockname()[1]), *map(str, ports)]
             inside = ["ip", "netns", "exec", space, sys.executable, "-c", probe, *tried]
@@ -591,14 +535,11 @@ def test_the_tunnel_opens_again_and_stop_leaves_nothing(opened, laptop, one, ker
         if "connected again" in line:
             break
     with urllib.request.urlopen(f"{door}/api/kernels?token={token}", timeout=20) as answer:
-        assert kernel in {entry["id"] for entry in json.load(answer)}, (
-            "the kernel is still the same"
-        )
+        kernels = {entry["id"] for entry in json.load(answer)}
+    assert kernel in kernels, "the kernel is still the same"
     command.send_signal(signal.SIGINT)
-    assert (
-        command.wait(timeout=20) == 0
-        and "JupyterLab and its kernels go on" in command.stdout.read()
-    )
+    assert command.wait(timeout=20) == 0
+    assert "JupyterLab and its kernels go on" in command.stdout.read()
     assert not laptop.ssh_processes()
     assert laptop.pi("status", "one")[1].startswith("jupyter running")
     assert laptop.pi("stop", "one")[0] == 0
@@ -608,21 +549,17 @@ def test_the_tunnel_opens_again_and_stop_leaves_nothing(opened, laptop, one, ker
 @needs_sshd
 def test_stop_ends_a_run_and_the_next_one_goes_on(laptop, one):
     forget_measurements(laptop, one)
-    command = ("run", "03_measure_latency", "one", "--no-convert", "-p", "pieces=30")
+    command = run_03("one", pieces=30)
     first = laptop.command(*command)
     wait_until(lambda: len(pieces(one.workbook / "build/results")) >= 2, 60)
-    status, output = laptop.pi(
-        "run", "03_measure_latency", "one", "--no-convert", "-p", "pieces=70"
-    )
-    assert status == 1 and "it is running 03_measure_latency {'pieces': 30}" in output, (
-        "one at a time: two would disturb each other"
-    )
+    # one at a time: two would disturb each other
+    status, output = laptop.pi(*run_03("one", pieces=70))
+    assert status == 1 and "it is running 03_measure_latency {'pieces': 30}" in output
     status, output = laptop.pi("stop", "one")
     assert status == 0 and int(output.split()[0]) >= 2 and not one.processes()
     assert "one: it was ended by `python -m helpers pi stop`" in first.communicate(timeout=30)[0]
-    assert laptop.pi(*command)[0] == 0 and pieces(laptop.tree / "build/results") == [
-        f"piece {n}" for n in range(30)
-    ]
+    assert laptop.pi(*command)[0] == 0
+    assert pieces(laptop.tree / "build/results") == [f"piece {n}" for n in range(30)]
 
 
 @needs_sshd
@@ -634,13 +571,10 @@ def test_the_benchmark_notebook_measures_there(
     from helpers import model_files
 
     shutil.copy(build_folder / "models/mnist_cnn.pt", laptop.tree / "build/models")
+    forms = {form: model_files.FORMS[form] for form in (".onnx", "_int8_u8.onnx", ".mnn")}
     with monkeypatch.context() as patch:
         patch.setenv("WORKBOOK_BUILD", laptop.environment["WORKBOOK_BUILD"])
-        patch.setattr(
-            model_files,
-            "FORMS",
-            {form: model_files.FORMS[form] for form in (".onnx", "_int8_u8.onnx", ".mnn")},
-        )
+        patch.setattr(model_files, "FORMS", forms)
         model_files.make_missing(["mnist_cnn", *model_files.EXAMPLES], batches=())
     forget_measurements(laptop, one)
     parameters = QUICK["08_benchmark_on_the_pi"] | {"thread_counts": [1]}
@@ -648,14 +582,12 @@ def test_the_benchmark_notebook_measures_there(
     status, output = laptop.pi("run", "08_benchmark_on_the_pi", "one", "--no-convert", *given)
     assert status == 0, output
     frame = results.read_results(laptop.tree / "build/results")
-    assert (
-        set(frame["runtime.name"]) == {"ONNX Runtime", "MNN"} and frame["host.board"].isna().all()
-    )
+    assert set(frame["runtime.name"]) == {"ONNX Runtime", "MNN"}
+    assert frame["host.board"].isna().all()
     executed = nbformat.read(laptop.tree / "build/pi/one/08_benchmark_on_the_pi.ipynb", 4)
     assert all(cell.execution_count for cell in executed.cells if cell.cell_type == "code")
-    assert not {"torch", "tensorflow", "executorch"} & {
-        path.name for path in one.workbook.glob(".venv/lib/python*/site-packages/*")
-    }
+    packages = {path.name for path in one.workbook.glob(".venv/lib/python*/site-packages/*")}
+    assert not {"torch", "tensorflow", "executorch"} & packages
 
 
 def fake_python(change: str) -> str:
@@ -700,19 +632,17 @@ def test_a_host_key_is_checked(at_laptop, one):
     lines = known.read_text()
     try:
         known.write_text("")
-        with pytest.raises(
-            PiError,
-            match="one: this machine is not known here yet; run `ssh one` once, compare the fingerprint",
-        ):
+        unknown = (
+            "one: this machine is not known here yet; run `ssh one` once, compare the fingerprint"
+        )
+        with pytest.raises(PiError, match=unknown):
             Pi("one")
         with pytest.raises(PiError, match=f"run `ssh -p {one.port} somebody@127.0.0.1` once"):
             Pi(f"somebody@127.0.0.1:{one.port}")
         other = (at_laptop.home / ".ssh/id_ed25519.pub").read_text()
         known.write_text(f"[127.0.0.1]:{one.port} {other}")
-        with pytest.raises(
-            PiError,
-            match=rf"one: its host key is not the one .*`ssh-keygen -R '\[127.0.0.1\]:{one.port}'`",
-        ):
+        remove = rf"`ssh-keygen -R '\[127.0.0.1\]:{one.port}'`"
+        with pytest.raises(PiError, match=f"one: its host key is not the one .*{remove}"):
             Pi("one")
     finally:
         known.write_text(lines)
@@ -720,25 +650,21 @@ def test_a_host_key_is_checked(at_laptop, one):
 
 @needs_sshd
 def test_a_key_that_is_not_taken(at_laptop, one, tmp_path):
-    key, config = at_laptop.home / ".ssh/id_ed25519", at_laptop.home / ".ssh/config"
+    key = at_laptop.home / ".ssh/id_ed25519"
+    config = at_laptop.home / ".ssh/config"
     before = config.read_text()
     keygen(tmp_path / "stranger")
-    subprocess.run(
-        ["ssh-keygen", "-q", "-t", "ed25519", "-N", "a passphrase", "-f", str(tmp_path / "locked")],
-        check=True,
-    )
+    with_passphrase = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "a passphrase"]
+    subprocess.run([*with_passphrase, "-f", str(tmp_path / "locked")], check=True)
+    refused = "one: it refuses your SSH key, and passwords are not used here; .*`ssh-copy-id one`"
+    locked = "one: your key needs its passphrase, .* run `ssh-add .*locked` first"
     try:
         config.write_text(before.replace(str(key) + "\n", str(tmp_path / "stranger") + "\n"))
         key.rename(tmp_path / "away")
-        with pytest.raises(
-            PiError,
-            match="one: it refuses your SSH key, and passwords are not used here; .*`ssh-copy-id one`",
-        ):
+        with pytest.raises(PiError, match=refused):
             Pi("one")
         config.write_text(before.replace(str(key) + "\n", str(tmp_path / "locked") + "\n"))
-        with pytest.raises(
-            PiError, match="one: your key needs its passphrase, .* run `ssh-add .*locked` first"
-        ):
+        with pytest.raises(PiError, match=locked):
             Pi("one")
     finally:
         (tmp_path / "away").rename(key)
@@ -762,9 +688,8 @@ def test_a_pi_that_does_not_answer(host, sentence):
 
 
 def test_only_notebooks_that_run_on_a_pi_are_sent_there():
-    with pytest.raises(
-        PiError, match="01_train_mnist_cnn does not run on a Pi; these do: 00_start_here, 03"
-    ):
+    said = "01_train_mnist_cnn does not run on a Pi; these do: 00_start_here, 03"
+    with pytest.raises(PiError, match=said):
         pi.run(["pi@127.0.0.1:1"], "notebooks/01_train_mnist_cnn.ipynb")
     on_the_pi = set()
     for path in (ROOT / "notebooks").glob("[0-9]*.ipynb"):
@@ -777,16 +702,10 @@ def test_only_notebooks_that_run_on_a_pi_are_sent_there():
 def test_the_bundle_is_light(monkeypatch, tmp_path):
     monkeypatch.setenv("WORKBOOK_BUILD", str(tmp_path / "build"))
     monkeypatch.setenv("WORKBOOK_DATA", str(tmp_path))
-    for name in (
-        "mnist_cnn.onnx",
-        "mnist_cnn.pt",
-        "mnist_cnn.pt2",
-        "mnist_cnn.pte",
-        "mnist_cnn.tflite",
-        "notes.txt",
-    ):
-        (tmp_path / "build/models").mkdir(parents=True, exist_ok=True)
-        (tmp_path / "build/models" / name).write_text(name)
+    (tmp_path / "build/models").mkdir(parents=True)
+    (tmp_path / "build/models/notes.txt").write_text("notes")
+    for ending in ("onnx", "pt", "pt2", "pte", "tflite"):
+        (tmp_path / f"build/models/mnist_cnn.{ending}").write_text(ending)
     for split in ("train", "t10k"):
         for part in ("images-idx3-ubyte", "labels-idx1-ubyte"):
             (tmp_path / f"{split}-{part}").write_text("")
@@ -802,9 +721,8 @@ def test_the_bundle_is_light(monkeypatch, tmp_path):
         "pyproject.toml",
         "build/idx/t10k-images-idx3-ubyte",
     } <= set(files)
-    assert "notebooks/01_train_mnist_cnn.ipynb" not in files and not any(
-        "__pycache__" in path or "test" in path for path in files
-    )
+    assert "notebooks/01_train_mnist_cnn.ipynb" not in files
+    assert not any("__pycache__" in path or "test" in path for path in files)
     assert sum(path.stat().st_size for path in files.values()) < 3e6, "without models it is small"
     monkeypatch.delenv("WORKBOOK_DATA")
     assert not any(path.startswith(("build/idx", "build/data")) for path in pi.bundle())
@@ -822,9 +740,8 @@ def test_records_are_merged_once_and_whole(tmp_path):
         '{"schema_version": true, "run_id": 7}',
     ]
     assert pi.merge("\n".join([*records[:2], *odd, records[2][:-9]]).encode(), store) == 2
-    store.write_bytes(
-        store.read_bytes() + b'{"schema_version": 1, "run_i'
-    )  # the laptop was switched off in the middle of a line
+    # the laptop was switched off in the middle of a line
+    store.write_bytes(store.read_bytes() + b'{"schema_version": 1, "run_i')
     assert pi.merge("\n".join([*records, records[3], ""]).encode(), store) == 2
     assert pi.merge("\n".join(records).encode(), store) == 0 == pi.merge(b"", store)
     kept = [json.loads(line) for line in store.read_text().splitlines() if line.endswith("}")]
@@ -834,36 +751,25 @@ def test_records_are_merged_once_and_whole(tmp_path):
 def test_the_command_line_says_what_is_wrong(capsys, monkeypatch):
     from helpers.__main__ import main
 
-    assert (
-        main(["pi", "fetch", "pi@no-such-pi.invalid"]) == 1
-        and "no machine of this name" in capsys.readouterr().out
-    )
-    monkeypatch.setattr(
-        model_files,
-        "make_missing",
-        lambda: pytest.fail("minutes of conversions before the host is known"),
-    )
-    for command in (
-        ["start", "pi@no-such-pi.invalid"],
-        ["run", "00_start_here", "pi@no-such-pi.invalid", "no-such-pi.invalid"],
-    ):
-        assert main(["pi", *command]) == 1 and capsys.readouterr().out.count(
-            "no machine of this name"
-        ) == len(command) - 1 - (command[0] == "run")
+    assert main(["pi", "fetch", "pi@no-such-pi.invalid"]) == 1
+    assert "no machine of this name" in capsys.readouterr().out
+
+    def too_early():
+        pytest.fail("minutes of conversions before the host is known")
+
+    monkeypatch.setattr(model_files, "make_missing", too_early)
+    hosts = ["pi@no-such-pi.invalid", "no-such-pi.invalid"]
+    assert main(["pi", "start", hosts[0]]) == 1
+    assert capsys.readouterr().out.count("no machine of this name") == 1
+    assert main(["pi", "run", "00_start_here", *hosts]) == 1
+    assert capsys.readouterr().out.count("no machine of this name") == 2
     with pytest.raises(SystemExit):
         main(["pi", "run", "00_start_here", "pi@x", "-p", "peak_seconds=fast"])
     assert "'peak_seconds=fast' is not name=value" in capsys.readouterr().err
-    for given, host in (
-        (["HOST=me@there"], "me@there"),
-        ([], "pi@raspberrypi.local"),
-    ):  # not the HOST of the shell
-        done = subprocess.run(
-            ["make", "-n", "pi", *given],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            env=os.environ | {"HOST": "laptop"},
-        )
+    environment = os.environ | {"HOST": "laptop"}  # the HOST of the shell is not used
+    for given, host in ((["HOST=me@there"], "me@there"), ([], "pi@raspberrypi.local")):
+        command = ["make", "-n", "pi", *given]
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
         assert f"helpers pi start {host}" in done.stdout
 
 
@@ -904,11 +810,9 @@ def doctor(code: str, build: Path) -> tuple[int, str]:
 def test_the_doctor_on_a_pi(tmp_path):
     code = ON_A_PI.format(root=str(tmp_path / "pi"), files=PI_FILES, throttled="throttled=0x50000")
     status, output = doctor(code, tmp_path)
-    assert (
-        status == 1
-        and output.startswith("Raspberry Pi 5 Model B Rev 1.0, ")
-        and "torch" not in output
-    )
+    assert status == 1
+    assert output.startswith("Raspberry Pi 5 Model B Rev 1.0, ")
+    assert "torch" not in output
     for line in (
         "ok  Debian GNU/Linux 13 (trixie)",
         "governor ondemand; before you measure: echo performance | sudo tee",
@@ -919,27 +823,22 @@ def test_the_doctor_on_a_pi(tmp_path):
     ):
         assert line in output, output
     todo = output.split("To do:")[1]
-    assert (
-        "use the official power supply" in todo
-        and "run `make pi` on the laptop" in todo
-        and "camera" not in todo
-    )
+    assert "use the official power supply" in todo
+    assert "run `make pi` on the laptop" in todo
+    assert "camera" not in todo
 
 
 def test_the_doctor_on_an_old_pi(tmp_path):
     files = PI_FILES | {"etc/os-release": 'PRETTY_NAME="Raspbian GNU/Linux 11 (bullseye)"\n'}
-    status, output = doctor(
-        ON_A_PI.format(root=str(tmp_path / "pi"), files=files, throttled="error"), tmp_path
-    )
-    assert (
-        status == 1
-        and "NO  Raspbian GNU/Linux 11 (bullseye)" in output
-        and "throttling: not told" in output
-    )
-    status, output = doctor(
-        "import sys\nsys.maxsize, sys.modules['psutil'] = 2**31 - 1, None", tmp_path
-    )
-    assert status == 1 and output.splitlines()[-1] == (
+    code = ON_A_PI.format(root=str(tmp_path / "pi"), files=files, throttled="error")
+    status, output = doctor(code, tmp_path)
+    assert status == 1
+    assert "NO  Raspbian GNU/Linux 11 (bullseye)" in output
+    assert "throttling: not told" in output
+    code = "import sys\nsys.maxsize, sys.modules['psutil'] = 2**31 - 1, None"
+    status, output = doctor(code, tmp_path)
+    assert status == 1
+    assert output.splitlines()[-1] == (
         "- the workbook needs a 64-bit Python 3.11, 3.12 or 3.13; on a Pi, install "
         "the 64-bit Raspberry Pi OS"
     )

@@ -78,11 +78,7 @@ HERE = ".".join(map(str, sys.version_info[:3]))
         (environment(None), False, True),  # the power went while it was made
         (environment("", python=False), False, True),
         (environment("new", python=False), False, True),  # the system's Python is gone
-        (
-            environment("new", version="3.1.1"),
-            False,
-            True,
-        ),  # the system was upgraded to another one
+        (environment("new", version="3.1.1"), False, True),  # the system has another one now
     ],
 )
 def test_only_a_whole_environment_is_used(pi_folder, monkeypatch, files, is_set_up, is_made_again):

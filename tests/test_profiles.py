@@ -1,4 +1,7 @@
-"""helpers.profiles: operators with known work, what int8 files spend their time on, and each runtime's own way to tell."""
+"""helpers.profiles: operators with known work, and what int8 files spend their time on.
+
+Each runtime has its own way to report it.
+"""
 
 import numpy as np
 import pytest
@@ -9,21 +12,17 @@ from helpers.runtimes import open_model
 
 @pytest.fixture(scope="module")
 def path(quick_networks):
-    """A function from an ending to one of MnistNet's files, and from a name to one of the examples'."""
-    model_files.make_missing(["mnist_cnn", *model_files.EXAMPLES], batches=[])
-    return lambda name: next(
-        file.path
-        for file in model_files.files(["mnist_cnn", *model_files.EXAMPLES])
-        if file.path.name == name
-    )
+    """A function from a name to the path of this file of MnistNet or of the examples."""
+    networks = ["mnist_cnn", *model_files.EXAMPLES]
+    model_files.make_missing(networks, batches=[])
+    paths = {file.path.name: file.path for file in model_files.files(networks)}
+    return paths.__getitem__
 
 
 @pytest.mark.parametrize("name", ["mnist_cnn", "six_convs_relu"])
 def test_the_macs_of_the_operators_are_those_of_the_network(path, name):
-    layers, counted = (
-        profiles.in_onnxruntime(path(f"{name}.onnx"), 3),
-        model_files.facts()[name]["macs"],
-    )
+    layers = profiles.in_onnxruntime(path(f"{name}.onnx"), 3)
+    counted = model_files.facts()[name]["macs"]
     # a library that works on many channels at once fills up the three of a picture at most
     assert counted <= layers["MACs"].sum() < 1.2 * counted
     assert (layers["time (µs)"] >= 0).all() and layers["time (µs)"].sum() > 0
@@ -79,31 +78,24 @@ def test_what_does_not_multiply_has_no_macs(inputs, outputs):
 
 @pytest.mark.parametrize("name, conversions, floats", [("relu", 2, 0), ("gelu", 12, 6)])
 def test_gelu_makes_islands_of_float_and_relu_does_not(path, name, conversions, floats):
-    spent = profiles.in_onnxruntime(path(f"six_convs_{name}_int8_u8.onnx"), 1)[
-        "spent on"
-    ].value_counts()
-    assert (spent["to and from int8"], spent.get("float32", 0), spent["integer"]) == (
-        conversions,
-        floats,
-        6,
-    )
+    layers = profiles.in_onnxruntime(path(f"six_convs_{name}_int8_u8.onnx"), 1)
+    spent = layers["spent on"].value_counts()
+    assert spent["to and from int8"] == conversions
+    assert spent.get("float32", 0) == floats
+    assert spent["integer"] == 6
 
 
 def test_operators_in_mnn(path, capfd):
     layers = profiles.in_mnn(path("mnist_cnn.mnn"), 3)
-    assert (
-        layers["operator"].str.contains("(Convolution)", regex=False).sum() == 4
-        and (layers["time (µs)"] > 0).all()
-    )
+    assert layers["operator"].str.contains("(Convolution)", regex=False).sum() == 4
+    assert (layers["time (µs)"] > 0).all()
     assert capfd.readouterr().out == "", "MNN prints about the machine, which nobody asked for"
 
 
 def test_layers_in_ncnn(path):
     layers = profiles.in_ncnn(path("mnist_cnn.ncnn.param"), 3)
-    assert (
-        layers["operator"].str.contains("(InnerProduct)", regex=False).sum() == 2
-        and (layers["time (µs)"] > 0).all()
-    )
+    assert layers["operator"].str.contains("(InnerProduct)", regex=False).sum() == 2
+    assert (layers["time (µs)"] > 0).all()
     assert layers["operator"].str.contains("(Input)", regex=False).sum() == 0
 
 
@@ -112,7 +104,9 @@ def test_racing_and_profiling_compute_in_the_same_precision(path, monkeypatch):
     import ncnn
     import onnxruntime
 
-    nets, exact, session = [], [], onnxruntime.InferenceSession
+    nets = []
+    exact = []
+    session = onnxruntime.InferenceSession
 
     class Net(ncnn.Net):
         def __init__(self) -> None:
@@ -135,8 +129,5 @@ def test_racing_and_profiling_compute_in_the_same_precision(path, monkeypatch):
 
 
 def test_pieces_in_litert(path):
-    assert (
-        profiles.pieces_in_litert(path("mnist_cnn.tflite"))
-        == profiles.pieces_in_litert(path("mnist_cnn_int8.tflite"))
-        == 1
-    )
+    for name in ("mnist_cnn.tflite", "mnist_cnn_int8.tflite"):
+        assert profiles.pieces_in_litert(path(name)) == 1

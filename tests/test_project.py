@@ -1,4 +1,4 @@
-"""The project as a newcomer meets it: pins that resolve everywhere, helpers that import lightly, commands that answer."""
+"""The project as a newcomer meets it: pins that resolve, light imports, commands that answer."""
 
 import os
 import re
@@ -28,9 +28,8 @@ def listed(path: str, indent: str = "") -> dict[tuple, str]:
 def test_the_compiled_list_holds_every_source_line():
     compiled = {name: version for (name, _), version in listed("requirements.txt").items()}
     for (name, _), version in listed("requirements.in").items():
-        assert name in compiled and (version == compiled[name] or "<" in version), (
-            f"{name}: run `make pins`"
-        )
+        is_pinned = name in compiled and (version == compiled[name] or "<" in version)
+        assert is_pinned, f"{name}: run `make pins`"
     assert all(version.startswith("==") for version in compiled.values()), "everything is pinned"
     assert not re.search("nvidia|cuda|triton", " ".join(compiled))
     assert compiled["torch"] == "==2.13.0"
@@ -47,45 +46,19 @@ def test_conda_gets_the_same_lines_with_the_same_comments():
 def test_every_dependency_says_what_it_is_for():
     for path in ("requirements.in", "requirements-pi.txt"):
         for line in (ROOT / path).read_text().splitlines():
-            if (
-                line
-                and not line.startswith(("#", "-"))
-                and not line.startswith(("pytest", "tensorflow=="))
-            ):
+            if line and not line.startswith(("#", "-", "pytest", "tensorflow==")):
                 assert "#" in line, f"{path}: {line}"
 
 
 def resolves(path: str, platform: str, python: str) -> subprocess.CompletedProcess:
-    # antlr4-python3-runtime is pure Python and published as source only
-    return subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "uv",
-            "pip",
-            "compile",
-            path,
-            "--no-config",
-            "--quiet",
-            "--no-header",
-            "--no-annotate",
-            "--python-platform",
-            platform,
-            "--python-version",
-            python,
-            "--only-binary",
-            ":all:",
-            *(
-                ["--no-deps", "--no-binary", "antlr4-python3-runtime"]
-                if path == "requirements.txt"
-                else []
-            ),
-        ],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        env=os.environ | {"MACOSX_DEPLOYMENT_TARGET": "14.0"},
-    )
+    command = [sys.executable, "-m", "uv", "pip", "compile", path, "--no-config", "--quiet"]
+    command += ["--no-header", "--no-annotate", "--only-binary", ":all:"]
+    command += ["--python-platform", platform, "--python-version", python]
+    if path == "requirements.txt":
+        # antlr4-python3-runtime is pure Python and published as source only
+        command += ["--no-deps", "--no-binary", "antlr4-python3-runtime"]
+    environment = os.environ | {"MACOSX_DEPLOYMENT_TARGET": "14.0"}
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
 
 
 @pytest.mark.parametrize("python", ["3.11", "3.12", "3.13"])
@@ -109,46 +82,43 @@ def test_the_pi_pins_have_wheels_on_64_bit_raspberry_pi_os(python):
 
 WITHOUT_TORCH = """
 import sys
+absent = {"torch", "torchvision", "tensorflow", "executorch", "litert_torch", "torchao"}
 class Absent:
     def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in {"torch", "torchvision", "tensorflow", "executorch", "litert_torch", "torchao"}:
+        if name.split(".")[0] in absent:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 sys.meta_path.insert(0, Absent())
 """
 
 
 def test_helpers_import_without_torch_and_tensorflow():
-    code = (
-        WITHOUT_TORCH
-        + """
-import helpers.data, helpers.device, helpers.metrics, helpers.plots, helpers.results, helpers.runtimes
-import helpers.timing, helpers.workers, helpers.quiet, helpers.paths, helpers.peak, helpers.__main__
-import helpers.doctor, helpers.model_files, helpers.pi, helpers.pi_host, helpers.ssh
-print("fine")
-"""
+    modules = (
+        "data device metrics plots results runtimes timing workers quiet paths peak __main__ "
+        "doctor model_files pi pi_host ssh"
     )
+    imports = "\n".join(f"import helpers.{module}" for module in modules.split())
+    code = f"{WITHOUT_TORCH}\n{imports}\nprint('fine')"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout == "fine\n", done.stderr
 
 
 def test_timing_needs_numpy_and_the_standard_library_only():
-    code = "import sys, helpers.timing; print(sorted({m.split('.')[0] for m in sys.modules} - set(sys.stdlib_module_names)))"
-    done = subprocess.run(
-        [sys.executable, "-S", "-c", f"import sys; sys.path += {sys.path!r}; {code}"],
-        capture_output=True,
-        text=True,
+    code = (
+        f"import sys; sys.path += {sys.path!r}; import helpers.timing\n"
+        "loaded = {name.split('.')[0] for name in sys.modules}\n"
+        "print(*sorted(loaded - set(sys.stdlib_module_names)))"
     )
-    assert set(eval(done.stdout)) - {"__main__", "sitecustomize"} <= {"helpers", "numpy"}, (
-        done.stdout + done.stderr
-    )
+    done = subprocess.run([sys.executable, "-S", "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert set(done.stdout.split()) - {"__main__", "sitecustomize"} <= {"helpers", "numpy"}
 
 
 def run(*arguments: str, code: str = "") -> subprocess.CompletedProcess:
-    start = [
-        "-c",
-        f"{code}\nimport sys; from helpers.__main__ import main; sys.exit(main({list(arguments)!r}))",
-    ]
-    return subprocess.run([sys.executable, *start], capture_output=True, text=True, cwd=ROOT)
+    start = (
+        f"{code}\nimport sys; from helpers.__main__ import main; "
+        f"sys.exit(main({list(arguments)!r}))"
+    )
+    return subprocess.run([sys.executable, "-c", start], capture_output=True, text=True, cwd=ROOT)
 
 
 def test_the_doctor_is_content_here(build_folder, monkeypatch):
@@ -174,19 +144,17 @@ def test_the_doctor_runs_the_model_files(monkeypatch, tmp_path):
     convert.to_onnx(LeNet(), torch.zeros(1, 1, 28, 28), tmp_path / "models" / "mnist_cnn.onnx")
     (tmp_path / "models" / "mnist_cnn.tflite").write_text("damaged")
     done = run("doctor", code=WITHOUT_TORCH)
-    assert (
-        "ok  running mnist_cnn.onnx" in done.stdout
-        and "NO  running mnist_cnn.tflite" in done.stdout
-    )
+    assert "ok  running mnist_cnn.onnx" in done.stdout
+    assert "NO  running mnist_cnn.tflite" in done.stdout
     assert "is it damaged" in done.stdout.split("To do:")[1]
 
 
 def test_the_doctor_without_the_environment():
     code = "import sys; sys.modules['psutil'] = None"
     done = run("doctor", code=code)
-    assert (
-        done.returncode == 1 and "environment is not complete" in done.stdout and done.stderr == ""
-    )
+    assert done.returncode == 1
+    assert "environment is not complete" in done.stdout
+    assert done.stderr == ""
 
 
 def test_results_command(build_folder):
@@ -196,16 +164,14 @@ def test_results_command(build_folder):
     path = build_folder / "results" / "here.jsonl"
     latency = timing.benchmark({"a": lambda: None}, rounds=8, min_round_s=0, min_calls=10)["a"]
     state = device.conditions()
-    results.append_result(
-        path,
-        results.record(
-            latency,
-            before=state,
-            after=state,
-            model={"name": "a.onnx", "bytes": 10},
-            runtime={"name": "ONNX Runtime", "version": "1"},
-        ),
+    record = results.record(
+        latency,
+        before=state,
+        after=state,
+        model={"name": "a.onnx", "bytes": 10},
+        runtime={"name": "ONNX Runtime", "version": "1"},
     )
+    results.append_result(path, record)
     shown = run("results", str(path))
     assert shown.returncode == 0 and "a.onnx" in shown.stdout and "ONNX Runtime 1" in shown.stdout
 
@@ -242,10 +208,9 @@ def test_what_a_terminal_cannot_show_is_replaced(encoding, tmp_path):
             cwd=ROOT,
             env=os.environ | {"PYTHONIOENCODING": encoding, "WORKBOOK_BUILD": str(tmp_path)},
         )
-        assert b"Error" not in done.stderr and b"Traceback" not in done.stdout + done.stderr, (
-            command,
-            done.stderr[-500:],
-        )
+        said = (command, done.stderr[-500:])
+        assert b"Error" not in done.stderr, said
+        assert b"Traceback" not in done.stdout + done.stderr, said
         assert done.stdout or done.stderr
 
 
@@ -257,9 +222,8 @@ def test_make_help_lists_every_target():
 
 def test_another_python_is_refused_before_anything_is_installed(tmp_path):
     old = tmp_path / "python"
-    old.write_text(
-        f"#!/bin/sh\nexec {sys.executable} -c 'import sys; sys.version_info = (3, 9, 2); exec(sys.argv[1])' \"$2\"\n"
-    )
+    code = "import sys; sys.version_info = (3, 9, 2); exec(sys.argv[1])"
+    old.write_text(f"#!/bin/sh\nexec {sys.executable} -c '{code}' \"$2\"\n")
     old.chmod(0o755)
     done = subprocess.run(
         ["make", "test", f"PYTHON={old}", f"VENV={tmp_path}/venv"],
@@ -267,8 +231,6 @@ def test_another_python_is_refused_before_anything_is_installed(tmp_path):
         capture_output=True,
         text=True,
     )
-    assert (
-        done.returncode != 0
-        and "Python 3.9 cannot be used" in done.stderr
-        and not (tmp_path / "venv").exists()
-    )
+    assert done.returncode != 0
+    assert "Python 3.9 cannot be used" in done.stderr
+    assert not (tmp_path / "venv").exists()

@@ -1,4 +1,7 @@
-"""helpers.results: what a record holds, which ones count, and files that survive kills, power cuts and full disks."""
+"""helpers.results: what a record holds, which ones count, and files that survive power cuts.
+
+They also survive kills and full disks.
+"""
 
 import errno
 import hashlib
@@ -34,12 +37,14 @@ def conditions(throttled="0x0"):
 def latency(contention=0.0, p50_us=140, rounds=6, calls=10, threads=1):
     wall = np.random.default_rng(0).integers(990, 1010, (rounds, calls)) * p50_us
     cpu = (wall * (1 - contention)).astype(np.int64)
-    return Latency(
-        wall, cpu, np.stack([wall.sum(1), cpu.sum(1)], 1), WarmUp(50, 9_000_000, True), threads
-    )
+    round_ns = np.stack([wall.sum(1), cpu.sum(1)], 1)
+    return Latency(wall, cpu, round_ns, WarmUp(50, 9_000_000, True), threads)
 
 
-def made(latency=latency(), throttled=("0x0", "0x0"), **change):
+ORDINARY = latency()
+
+
+def made(latency=ORDINARY, throttled=("0x0", "0x0"), **change):
     given = {
         "model": {"name": "mnist_cnn.onnx", "sha256": "ab", "bytes": 4_800_000, "macs": 11_992_448},
         "runtime": {"name": "onnxruntime", "version": "1.31.1"},
@@ -63,9 +68,9 @@ def test_a_record_holds_every_field():
         method={"seed": 0, "discard": 1},
     )
     assert " ".join(got) == (
-        "schema_version run_id session_id started_at host conditions model runtime scenario batch stages method "
-        "latency_ns cpu_ns contention samples_ns peak_rss_kb quality energy valid void_reasons "
-        "throttled_by warnings"
+        "schema_version run_id session_id started_at host conditions model runtime scenario batch "
+        "stages method latency_ns cpu_ns contention samples_ns peak_rss_kb quality energy valid "
+        "void_reasons throttled_by warnings"
     )
     assert " ".join(got["latency_ns"]) == "n min p50 p90 p99 mean p50_ci ci_kind p50_between"
     assert got["started_at"] == "2026-01-02T03:04:05.000+00:00"
@@ -84,16 +89,10 @@ def test_a_record_holds_every_field():
         "threads": 1,
         "options": None,
     }
-    assert (
-        got["method"]["rounds"],
-        got["method"]["calls_per_round"],
-        got["method"]["warmup_calls"],
-    ) == (6, 10, 50)
-    assert (got["peak_rss_kb"], got["quality"]["n"], got["energy"]["method"]) == (
-        {"load": 63 * 1024},
-        1000,
-        None,
-    )
+    method = got["method"]
+    assert (method["rounds"], method["calls_per_round"], method["warmup_calls"]) == (6, 10, 50)
+    assert got["peak_rss_kb"] == {"load": 63 * 1024}
+    assert (got["quality"]["n"], got["energy"]["method"]) == (1000, None)
     assert (got["valid"], got["void_reasons"], got["warnings"]) == (True, [], [])
     assert json.loads(json.dumps(got, allow_nan=False)) == got
 
@@ -114,9 +113,9 @@ def test_the_figures_of_a_record_follow_from_its_raw_times():
 def test_the_interval_between_pieces_is_named_so():
     got = made(between=Interval(141.0, 139.0, 143.0))["latency_ns"]
     assert got["p50_between"] == {"value": 141.0, "low": 139.0, "high": 143.0}
-    assert (
-        got["ci_kind"] == "within session" and got["p50_ci"][0] <= got["p50"] <= got["p50_ci"][1]
-    ), "of the same calls"
+    low, high = got["p50_ci"]
+    assert got["ci_kind"] == "within session"
+    assert low <= got["p50"] <= high, "of the same calls"
     few = made(latency(rounds=1, calls=5))["latency_ns"]
     assert (few["p50_ci"], few["ci_kind"]) == (None, None)
 
@@ -183,10 +182,8 @@ def test_a_record_comes_back_as_it_went(tmp_path):
     assert frame["samples_ns"][0] == latency().samples_ns.tolist()
     assert frame["stages"][1] == ["preprocess", "inference"]
     assert frame["conditions.before.temp_c"][0] == 50.1 and frame["host.board"][0] == HOST["board"]
-    assert (
-        frame["session_id"][0] == frame["session_id"][1]
-        and frame["run_id"][0] != frame["run_id"][1]
-    )
+    assert frame["session_id"][0] == frame["session_id"][1]
+    assert frame["run_id"][0] != frame["run_id"][1]
     assert frame["valid"].dtype == bool
 
 
@@ -214,9 +211,8 @@ def test_numpy_numbers_are_taken(tmp_path):
     "value", [float("nan"), float("inf"), np.float32("nan"), np.array([0.0, -np.inf])]
 )
 def test_nan_is_refused_by_name_and_nothing_is_written(tmp_path, value):
-    with pytest.raises(
-        ValueError, match=r"quality\.value.* is -?(nan|inf); a record holds finite numbers"
-    ):
+    said = r"quality\.value.* is -?(nan|inf); a record holds finite numbers"
+    with pytest.raises(ValueError, match=said):
         results.append_result(tmp_path / "x.jsonl", {"quality": {"value": value}})
     with pytest.raises(TypeError, match="files.0. is a PosixPath|files.0. is a WindowsPath"):
         results.append_result(tmp_path / "x.jsonl", {"files": [Path("a")]})
@@ -232,29 +228,35 @@ if locks == "without locks":
 with open(done, "w") as finished:
     for i in range(int(count)):
         run = f"{done}-{i}"
-        results.append_result(path, {"schema_version": 1, "run_id": run, "samples_ns": list(range(140000, 140370))})
+        record = {"schema_version": 1, "run_id": run, "samples_ns": list(range(140000, 140370))}
+        results.append_result(path, record)
         finished.write(run + "\\n")  # only after the record is on the disk
         finished.flush()
 """
 
 
 def four_writers(path, count, locks):
-    """Four processes that write at once, and the files in which they say what they have finished."""
+    """Four processes that write at once, and the files that list what they have finished."""
     done = [path.with_name(f"done{i}") for i in range(4)]
-    arguments = [
-        [sys.executable, "-c", WRITER, str(path), str(name), str(count), locks] for name in done
-    ]
-    return [subprocess.Popen(command) for command in arguments], done
+    start = [sys.executable, "-c", WRITER, str(path)]
+    writers = [subprocess.Popen([*start, str(name), str(count), locks]) for name in done]
+    return writers, done
+
+
+def finished_runs(done: list[Path]) -> list[str]:
+    return [run for name in done for run in name.read_text().splitlines()]
 
 
 def test_four_writers_that_are_killed_lose_nothing_that_was_finished(tmp_path):
     path = tmp_path / "pi.jsonl"
     writers, done = four_writers(path, 10**6, "with locks")
+
+    def all_are_at_work():
+        return all(name.exists() and name.stat().st_size > 2000 for name in done)
+
     try:
         deadline = time.monotonic() + 60
-        while not all(
-            name.exists() and name.stat().st_size > 2000 for name in done
-        ):  # all are at work
+        while not all_are_at_work():
             assert time.monotonic() < deadline and all(writer.poll() is None for writer in writers)
             time.sleep(0.02)
     finally:
@@ -262,16 +264,17 @@ def test_four_writers_that_are_killed_lose_nothing_that_was_finished(tmp_path):
             writer.kill()
         for writer in writers:
             writer.wait()
-    finished = [run for name in done for run in name.read_text().splitlines()]
+    finished = finished_runs(done)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         frame = results.read_results(path)
     print(
-        f"{len(frame)} records, {len(finished)} reported as finished, {frame.attrs['skipped_lines']} pieces"
+        f"{len(frame)} records, {len(finished)} reported as finished, "
+        f"{frame.attrs['skipped_lines']} pieces"
     )
-    assert (
-        len(finished) > 50 and set(finished) <= set(frame["run_id"]) and frame["run_id"].is_unique
-    )
+    assert len(finished) > 50
+    assert set(finished) <= set(frame["run_id"])
+    assert frame["run_id"].is_unique
     # one that was killed inside its write may leave a piece or a record that it did not report
     assert frame.attrs["skipped_lines"] + len(frame) - len(finished) <= 4
 
@@ -282,14 +285,13 @@ def test_four_writers_at_once_do_not_disturb_each_other(tmp_path, locks):
     writers, done = four_writers(path, 50, locks)
     assert [writer.wait(timeout=60) for writer in writers] == [0] * 4
     frame = results.read_results(path)
-    assert sorted(frame["run_id"]) == sorted(
-        run for name in done for run in name.read_text().splitlines()
-    )
+    assert sorted(frame["run_id"]) == sorted(finished_runs(done))
     assert (len(frame), frame.attrs["skipped_lines"]) == (200, 0)
 
 
 def test_a_record_is_on_the_disk_before_append_result_returns(tmp_path, monkeypatch):
-    path, sizes = tmp_path / "pi.jsonl", []
+    path = tmp_path / "pi.jsonl"
+    sizes = []
     monkeypatch.setattr(os, "fsync", lambda descriptor: sizes.append(os.fstat(descriptor).st_size))
     write(path, made())
     assert sizes == [path.stat().st_size] and sizes[0] > 0
@@ -313,7 +315,8 @@ def test_a_last_line_that_lacks_only_its_end_is_whole(tmp_path):
 
 
 def test_a_full_disk_is_said_and_the_next_record_stays_whole(tmp_path, monkeypatch):
-    path, real = write(tmp_path / "pi.jsonl", made()), os.write
+    path = write(tmp_path / "pi.jsonl", made())
+    real = os.write
     monkeypatch.setattr(os, "write", lambda descriptor, line: real(descriptor, line[:500]))
     with pytest.raises(OSError, match="not saved in pi.jsonl: is the disk full. .only 500 of"):
         results.append_result(path, made())
@@ -333,14 +336,11 @@ def test_a_limit_on_the_size_of_files_is_a_full_disk(tmp_path):
         "    except OSError as error: print(error)\n"
     )
     path = tmp_path / "pi.jsonl"
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True
-    )
+    command = [sys.executable, "-c", code, str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
     first, second = done.stdout.splitlines()  # a short write, then none at all
-    assert (
-        "is the disk full? (only 269 of 731 bytes were taken)" in first
-        and "(File too large)" in second
-    )
+    assert "is the disk full? (only 269 of 731 bytes were taken)" in first
+    assert "(File too large)" in second
     with pytest.warns(UserWarning, match="left out 1"):
         assert len(results.read_results(write(path, made()))) == 2
 
@@ -348,11 +348,10 @@ def test_a_limit_on_the_size_of_files_is_a_full_disk(tmp_path):
 @pytest.mark.alone
 def test_reading_three_thousand_records_takes_little_more_than_parsing_them(tmp_path):
     record = made(latency(rounds=6, calls=25))
+    run_id = record["run_id"].encode()
     line = json.dumps(record).encode() + b"\n"
     path = tmp_path / "pi.jsonl"
-    path.write_bytes(
-        b"".join(line.replace(record["run_id"].encode(), b"%032x" % n) for n in range(3000))
-    )
+    path.write_bytes(b"".join(line.replace(run_id, b"%032x" % n) for n in range(3000)))
     start = time.process_time()  # CPU time: what other programs take does not count
     frame = results.read_results(path)
     elapsed_s = time.process_time() - start
@@ -361,7 +360,8 @@ def test_reading_three_thousand_records_takes_little_more_than_parsing_them(tmp_
         json.loads(text)
     parsing_s = time.process_time() - start
     print(
-        f"3,000 records of {len(line):,} bytes, {frame.shape[1]} columns: {elapsed_s / parsing_s:.1f} times json.loads"
+        f"3,000 records of {len(line):,} bytes, {frame.shape[1]} columns: "
+        f"{elapsed_s / parsing_s:.1f} times json.loads"
     )
     assert len(frame) == 3000 and len(line) > 2500
     assert elapsed_s < 20 * parsing_s
@@ -382,9 +382,8 @@ def test_folders_and_patterns(tmp_path):
 
 def test_files_that_are_not_ours(tmp_path):
     (tmp_path / "new.jsonl").write_text(f'{{"schema_version": {results.SCHEMA_VERSION + 1}}}\n')
-    with pytest.raises(
-        ValueError, match="new.jsonl line 1 was written by a newer workbook .*update"
-    ):
+    said = "new.jsonl line 1 was written by a newer workbook .*update"
+    with pytest.raises(ValueError, match=said):
         results.read_results(tmp_path / "new.jsonl")
     for text in ("[1, 2]\n", '{"a": 1}\n', '{"schema_version": "1"}\n'):
         (tmp_path / "other.jsonl").write_text(text)
@@ -429,13 +428,16 @@ def test_a_file_system_without_locks(tmp_path, monkeypatch, number):
 
 
 def test_a_file_system_that_cannot_wait_for_its_disk(tmp_path, monkeypatch):
-    def fsync(descriptor):
-        raise OSError(number, os.strerror(number))
+    def fail_with(number):
+        def fsync(descriptor):
+            raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(os, "fsync", fsync)
+        monkeypatch.setattr(os, "fsync", fsync)
+
     for number in (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
+        fail_with(number)
         results.append_result(tmp_path / "pi.jsonl", made())
-    number = errno.EIO
+    fail_with(errno.EIO)
     with pytest.raises(OSError, match="not saved in pi.jsonl"):
         results.append_result(tmp_path / "pi.jsonl", made())
 
@@ -462,10 +464,8 @@ def test_a_clock_that_was_set_is_told_apart(step_s, warning):
     found = [text for text in got["warnings"] if "clock was set" in text]
     assert bool(found) == bool(warning) and (not warning or re.search(warning, found[0]))
     assert got["valid"], "the times of the calls do not depend on this clock"
-    assert (
-        got["conditions"]["after"]["monotonic_ns"] - got["conditions"]["before"]["monotonic_ns"]
-        == 40 * 10**9
-    )
+    start, end = (got["conditions"][when]["monotonic_ns"] for when in ("before", "after"))
+    assert end - start == 40 * 10**9
 
 
 def test_records_of_the_first_version_are_read_and_ranked_with_new_ones(tmp_path):
@@ -501,7 +501,8 @@ def older(record: dict, version: int) -> dict:
 
 def test_throttled_rows_are_kept_and_marked_and_never_ranked(tmp_path):
     """Of every version of the schema; what is void for another reason is not kept."""
-    free, throttled = made(), made(throttled=("0x0", "0x6"))
+    free = made()
+    throttled = made(throttled=("0x0", "0x6"))
     rows = [
         free,
         throttled,
@@ -522,8 +523,9 @@ def test_throttled_rows_are_kept_and_marked_and_never_ranked(tmp_path):
 def test_older_records_are_read_as_before(tmp_path, version):
     """rank and summary say of them what they say of the same records in the present version."""
     records = [
-        made(latency(p50_us=p50_us), throttled)
-        for p50_us, throttled in ((100, ("0x0", "0x0")), (90, ("0x0", "0x4")), (120, (None, None)))
+        made(latency(p50_us=100), ("0x0", "0x0")),
+        made(latency(p50_us=90), ("0x0", "0x4")),
+        made(latency(p50_us=120), (None, None)),
     ]
     before = [older(record, version) for record in records]
     old = results.read_results(write(tmp_path / "old.jsonl", *before))
@@ -535,8 +537,10 @@ def test_older_records_are_read_as_before(tmp_path, version):
 
 
 def test_rank_leaves_out_what_does_not_count(tmp_path):
-    slow, fast = made(latency(p50_us=200)), made(latency(p50_us=100))
-    throttled, contended = made(latency(p50_us=50), ("0x0", "0x1")), made(latency(0.5, p50_us=40))
+    slow = made(latency(p50_us=200))
+    fast = made(latency(p50_us=100))
+    throttled = made(latency(p50_us=50), ("0x0", "0x1"))
+    contended = made(latency(0.5, p50_us=40))
     said_valid = {**made(latency(p50_us=30), ("0x0", "0x2")), "valid": True, "void_reasons": []}
     said_void = {**made(latency(p50_us=20)), "valid": False}
     untimed = {**made(), "latency_ns": {**made()["latency_ns"], "p50": None}}
@@ -557,38 +561,32 @@ def test_rank_leaves_out_what_does_not_count(tmp_path):
 
 
 def test_rank_refuses_when_nothing_counts(tmp_path):
-    frame = results.read_results(
-        write(tmp_path / "pi.jsonl", made(latency(0.5)), made(latency(), ("0x1", "0x1")))
-    )
-    with pytest.raises(
-        ValueError, match="none of 2 measurements counts: other programs .*; the Pi reported"
-    ):
+    void = [made(latency(0.5)), made(latency(), ("0x1", "0x1"))]
+    frame = results.read_results(write(tmp_path / "pi.jsonl", *void))
+    none_counts = "none of 2 measurements counts: other programs .*; the Pi reported"
+    with pytest.raises(ValueError, match=none_counts):
         results.rank(frame)
-    with pytest.raises(
-        ValueError, match="no column 'latency' to rank by; there are schema_version"
-    ):
+    no_column = "no column 'latency' to rank by; there are schema_version"
+    with pytest.raises(ValueError, match=no_column):
         results.rank(frame, by="latency")
 
 
 def test_records_without_any_known_condition_can_be_ranked(tmp_path):
     laptop = made(latency(threads=2), (None, None))
     assert len(results.rank(results.read_results(write(tmp_path / "laptop.jsonl", laptop)))) == 1
-    mixed = results.read_results(
-        write(tmp_path / "laptop.jsonl", made())
-    )  # null beside a number or a text
+    # null next to a number or a text
+    mixed = results.read_results(write(tmp_path / "laptop.jsonl", made()))
     assert len(results.rank(mixed)) == 2
 
 
 def test_the_summary_shows_the_latest_row_that_counts(tmp_path):
-    path = tmp_path / "pi.jsonl"
-    for row in (
+    rows = [
         made(latency(p50_us=150)),
         made(latency(p50_us=140)),
         made(latency(contention=0.5, p50_us=900)),
-    ):
-        results.append_result(path, row)
-    batched = made(latency(p50_us=5000)) | {"batch": 10}
-    results.append_result(path, batched)
+        made(latency(p50_us=5000)) | {"batch": 10},
+    ]
+    path = write(tmp_path / "pi.jsonl", *rows)
     table = results.summary(results.read_results(path))
     assert list(table["batch"]) == [1, 10] and list(table["counts"]) == ["yes", "yes"]
     assert table["p50 (µs)"].iloc[0] == pytest.approx(140, rel=0.02)

@@ -1,4 +1,4 @@
-"""Every file of the book: converted, opened, run, compared with PyTorch, and what bad input is told."""
+"""Every file of the book: converted, opened, run, compared with PyTorch, and fed with bad input."""
 
 import subprocess
 import sys
@@ -24,7 +24,8 @@ EXAMPLE = torch.zeros(1, 1, 28, 28)
 @pytest.fixture(scope="module")
 def files(quick_networks, tmp_path_factory):
     """{(network, form): path} of every conversion."""
-    folder, made = tmp_path_factory.mktemp("models"), {}
+    folder = tmp_path_factory.mktemp("models")
+    made = {}
     calibration = normalize(mnist("train").images[:100])
     for name, network in quick_networks.items():
         at = {kind: folder / f"{name}.{kind}" for kind in FLOAT}
@@ -49,9 +50,8 @@ def files(quick_networks, tmp_path_factory):
 def sample(quick_networks):
     """Test images as float32 input, and each network's logits."""
     images = mnist("test").images
-    return normalize(images), {
-        name: predict(network, images) for name, network in quick_networks.items()
-    }
+    logits = {name: predict(network, images) for name, network in quick_networks.items()}
+    return normalize(images), logits
 
 
 @pytest.mark.parametrize("kind", FLOAT)
@@ -60,15 +60,12 @@ def test_float_files_compute_what_pytorch_computes(files, sample, name, kind):
     x, reference = sample
     model = open_model(files[name, kind])
     logits = model.predict(x)
+    wanted = reference[name]
     assert logits.shape == (1000, 10) and logits.dtype == np.float32
-    assert (
-        metrics.largest_difference(logits, reference[name]) <= 1e-3 * np.abs(reference[name]).max()
-    )
-    assert (
-        model.precision == "float32"
-        and model.input_shape == (1, 1, 28, 28)
-        and model.version[0].isdigit()
-    )
+    assert metrics.largest_difference(logits, wanted) <= 1e-3 * np.abs(wanted).max()
+    assert model.precision == "float32"
+    assert model.input_shape == (1, 1, 28, 28)
+    assert model.version[0].isdigit()
 
 
 @pytest.mark.parametrize("kind", INT8)
@@ -77,17 +74,19 @@ def test_int8_files_are_small_and_nearly_as_good(files, sample, name, kind):
     x, reference = sample
     model = open_model(files[name, f"int8 {kind}"])
     labels = mnist("test").labels
-    lost = (
-        metrics.accuracy(labels, reference[name].argmax(1)).value
-        - metrics.accuracy(labels, model.predict(x).argmax(1)).value
-    )
-    check(f"accuracy that int8 changes, {name}", abs(lost))
+    in_float = metrics.accuracy(labels, reference[name].argmax(1)).value
+    in_int8 = metrics.accuracy(labels, model.predict(x).argmax(1)).value
+    check(f"accuracy that int8 changes, {name}", abs(in_float - in_int8))
     assert model.precision == "int8"
     assert model.path.stat().st_size < 0.35 * files[name, kind].stat().st_size
 
 
 def test_the_pt2_file_needs_no_class_of_ours(files):
-    code = f"import torch; print(torch.export.load({str(files['lenet', 'pt2'])!r}).module()(torch.zeros(1, 1, 28, 28)).shape)"
+    code = (
+        "import torch\n"
+        f"network = torch.export.load({str(files['lenet', 'pt2'])!r}).module()\n"
+        "print(network(torch.zeros(1, 1, 28, 28)).shape)"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd="/")
     assert "[1, 10]" in done.stdout, done.stderr
 
@@ -106,10 +105,11 @@ def test_answers_are_not_overwritten_by_the_next_call(files, sample):
 def test_views_are_read_in_their_own_order(files, sample, kind):
     x, _ = sample
     model = open_model(files["mnist_cnn", kind])
-    for view in (x[:20].transpose(0, 1, 3, 2), x[:20, :, ::-1], x[:40:2]):
-        assert (model.predict(view) == model.predict(view.copy())).all(), (
-            "a turned or flipped picture"
-        )
+    transposed = x[:20].transpose(0, 1, 3, 2)
+    flipped = x[:20, :, ::-1]
+    every_second = x[:40:2]
+    for view in (transposed, flipped, every_second):
+        assert (model.predict(view) == model.predict(view.copy())).all()
     with pytest.raises(ValueError, match="N x channels"):
         model.predict(x[:0])
 
@@ -137,21 +137,19 @@ def test_a_file_with_a_free_batch(quick_networks, sample, tmp_path):
 
 
 def test_a_runtime_that_is_installed_and_does_not_load(tmp_path, monkeypatch):
+    def fails(*_):
+        raise ImportError("libgomp.so.1")
+
     (tmp_path / "model.onnx").write_bytes(b"x")
-    monkeypatch.setitem(
-        OPENERS,
-        ".onnx",
-        (lambda *_: (_ for _ in ()).throw(ImportError("libgomp.so.1")), "onnxruntime"),
-    )
+    monkeypatch.setitem(OPENERS, ".onnx", (fails, "onnxruntime"))
     with pytest.raises(ImportError, match="installed and does not load: libgomp"):
         open_model(tmp_path / "model.onnx")
 
 
 def test_a_file_with_a_batch(quick_networks, sample, tmp_path):
     x, reference = sample
-    model = open_model(
-        convert.to_onnx(quick_networks["lenet"], torch.zeros(4, 1, 28, 28), tmp_path / "four.onnx")
-    )
+    four = torch.zeros(4, 1, 28, 28)
+    model = open_model(convert.to_onnx(quick_networks["lenet"], four, tmp_path / "four.onnx"))
     assert model.input_shape[0] == 4
     assert metrics.largest_difference(model.predict(x[:12]), reference["lenet"][:12]) <= 1e-4
     with pytest.raises(ValueError, match="batches of 4"):
@@ -162,36 +160,32 @@ def test_channels_last_files_are_fed_channels_last(quick_networks, sample, tmp_p
     import litert_torch
 
     x, reference = sample
-    network, path = quick_networks["lenet"], tmp_path / "last.tflite"
+    network = quick_networks["lenet"]
+    path = tmp_path / "last.tflite"
     with quiet():
         turned = litert_torch.to_channel_last_io(network, args=[0])
         litert_torch.convert(turned, (torch.zeros(1, 28, 28, 1),)).export(str(path))
-    assert (
-        metrics.largest_difference(open_model(path).predict(x[:50]), reference["lenet"][:50])
-        <= 1e-4
-    )
+    logits = open_model(path).predict(x[:50])
+    assert metrics.largest_difference(logits, reference["lenet"][:50]) <= 1e-4
 
 
 def test_quantize_rounds_and_clips():
-    values = np.array(
-        [2.7, -0.010, -9.0, 0.0093, 1e9], np.float32
-    )  # 2.7 / 0.0186 - 14 = 131: a cast would wrap it
+    values = np.array([2.7, -0.010, -9.0, 0.0093, 1e9], np.float32)
+    # 2.7 / 0.0186 - 14 = 131: a cast would wrap it
     assert quantize(values, np.int8, 0.0186, -14).tolist() == [127, -15, -128, -14, 127]
     assert quantize(np.float32([-1, 300]), np.uint8, 1.0, 3).tolist() == [2, 255]
-    assert quantize(np.float32([0.5, 1.5, 2.5]), np.int8, 1.0, 0).tolist() == [0, 2, 2], (
-        "half to even"
-    )
+    halves = quantize(np.float32([0.5, 1.5, 2.5]), np.int8, 1.0, 0)
+    assert halves.tolist() == [0, 2, 2], "half to even"
     assert quantize(values, np.float32, 0.0, 0) is values
     q = np.arange(-128, 128).astype(np.int8)
     assert (quantize(dequantize(q, 0.0186, -14), np.int8, 0.0186, -14) == q).all()
 
 
 def test_predict_on_int8_clips_what_would_wrap(files, sample):
-    x, reference = sample
+    x, _ = sample
     model = open_model(files["lenet", "int8 tflite"])
-    bright = model.predict(
-        x[:20] * 50
-    )  # far outside the calibrated range: saturates, does not wrap
+    # far outside the calibrated range: saturates, does not wrap
+    bright = model.predict(x[:20] * 50)
     saturated = model.predict(np.clip(x[:20] * 50, x.min(), x.max()))
     assert metrics.changed_predictions(bright, saturated) == 0
 
@@ -213,20 +207,10 @@ def test_a_truncated_model(files, tmp_path):
         raw = files["mnist_cnn", kind].read_bytes()
         path.write_bytes(raw[: len(raw) // 2])
         # in a process of its own: not every runtime survives a file that ends early
-        done = subprocess.run(
-            [
-                sys.executable,
-                "-c",
-                f"from helpers.runtimes import open_model; open_model({str(path)!r})",
-            ],
-            capture_output=True,
-            text=True,
-        )
-        assert done.returncode == 1 and "cannot be loaded as a" in done.stderr, (
-            kind,
-            done.returncode,
-            done.stderr[-300:],
-        )
+        code = f"from helpers.runtimes import open_model; open_model({str(path)!r})"
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        assert done.returncode == 1, (kind, done.returncode)
+        assert "cannot be loaded as a" in done.stderr, (kind, done.stderr[-300:])
 
 
 def test_an_unknown_ending(tmp_path):
@@ -298,30 +282,15 @@ def test_converting_prints_nothing_and_starts_no_installer(quick_networks, tmp_p
         convert.to_executorch_int8(net, folder / "b.pte", images)
         print("started:", [s for s in started if "pip" in s.replace("pipe", "")], "called:", called)
     """)
-    before = sorted(p.name for p in tmp_path.iterdir())
+    assert not list(tmp_path.iterdir())
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path
     )
-    assert done.stdout == "started: [] called: []\n" and done.stderr == "", (
-        done.stdout,
-        done.stderr[-2000:],
-    )
-    assert before == [] and sorted(p.name for p in tmp_path.iterdir()) == sorted(
-        [
-            "a.onnx",
-            "a.mnn",
-            "b.mnn",
-            "a.tflite",
-            "a.ncnn.param",
-            "a.ncnn.bin",
-            "a.pte",
-            "b.onnx",
-            "b.tflite",
-            "a.pt2",
-            "a.torchscript",
-            "b.pte",
-        ]
-    ), "left-overs"
+    assert done.stderr == "", done.stderr[-2000:]
+    assert done.stdout == "started: [] called: []\n"
+    made = {"a.onnx", "a.mnn", "a.tflite", "a.ncnn.param", "a.ncnn.bin", "a.pte", "a.pt2"}
+    made |= {"a.torchscript", "b.onnx", "b.mnn", "b.tflite", "b.pte"}
+    assert {path.name for path in tmp_path.iterdir()} == made, "left-overs"
 
 
 def test_a_failed_conversion_leaves_nothing_and_tells_why(tmp_path):
@@ -340,30 +309,32 @@ def test_a_failed_conversion_leaves_nothing_and_tells_why(tmp_path):
 @pytest.mark.parametrize("qdq", [True, False])
 @pytest.mark.parametrize("unsigned", [True, False])
 def test_int8_sums_do_not_saturate_on_any_processor(tmp_path, unsigned, qdq):
-    """Weights and inputs as large as int8 allows: a pair of products exceeds 16 bits, which some kernels saturate at."""
+    """Weights and inputs as large as int8 allows.
+
+    A pair of products exceeds 16 bits, at which some kernels saturate.
+    """
     network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 3, bias=False)).eval()
     network[1].weight.data[:] = torch.tensor([[1.0], [-1.0], [0.5]])
     path = convert.to_onnx(network, torch.zeros(1, 1, 8, 8), tmp_path / "sums.onnx")
-    calibration = np.linspace(0, 1, 128, dtype=np.float32).reshape(-1, 1, 1, 1) * np.ones(
-        (1, 1, 8, 8), np.float32
-    )
-    small = convert.to_onnx_int8(
-        path, tmp_path / "sums_int8.onnx", calibration, qdq=qdq, unsigned_activations=unsigned
-    )
+    levels = np.linspace(0, 1, 128, dtype=np.float32).reshape(-1, 1, 1, 1)
+    calibration = levels * np.ones((1, 1, 8, 8), np.float32)
+    options = {"qdq": qdq, "unsigned_activations": unsigned}
+    small = convert.to_onnx_int8(path, tmp_path / "sums_int8.onnx", calibration, **options)
     logits = open_model(small).predict(np.ones((1, 1, 8, 8), np.float32))
     np.testing.assert_allclose(logits, [[64, -64, 32]], rtol=0.02)
 
 
 def test_int8_sums_are_exact_where_layers_share_their_zero_points(quick_depthwise, tmp_path):
-    """PyTorch's quantized graphs give layers of one size the same zero points; the file is right all the same."""
+    """PyTorch's quantized graphs give layers of one size the same zero points.
+
+    The file is right all the same.
+    """
     x = normalize(mnist("train").images[:50])
     quantized = convert.quantize_pt2e(quick_depthwise, x)
     model = open_model(convert.to_onnx(quantized, EXAMPLE, tmp_path / "depthwise_int8.onnx"))
     with torch.no_grad():
-        simulated = np.concatenate(
-            [quantized(image).numpy() for image in torch.from_numpy(x).split(1)]
-        )
+        answers = [quantized(image).numpy() for image in torch.from_numpy(x).split(1)]
+    simulated = np.concatenate(answers)
     step = np.diff(np.unique(simulated)).min()
-    assert metrics.largest_difference(model.predict(x), simulated) <= 4 * step, (
-        "saturated sums are off by 20 steps and more"
-    )
+    # saturated sums are off by 20 steps and more
+    assert metrics.largest_difference(model.predict(x), simulated) <= 4 * step

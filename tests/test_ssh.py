@@ -78,7 +78,8 @@ def test_what_is_no_host(host):
             "no machine of the name gate is found",
         ),
         (
-            "channel 0: open failed: administratively prohibited: open failed\nstdio forwarding failed\n"
+            "channel 0: open failed: administratively prohibited: open failed\n"
+            "stdio forwarding failed\n"
             "Connection closed by UNKNOWN port 65535",
             "on the way to it .* forbids forwarding",
         ),
@@ -102,9 +103,8 @@ def test_what_stops_ssh_is_named(complaint, sentence):
 @needs_sshd
 def test_a_configuration_with_an_error(at_laptop):
     (at_laptop.ssh / "config").write_text("Host garage\n HostNam 127.0.0.1\n")
-    with pytest.raises(
-        PiError, match="garage: ssh's configuration .* has an error .*line 2: Bad conf"
-    ):
+    said = "garage: ssh's configuration .* has an error .*line 2: Bad conf"
+    with pytest.raises(PiError, match=said):
         Pi("garage")
 
 

@@ -62,12 +62,15 @@ def laptop(tmp_path_factory):
 
 def configure(laptop: Laptop, drawn: dict[str, str], busy_port: int) -> str:
     """Write what was drawn into the laptop's files; the host as it is given to `pi status`."""
-    server, gate = laptop.servers["pi"], laptop.servers["gate"]
+    server = laptop.servers["pi"]
+    gate = laptop.servers["gate"]
     key_files = {"right": "id_ed25519", "missing": "id_old", "stranger": "stranger"}
     lines = [drawn["block"], f"User {getpass.getuser()}", "HostName 127.0.0.1"]
     lines += [f"IdentityFile {laptop.ssh / key_files[name]}" for name in drawn["keys"].split()]
-    if drawn["port"] != "in the host":
-        lines.append(f"Port {server.port if drawn['port'] == 'configured' else free_port()}")
+    if drawn["port"] == "configured":
+        lines.append(f"Port {server.port}")
+    elif drawn["port"] == "wrong":
+        lines.append(f"Port {free_port()}")
     if drawn["control"]:
         lines += ["ControlMaster auto", f"ControlPath {control_path(laptop)}", "ControlPersist 60"]
     if drawn["remote_command"]:
@@ -131,7 +134,8 @@ def ssh_gets_there(host: str) -> bool:
     """What plain ssh does; without a RemoteCommand, with which it takes no command at all."""
     name, _, port = host.partition(":")
     command = ["ssh", "-o", "BatchMode=yes", "-o", "RemoteCommand=none"]
-    command += ["-p", port] if port else []
+    if port:
+        command += ["-p", port]
     # no pipes: a master that stays in the background would hold them open
     null = subprocess.DEVNULL
     command += [name, "true"]

@@ -1,4 +1,7 @@
-"""The timing rules: what is counted, in which order, with which intervals. No test asserts a speed of the machine."""
+"""The timing rules: what is counted, in which order, with which intervals.
+
+No test asserts a speed of the machine.
+"""
 
 import time
 
@@ -12,9 +15,8 @@ from helpers.timing import Latency, WarmUp
 def latency(samples, cpu=None, threads=1, steady=True) -> Latency:
     samples = np.asarray(samples, np.int64)
     cpu = samples if cpu is None else np.asarray(cpu, np.int64)
-    return Latency(
-        samples, cpu, np.stack([samples.sum(1), cpu.sum(1)], 1), WarmUp(10, 5, steady), threads
-    )
+    round_ns = np.stack([samples.sum(1), cpu.sum(1)], 1)
+    return Latency(samples, cpu, round_ns, WarmUp(10, 5, steady), threads)
 
 
 def sleeper(seconds: float):
@@ -23,17 +25,12 @@ def sleeper(seconds: float):
 
 def test_rounds_are_whole_shuffled_and_discard_their_first_call():
     order = []
+    candidates = {name: (lambda name=name: order.append(name)) for name in "abc"}
     measured = timing.benchmark(
-        {name: (lambda name=name: order.append(name)) for name in "abc"},
-        rounds=20,
-        min_round_s=0,
-        min_calls=4,
-        discard=2,
-        seed=1,
+        candidates, rounds=20, min_round_s=0, min_calls=4, discard=2, seed=1
     )
-    assert {name: one.samples_ns.shape for name, one in measured.items()} == dict.fromkeys(
-        "abc", (20, 4)
-    )
+    shapes = {name: one.samples_ns.shape for name, one in measured.items()}
+    assert shapes == dict.fromkeys("abc", (20, 4))
     tail = order[-20 * 3 * 6 :]
     blocks = [tail[i : i + 6] for i in range(0, len(tail), 6)]
     assert all(len(set(block)) == 1 for block in blocks), "a round belongs to one candidate"
@@ -45,14 +42,8 @@ def test_rounds_are_whole_shuffled_and_discard_their_first_call():
 def test_the_order_depends_on_the_seed_alone():
     def turns(seed):
         order = []
-        timing.benchmark(
-            {name: (lambda name=name: order.append(name)) for name in "ab"},
-            rounds=12,
-            min_round_s=0,
-            min_calls=1,
-            discard=0,
-            seed=seed,
-        )
+        candidates = {name: (lambda name=name: order.append(name)) for name in "ab"}
+        timing.benchmark(candidates, rounds=12, min_round_s=0, min_calls=1, discard=0, seed=seed)
         return "".join(order[-24:])
 
     assert turns(0) == turns(0) != turns(1)
@@ -61,10 +52,8 @@ def test_the_order_depends_on_the_seed_alone():
 @pytest.mark.alone
 def test_a_round_lasts_as_long_as_asked():
     measured = timing.benchmark({"a": sleeper(0.001)}, rounds=2, min_round_s=0.02, min_calls=3)["a"]
-    assert (
-        measured.samples_ns.shape[1] * np.median(measured.samples_ns) >= 15_000_000
-        and measured.samples_ns.shape[1] > 3
-    )
+    assert measured.samples_ns.shape[1] * np.median(measured.samples_ns) >= 15_000_000
+    assert measured.samples_ns.shape[1] > 3
     assert (measured.samples_ns >= 1_000_000).all() and measured.warm_up.first_call_ns >= 1_000_000
 
 
@@ -72,14 +61,11 @@ def test_a_round_lasts_as_long_as_asked():
 def test_cpu_time_tells_waiting_from_computing():
     waiting = timing.benchmark({"a": sleeper(0.002)}, rounds=3, min_round_s=0, min_calls=5)["a"]
     assert waiting.contention > 0.8 and any("contended" in text for text in waiting.warnings)
-    assert (
-        waiting.round_ns.shape == (3, 2)
-        and (waiting.round_ns[:, 0] > waiting.samples_ns.sum(1)).all()
-    )
+    assert waiting.round_ns.shape == (3, 2)
+    assert (waiting.round_ns[:, 0] > waiting.samples_ns.sum(1)).all()
     assert latency(np.full((3, 5), 100), np.full((3, 5), 99)).contention == pytest.approx(0.01)
-    assert latency(np.full((3, 5), 100), np.full((3, 5), 120)).contention == 0, (
-        "clocks differ a little"
-    )
+    # clocks differ a little
+    assert latency(np.full((3, 5), 100), np.full((3, 5), 120)).contention == 0
     assert latency(np.full((3, 5), 100), np.full((3, 5), 10), threads=2).contention is None
 
 
@@ -100,14 +86,10 @@ def test_no_interval_from_too_few_calls():
     generator = np.random.default_rng(0)
     many = latency(generator.integers(100, 120, (20, 30)))
     assert many.interval(50).low <= many.percentile(50) <= many.interval(50).high
-    assert (
-        latency(np.ones((7, 4))).interval(90) is None
-        and latency(np.ones((6, 5))).interval(90) is not None
-    )
-    assert (
-        latency(np.ones((6, 49))).interval(99) is None
-        and latency(np.ones((6, 50))).interval(99) is not None
-    )
+    assert latency(np.ones((7, 4))).interval(90) is None
+    assert latency(np.ones((6, 5))).interval(90) is not None
+    assert latency(np.ones((6, 49))).interval(99) is None
+    assert latency(np.ones((6, 50))).interval(99) is not None
     assert latency(np.ones((6, 100))).interval(99.9) is None
     few = latency(generator.integers(100, 120, (5, 1000)))
     assert few.interval(50) is None and any("too few rounds" in text for text in few.warnings)
@@ -131,7 +113,8 @@ def test_the_ratio_and_its_interval():
 
 
 def test_intervals_cover_what_they_promise():
-    generator, covered = np.random.default_rng(0), 0
+    generator = np.random.default_rng(0)
+    covered = 0
     for _ in range(100):
         a, b = (latency(scale * generator.lognormal(0, 0.05, (30, 20))) for scale in (1000, 1100))
         ratio = timing.speedup(b, a)
@@ -145,9 +128,8 @@ def test_between_pieces_is_students_t():
     values = [100, 103, 98, 101, 99, 104, 97]
     found = timing.between_pieces([latency(np.full((6, 10), value)) for value in values])
     low, high = stats.t.interval(0.95, len(values) - 1, np.mean(values), stats.sem(values))
-    assert (found.value, found.low, found.high) == pytest.approx(
-        (np.mean(values), low, high), rel=1e-4
-    )
+    expected = pytest.approx((np.mean(values), low, high), rel=1e-4)
+    assert (found.value, found.low, found.high) == expected
     for n in (6, 12, 30):
         assert timing.STUDENT_T[n - 3] == pytest.approx(stats.t.ppf(0.975, n - 1), abs=6e-4)
     for n in (5, 31):
@@ -156,20 +138,20 @@ def test_between_pieces_is_students_t():
 
 
 def test_warm_up_waits_until_the_time_stops_falling():
-    pauses = iter([0.02] + [0.004] * 10 + [0.002] * 10 + [0.001] * 10_000)
-    warm = timing.warm_up(lambda: time.sleep(next(pauses)), window=10, min_duration_s=0.05)
+    def following(pauses_s):
+        """A call that takes each of these times in turn."""
+        pauses = iter(pauses_s)
+        return lambda: time.sleep(next(pauses))
+
+    pauses = [0.02] + [0.004] * 10 + [0.002] * 10 + [0.001] * 10_000
+    warm = timing.warm_up(following(pauses), window=10, min_duration_s=0.05)
     assert warm.steady and warm.calls >= 5 * 5 and warm.first_call_ns >= 20_000_000
-    falling = iter(np.geomspace(0.05, 0.001, 40))
-    warm = timing.warm_up(
-        lambda: time.sleep(next(falling)), window=3, max_duration_s=0.3, tolerance=0
-    )
+    falling = np.geomspace(0.05, 0.001, 40)
+    warm = timing.warm_up(following(falling), window=3, max_duration_s=0.3, tolerance=0)
     assert not warm.steady, "gives up after max_duration_s and says so"
-    declining = iter(
-        0.004 * 0.985 ** np.minimum(np.repeat(np.arange(1000), 10), 60)
-    )  # 1.5 % less each window: below the tolerance
-    warm = timing.warm_up(
-        lambda: time.sleep(next(declining)), window=10, min_duration_s=0, max_duration_s=1
-    )
+    # 1.5 % less each window: below the tolerance
+    declining = 0.004 * 0.985 ** np.minimum(np.repeat(np.arange(1000), 10), 60)
+    warm = timing.warm_up(following(declining), window=10, min_duration_s=0, max_duration_s=1)
     assert warm.calls > 41, "a slow decline is not taken for steadiness"
     assert timing.warm_up(lambda: None).steady, "also where a call is shorter than the clock's step"
     slow = timing.warm_up(sleeper(0.15), max_duration_s=2)

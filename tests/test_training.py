@@ -1,4 +1,4 @@
-"""Training: reproducible, better than guessing within seconds, and checkpoints that are safe to load."""
+"""Training: reproducible, better than guessing within seconds, with checkpoints safe to load."""
 
 import numpy as np
 import pytest
@@ -13,18 +13,14 @@ from helpers.models import LeNet, MnistNet
 
 
 def test_the_networks_are_those_of_the_book():
-    assert (
-        count_parameters(MnistNet()) == 1_199_882
-        and count_macs(MnistNet().eval(), (1, 1, 28, 28)) == 11_992_448
-    )
+    assert count_parameters(MnistNet()) == 1_199_882
+    assert count_macs(MnistNet().eval(), (1, 1, 28, 28)) == 11_992_448
     assert count_parameters(LeNet()) == 44_190
 
 
 def test_a_short_training_learns(quick_networks):
-    check(
-        "MnistNet's accuracy after one epoch",
-        training.evaluate(quick_networks["mnist_cnn"], mnist("test")).value,
-    )
+    accuracy = training.evaluate(quick_networks["mnist_cnn"], mnist("test"))
+    check("MnistNet's accuracy after one epoch", accuracy.value)
 
 
 def small(n: int) -> Images:
@@ -34,14 +30,15 @@ def small(n: int) -> Images:
 
 def trained_weights(seed: int) -> list[torch.Tensor]:
     torch.manual_seed(seed)
-    model, _ = training.train(
-        LeNet(), small(256), training.Recipe(epochs=2, peak_lr=4e-3, label_smoothing=0.0, seed=seed)
-    )
+    recipe = training.Recipe(epochs=2, peak_lr=4e-3, label_smoothing=0.0, seed=seed)
+    model, _ = training.train(LeNet(), small(256), recipe)
     return list(model.state_dict().values())
 
 
 def test_same_seed_same_weights():
-    first, again, other = trained_weights(0), trained_weights(0), trained_weights(1)
+    first = trained_weights(0)
+    again = trained_weights(0)
+    other = trained_weights(1)
     assert all(torch.equal(a, b) for a, b in zip(first, again))
     assert not all(torch.equal(a, b) for a, b in zip(first, other))
 
@@ -58,9 +55,8 @@ def test_training_leaves_threads_and_random_numbers_alone():
 
 @pytest.mark.trained
 def test_the_history_tells_what_happened():
-    recipe = training.Recipe(
-        epochs=3, peak_lr=4e-3, label_smoothing=0.0, seed=shared_networks.seed() or 0
-    )
+    seed = shared_networks.seed() or 0
+    recipe = training.Recipe(epochs=3, peak_lr=4e-3, label_smoothing=0.0, seed=seed)
     torch.manual_seed(recipe.seed)
     _, history = training.train(LeNet(), small(512), recipe, small(100))
     assert len(history.loss) == len(history.lr) == len(history.test_accuracy) == 3
@@ -70,11 +66,9 @@ def test_the_history_tells_what_happened():
 
 def test_more_images_fewer_epochs():
     recipe = training.RECIPES["lenet"]
-    assert (
-        recipe.scaled(4000) == recipe
-        and recipe.scaled(60_000).epochs == 7
-        and recipe.scaled(10**9).epochs == 2
-    )
+    assert recipe.scaled(4000) == recipe
+    assert recipe.scaled(60_000).epochs == 7
+    assert recipe.scaled(10**9).epochs == 2
 
 
 def test_augmentation_keeps_digits_on_the_paper():
@@ -91,7 +85,8 @@ def test_checkpoints(monkeypatch, tmp_path, capsys):
     training.save("lenet", network, history)
     loaded = training.trained("lenet")
     assert capsys.readouterr().out == "", "a saved network is not trained again"
-    weights, saved = loaded.state_dict(), network.state_dict()
+    weights = loaded.state_dict()
+    saved = network.state_dict()
     assert weights.keys() == saved.keys()
     assert all(torch.equal(weights[name], saved[name]) for name in saved)
     assert not loaded.training
@@ -101,14 +96,11 @@ def test_checkpoints(monkeypatch, tmp_path, capsys):
 
 def test_a_missing_checkpoint_is_trained_and_said(monkeypatch, tmp_path, capsys):
     monkeypatch.setenv("WORKBOOK_BUILD", str(tmp_path))
-    monkeypatch.setitem(
-        training.RECIPES, "lenet", training.Recipe(epochs=2, peak_lr=4e-3, label_smoothing=0.0)
-    )
+    short = training.Recipe(epochs=2, peak_lr=4e-3, label_smoothing=0.0)
+    monkeypatch.setitem(training.RECIPES, "lenet", short)
     training.trained("lenet")
-    assert (
-        "training lenet for 2 epochs" in capsys.readouterr().out
-        and (tmp_path / "models" / "lenet.pt").exists()
-    )
+    assert "training lenet for 2 epochs" in capsys.readouterr().out
+    assert (tmp_path / "models" / "lenet.pt").exists()
 
 
 def test_a_pickle_in_a_checkpoint_is_not_run(monkeypatch, tmp_path):

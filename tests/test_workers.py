@@ -1,4 +1,4 @@
-"""A model in a process of its own: timed there, gone afterwards, and clear about what went wrong."""
+"""A model in a process of its own: timed there, gone afterwards, and clear about errors."""
 
 import os
 import signal
@@ -16,25 +16,18 @@ from helpers.workers import Worker
 def onnx_file(tmp_path_factory):
     from helpers.models import LeNet
 
-    return convert.to_onnx(
-        LeNet(), torch.zeros(1, 1, 28, 28), tmp_path_factory.mktemp("worker") / "net.onnx"
-    )
+    path = tmp_path_factory.mktemp("worker") / "net.onnx"
+    return convert.to_onnx(LeNet(), torch.zeros(1, 1, 28, 28), path)
 
 
 def test_a_worker_is_a_candidate_like_any_other(onnx_file):
     with Worker(onnx_file) as worker:
-        assert (worker.runtime, worker.precision, worker.input_shape) == (
-            "ONNX Runtime",
-            "float32",
-            (1, 1, 28, 28),
-        )
-        measured = timing.benchmark(
-            {"there": worker, "here": lambda: None}, rounds=3, min_round_s=0, min_calls=5
-        )
-        assert (
-            measured["there"].samples_ns.shape == (3, 5)
-            and measured["there"].samples_ns.dtype == np.int64
-        )
+        assert (worker.runtime, worker.precision) == ("ONNX Runtime", "float32")
+        assert worker.input_shape == (1, 1, 28, 28)
+        candidates = {"there": worker, "here": lambda: None}
+        measured = timing.benchmark(candidates, rounds=3, min_round_s=0, min_calls=5)
+        assert measured["there"].samples_ns.shape == (3, 5)
+        assert measured["there"].samples_ns.dtype == np.int64
         assert measured["there"].percentile(50) > measured["here"].percentile(50)
         assert measured["there"].warm_up.calls > 10 and worker.load_ns > 0
         assert 20e6 < worker.peak_rss() < 500e6
@@ -49,9 +42,8 @@ def test_the_number_of_threads_goes_along(onnx_file):
 
 
 def test_what_a_runtime_prints_does_not_disturb(tmp_path, onnx_file):
-    with Worker(
-        convert.to_mnn(onnx_file, tmp_path / "net.mnn")
-    ) as worker:  # MNN prints a line when it is imported
+    path = convert.to_mnn(onnx_file, tmp_path / "net.mnn")
+    with Worker(path) as worker:  # MNN prints a line when it is imported
         assert worker.runtime == "MNN" and worker.time_calls(3, discard=0)[0].shape == (3,)
 
 
@@ -65,12 +57,10 @@ def test_bad_files_are_reported_here(tmp_path):
 
 def test_what_a_worker_answers_is_what_the_runtime_answers(onnx_file):
     x = np.random.default_rng(1).standard_normal((5, 1, 28, 28), np.float32)
+    view = x[:, :, ::-1].transpose(0, 1, 3, 2)
     with Worker(onnx_file) as worker:
         assert (worker.predict(x) == open_model(onnx_file).predict(x)).all()
-        assert (
-            worker.predict(x[:, :, ::-1].transpose(0, 1, 3, 2))
-            == worker.predict(x[:, :, ::-1].transpose(0, 1, 3, 2).copy())
-        ).all()
+        assert (worker.predict(view) == worker.predict(view.copy())).all()
         for wrong in (x.astype(float), x[0], x[:, :, 1:], x[:0]):
             with pytest.raises(ValueError, match="takes images as float32 N x 1 x 28 x 28"):
                 worker.predict(wrong)
@@ -80,10 +70,8 @@ def test_what_a_worker_answers_is_what_the_runtime_answers(onnx_file):
 
 
 def test_a_program_that_is_missing_or_no_program(onnx_file, tmp_path):
-    with pytest.raises(
-        RuntimeError,
-        match=r"bench_none cannot be started \(No such file or directory\): `make cpp` builds it",
-    ):
+    said = r"bench_none cannot be started \(No such file or directory\): `make cpp` builds it"
+    with pytest.raises(RuntimeError, match=said):
         Worker(onnx_file, program=tmp_path / "bench_none")
     (tmp_path / "bench_text").write_bytes(b"\x7fELF of another machine")
     (tmp_path / "bench_text").chmod(0o755)

@@ -1,9 +1,12 @@
-"""Notebook 04's k-means on all 1,179,648 weights of MnistNet's fc1, against the exact optimum; prints, asserts nothing.
+"""Notebook 04's k-means against the exact optimum, on the 1,179,648 weights of MnistNet's fc1.
+
+It prints its results and asserts nothing.
 
     python tests/benchmarks/kmeans.py [K ...]    default 4 16; 256 takes several minutes
 
-The exact optimum is the notebook's own recurrence with a cut allowed between any two weights. For each K every
-method's inertia is given relative to it, with the ratio of scikit-learn's CPU time to the method's.
+The exact optimum is the notebook's own recurrence with a cut allowed between any two weights.
+For each K every method's inertia is given relative to it, with the ratio of scikit-learn's CPU
+time to the method's.
 """
 
 import sys
@@ -20,7 +23,7 @@ from helpers.training import trained
 
 
 def exact_inertia(book, weights: np.ndarray, k: int) -> float:
-    """The least inertia there is with k clusters. Keeps no cuts: their table would need k x 9.4 MB."""
+    """The least inertia with k clusters. Keeps no cuts: their table would need k x 9.4 MB."""
     points = book.sort_once(weights)
     C = book.interval_inertia(points, np.arange(len(points.S)))
     D = C(0, np.arange(len(points.S)))
@@ -39,9 +42,12 @@ def main(ks: list[int]) -> None:
         print(f"k = {k}: exact optimum {optimum:.8g} in {time.process_time() - begin:.0f} CPU s")
         results = book.race(weights, k, rounds=3)
         for row in results.to_dict("records"):
+            excess = row["inertia"] / optimum - 1
+            cpu_ms = row["CPU s"] * 1000
+            ratio = results["CPU s"][0] / row["CPU s"]
             print(
-                f"  {row['method']:30} inertia {row['inertia'] / optimum - 1:+9.1e} relative to it, "
-                f"{row['CPU s'] * 1000:8.1f} CPU ms, scikit-learn / this {results['CPU s'][0] / row['CPU s']:6.1f}",
+                f"  {row['method']:30} inertia {excess:+9.1e} relative to it, "
+                f"{cpu_ms:8.1f} CPU ms, scikit-learn / this {ratio:6.1f}",
                 flush=True,
             )
 

@@ -1,8 +1,9 @@
-"""How good is helpers.timing? Figures beside MLPerf's load generator and beside known truths. Prints, asserts nothing.
+"""How good is helpers.timing? Compares it with MLPerf's load generator and with known ratios.
 
     python tests/benchmarks/timing.py [repetitions]
 
-MnistNet in ONNX Runtime, one thread. Quiet machines give small numbers, shared ones need the same rules to hold.
+MnistNet in ONNX Runtime, one thread. It prints its results and asserts nothing. Quiet machines
+give small numbers, shared ones need the same rules to hold.
 """
 
 import contextlib
@@ -27,9 +28,8 @@ REPETITIONS = int(sys.argv[1]) if len(sys.argv) > 1 else 10
 def network(model: torch.nn.Module, *shape: int):
     """A call of the network in ONNX Runtime on one random image."""
     with tempfile.TemporaryDirectory() as folder:
-        opened = open_model(
-            convert.to_onnx(model, torch.zeros(1, *shape), Path(folder, "net.onnx"))
-        )
+        path = convert.to_onnx(model, torch.zeros(1, *shape), Path(folder, "net.onnx"))
+        opened = open_model(path)
     image = np.random.default_rng(0).standard_normal((1, *shape), np.float32)
     return lambda: opened.run(image)
 
@@ -44,15 +44,17 @@ def loadgen_p50(call, seconds: float = 1.0) -> float:
             loadgen.QuerySamplesComplete([loadgen.QuerySampleResponse(sample.id, 0, 0)])
 
     settings = loadgen.TestSettings()
-    settings.scenario, settings.mode = (
-        loadgen.TestScenario.SingleStream,
-        loadgen.TestMode.PerformanceOnly,
-    )
-    settings.min_duration_ms, settings.min_query_count = int(seconds * 1000), 100
+    settings.scenario = loadgen.TestScenario.SingleStream
+    settings.mode = loadgen.TestMode.PerformanceOnly
+    settings.min_duration_ms = int(seconds * 1000)
+    settings.min_query_count = 100
     with tempfile.TemporaryDirectory() as folder:
-        output, log = loadgen.LogOutputSettings(), loadgen.LogSettings()
-        output.outdir, output.copy_summary_to_stdout = folder, False
-        log.log_output, log.enable_trace = output, False
+        output = loadgen.LogOutputSettings()
+        output.outdir = folder
+        output.copy_summary_to_stdout = False
+        log = loadgen.LogSettings()
+        log.log_output = output
+        log.enable_trace = False
         system = loadgen.ConstructSUT(issue, lambda: None)
         library = loadgen.ConstructQSL(1, 1, lambda samples: None, lambda samples: None)
         loadgen.StartTestWithLogSettings(system, library, settings, log)
@@ -91,13 +93,18 @@ def variation(values: list[float]) -> float:
 
 
 def against_loadgen(call) -> None:
-    order, ours, theirs = random.Random(0), [], []
+    order = random.Random(0)
+    ours = []
+    theirs = []
     for _ in range(REPETITIONS):
         for found, measure in order.sample([(ours, p50), (theirs, loadgen_p50)], 2):
             found.append(measure(call))
+    our_us = np.median(ours) / 1e3
+    their_us = np.median(theirs) / 1e3
     print(
-        f"p50: ours {np.median(ours) / 1e3:.1f} us (variation {variation(ours):.1f} %), LoadGen {np.median(theirs) / 1e3:.1f} us "
-        f"({variation(theirs):.1f} %), ours / LoadGen {np.median(ours) / np.median(theirs):.3f}, n = {REPETITIONS}"
+        f"p50: ours {our_us:.1f} us (variation {variation(ours):.1f} %), "
+        f"LoadGen {their_us:.1f} us ({variation(theirs):.1f} %), "
+        f"ours / LoadGen {our_us / their_us:.3f}, n = {REPETITIONS}"
     )
 
 
@@ -109,19 +116,21 @@ def when_disturbed(call) -> None:
                 timing.benchmark({"a": call}, rounds=30, seed=seed)["a"]
                 for seed in range(REPETITIONS)
             ]
+        p50_variation = variation([run.percentile(50) for run in runs])
+        loop_variation = variation([run.round_ns[:, 0].sum() for run in runs])
         flagged = sum(any("contended" in text for text in run.warnings) for run in runs)
         print(
-            f"{name}: variation of p50 {variation([run.percentile(50) for run in runs]):.1f} %, of the loop's time "
-            f"{variation([run.round_ns[:, 0].sum() for run in runs]):.1f} %, flagged as contended {flagged} of {len(runs)}"
+            f"{name}: variation of p50 {p50_variation:.1f} %, "
+            f"of the loop's time {loop_variation:.1f} %, "
+            f"flagged as contended {flagged} of {len(runs)}"
         )
 
 
 def overhead() -> None:
     timing.warm_up(lambda: None)
     wall, *_ = timing.time_calls(lambda: None, 100_000, discard=100)
-    print(
-        f"inside the timed window: p50 {np.percentile(wall, 50):.0f} ns, p99 {np.percentile(wall, 99):.0f} ns"
-    )
+    middle, high = np.percentile(wall, [50, 99])
+    print(f"inside the timed window: p50 {middle:.0f} ns, p99 {high:.0f} ns")
 
 
 def known_ratios(call) -> None:
@@ -132,7 +141,9 @@ def known_ratios(call) -> None:
 
         return candidate
 
-    errors, covered, total = [], 0, 0
+    errors = []
+    covered = 0
+    total = 0
     for repetition in range(15):
         for truth, n in ((1.0, 4), (1.25, 5)):
             run = timing.benchmark(
@@ -140,26 +151,27 @@ def known_ratios(call) -> None:
             )
             ratio = timing.speedup(run["n"], run["four"])
             errors.append((truth, 100 * abs(ratio.value / truth - 1)))
-            covered, total = covered + (ratio.low <= truth <= ratio.high), total + 1
+            covered += ratio.low <= truth <= ratio.high
+            total += 1
     for truth in (1.0, 1.25):
         mine = [error for t, error in errors if t == truth]
         print(
-            f"true ratio {truth:.2f}: median error {np.median(mine):.2f} %, worst of {len(mine)} {max(mine):.2f} %"
+            f"true ratio {truth:.2f}: median error {np.median(mine):.2f} %, "
+            f"worst of {len(mine)} {max(mine):.2f} %"
         )
     print(f"the interval covered the truth {covered} of {total} times")
 
 
 def beside_a_large_network(call) -> None:
     large = network(torchvision_model("mobilenet_v2"), 3, 224, 224)
-    alone, beside = [], []
+    alone = []
+    beside = []
     for seed in range(max(3, REPETITIONS // 2)):
         alone.append(p50(call, seed))
-        beside.append(
-            timing.benchmark({"a": call, "large": large}, rounds=10, seed=seed)["a"].percentile(50)
-        )
-    print(
-        f"p50 in rounds beside MobileNetV2 against alone: {100 * (np.median(beside) / np.median(alone) - 1):+.1f} %"
-    )
+        run = timing.benchmark({"a": call, "large": large}, rounds=10, seed=seed)
+        beside.append(run["a"].percentile(50))
+    change = 100 * (np.median(beside) / np.median(alone) - 1)
+    print(f"p50 in rounds beside MobileNetV2 against alone: {change:+.1f} %")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,7 @@
-"""How well, and in how many CPU-seconds, do the book's recipes train? Prints, asserts nothing. About two minutes."""
+"""How well, and in how many CPU-seconds, do the book's recipes train?
+
+It prints its results and asserts nothing. It takes about two minutes.
+"""
 
 import torch
 
@@ -7,11 +10,12 @@ from helpers.data import mnist
 from helpers.models import BY_NAME
 
 for name, network in BY_NAME.items():
-    train_set, test_set = mnist("train"), mnist("test")
-    torch.manual_seed(training.RECIPES[name].seed)
-    model, history = training.train(
-        network(), train_set, training.RECIPES[name].scaled(len(train_set.images))
-    )
+    train_set = mnist("train")
+    test_set = mnist("test")
+    recipe = training.RECIPES[name]
+    torch.manual_seed(recipe.seed)
+    model, history = training.train(network(), train_set, recipe.scaled(len(train_set.images)))
     print(
-        f"{name}: {training.evaluate(model, test_set)}, {history.cpu_s:.0f} CPU-seconds on one thread, {train_set.source}"
+        f"{name}: {training.evaluate(model, test_set)}, "
+        f"{history.cpu_s:.0f} CPU-seconds on one thread, {train_set.source}"
     )

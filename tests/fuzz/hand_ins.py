@@ -1,4 +1,4 @@
-"""300 mangled hand-ins through collecting, repairing, checking and the gradebook: no traceback, no silent zero.
+"""300 mangled hand-ins, collected, repaired, checked and graded: no traceback, no silent zero.
 
     python -m pytest tests/fuzz/hand_ins.py
 
@@ -58,7 +58,8 @@ def graded(course: Course, student: str, folder: Path) -> Result:
         result.problem = str(error)
         return result
     result.look += repaired.look
-    result.untouched, result.texts = repaired.untouched, repaired.texts
+    result.untouched = repaired.untouched
+    result.texts = repaired.texts
     questions = api.load_questions(course.source(toy.LAB) / "hidden.py")
     verdicts = api.ask(Here(folder), questions)
     result.questions = {name: dataclasses.asdict(verdict) for name, verdict in verdicts.items()}
@@ -69,7 +70,10 @@ def graded(course: Course, student: str, folder: Path) -> Result:
 
 
 def silent_zeros(root: Path, count: int, seed: int = SEED) -> tuple[list[str], collections.Counter]:
-    """Mangle, collect and grade `count` hand-ins that are right; those that lose points with no word, and all outcomes."""
+    """Mangle, collect and grade `count` hand-ins that are right.
+
+    Returns those that lose points without a word, and how often each outcome was seen.
+    """
     rng = np.random.default_rng(seed)
     course = toy.make_course(root / "course")
     release = json.loads(json.dumps(nbformat.read(course.release(toy.LAB), 4)))
@@ -89,17 +93,17 @@ def silent_zeros(root: Path, count: int, seed: int = SEED) -> tuple[list[str], c
     for one in results:
         one.write(course.result(toy.LAB, one.student))
     gradebook.write(course, toy.LAB, results)
-    silent, outcomes = [], collections.Counter()
+    silent = []
+    outcomes = collections.Counter()
     for row in gradebook.rows(course, toy.LAB):
         lost = [
             name
             for name, points in row["marks"].items()
             if points is not None and points < (toy.POINTS | {"why": 2.0})[name]
         ]
-        outcomes[
-            f"{row['status']}, {'points missing' if lost else 'every point'}"
-            f"{', for review' if row['look'] else ''}"
-        ] += 1
+        points = "points missing" if lost else "every point"
+        review = ", for review" if row["look"] else ""
+        outcomes[f"{row['status']}, {points}{review}"] += 1
         if lost and not row["look"]:
             silent.append(f"{row['student']}: {lost}")
     return silent, outcomes

@@ -1,4 +1,7 @@
-"""What students, editors and browsers do to a hand-in, by chance: the answers stay in it, if not in their places."""
+"""What students, editors and browsers do to a hand-in, by chance.
+
+The answers stay in it, if not in their places.
+"""
 
 import io
 import json
@@ -14,14 +17,19 @@ def name_of(cell: dict) -> str:
 
 def text_cell(source: str, kind: str = "markdown", **more) -> dict:
     made = {"cell_type": kind, "metadata": {}, "source": source} | more
-    return made | ({"outputs": [], "execution_count": None} if kind == "code" else {})
+    return made | no_outputs(kind)
+
+
+def no_outputs(kind: str) -> dict:
+    """The entries of a cell that has not been run: only a code cell has any."""
+    return {"outputs": [], "execution_count": None} if kind == "code" else {}
 
 
 def other_types(book, release, rng):
     for cell in book["cells"]:
         if name_of(cell) in WORK and rng.random() < 0.6:
             cell["cell_type"] = str(rng.choice(["code", "markdown", "raw"]))
-            cell |= {"outputs": [], "execution_count": None} if cell["cell_type"] == "code" else {}
+            cell |= no_outputs(cell["cell_type"])
 
 
 def no_metadata(book, release, rng):
@@ -48,14 +56,17 @@ def marks_shuffled(book, release, rng):
 
 
 def moved_to_own_cells(book, release, rng):
-    """The given cells stay as released, or are deleted; the answers stand in cells of the student's own."""
-    keep, place = rng.random() < 0.5, int(rng.integers(len(book["cells"]) + 1))
+    """The given cells stay as released, or are deleted; the answers are in cells of their own."""
+    keep = rng.random() < 0.5
+    place = int(rng.integers(len(book["cells"]) + 1))
     stubs = {name_of(cell): cell for cell in release["cells"]}
-    cells, own = [], []
+    cells = []
+    own = []
     for cell in book["cells"]:
         if name_of(cell) in WORK and rng.random() < 0.7:
             own.append(text_cell(cell["source"], cell["cell_type"]))
-            cells += [json.loads(json.dumps(stubs[name_of(cell)]))] if keep else []
+            if keep:
+                cells.append(json.loads(json.dumps(stubs[name_of(cell)])))
         else:
             cells.append(cell)
     book["cells"] = [*cells[:place], *own, *cells[place:]]
@@ -146,7 +157,8 @@ def hand_in(answered: dict, release: dict, result: bytes, rng) -> dict[str, byte
     book = json.loads(json.dumps(answered))
     for way in rng.choice(len(CELLS), int(rng.integers(4)), replace=False):
         CELLS[way](book, release, rng)
-    book = old_format(book, release, rng) if rng.random() < 0.1 else book
+    if rng.random() < 0.1:
+        book = old_format(book, release, rng)
     encoding = str(rng.choice(["utf-8", "utf-8", "utf-8-sig", "utf-16"]))
     name = str(rng.choice(NAMES))
     files = {name: json.dumps(book, ensure_ascii=bool(rng.random() < 0.5)).encode(encoding)}
@@ -182,16 +194,17 @@ def zipped(files: dict[str, bytes], rng) -> bytes:
         for name, content in files.items():
             if rng.random() < 0.2:
                 name = unicodedata.normalize("NFD", name)
-            date = (
-                (2026, 11, int(rng.integers(1, 29)), 12, 0, 0) if dated else (1980, 1, 1, 0, 0, 0)
-            )
+            date = (1980, 1, 1, 0, 0, 0)
+            if dated:
+                date = (2026, 11, int(rng.integers(1, 29)), 12, 0, 0)
             archive.writestr(zipfile.ZipInfo(name, date), content)
     return buffer.getvalue()
 
 
 def downloads(hand_ins: dict[str, dict[str, bytes]], rng) -> dict[str, bytes]:
-    """{path: content} of the downloads of a class, as Moodle or Canvas name files and people unpack them."""
-    found, bulk = {}, {}
+    """{path: content} of a class's downloads, as an LMS names them and people unpack them."""
+    found = {}
+    bulk = {}
     for number, (student, files) in enumerate(hand_ins.items()):
         target = bulk if rng.random() < 0.6 else found
         of_canvas = rng.random() < 0.4 and not any("/" in path for path in files)

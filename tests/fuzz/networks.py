@@ -166,7 +166,8 @@ def _simulated(path: Path, made, images) -> np.ndarray:
         with quiet():
             plain = Interpreter(str(path), experimental_op_resolver_type=kernels)
             plain.allocate_tensors()
-        entry, result = plain.get_input_details()[0], plain.get_output_details()[0]
+        entry = plain.get_input_details()[0]
+        result = plain.get_output_details()[0]
         answers = []
         for image in images:
             numbers = quantize(image[None], entry["dtype"], *entry["quantization"])

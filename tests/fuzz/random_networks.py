@@ -29,7 +29,8 @@ class Residual(nn.Module):
 
     def __init__(self, body: nn.Module, in_place: bool) -> None:
         super().__init__()
-        self.body, self.in_place = body, in_place
+        self.body = body
+        self.in_place = in_place
 
     def forward(self, x):
         y = self.body(x)
@@ -44,7 +45,8 @@ class Concat(nn.Module):
 
     def __init__(self, left: nn.Module, right: nn.Module) -> None:
         super().__init__()
-        self.left, self.right = left, right
+        self.left = left
+        self.right = right
 
     def forward(self, x):
         return torch.cat([self.left(x), self.right(x)], 1)
@@ -92,7 +94,8 @@ class TwoOutputs(nn.Module):
 
     def __init__(self, body: nn.Module, head: nn.Module) -> None:
         super().__init__()
-        self.body, self.head = body, head
+        self.body = body
+        self.head = head
 
     def forward(self, x):
         features = self.body(x)
@@ -150,7 +153,8 @@ class Drawing:
     def transposed(self) -> nn.Module:
         outputs = self.random.choice([3, 4, 6])
         layer = nn.ConvTranspose2d(self.channels, outputs, 2, stride=2)
-        self.channels, self.size = outputs, 2 * self.size
+        self.channels = outputs
+        self.size *= 2
         return layer
 
     def norm(self) -> nn.Module:
@@ -184,7 +188,8 @@ class Drawing:
 
     def concat(self) -> nn.Module:
         channels = self.channels
-        left, middle = self.conv(), self.channels
+        left = self.conv()
+        middle = self.channels
         self.channels = channels
         right = self.conv()
         self.channels += middle

@@ -7,10 +7,10 @@ from labs.grading.course import Course
 from labs.grading.jail import Limits
 
 
-def press(course: Course, lab: str, student: str, limits: Limits = Limits()) -> dict:
+def press(course: Course, lab: str, student: str, limits: Limits | None = None) -> dict:
     """Autograde a submission as the button does: nbgrader with labs/nbgrader_config.py."""
     api = gradebook._nbgrader(course)
-    api.config.SandboxedChecks.limits = vars(limits)
+    api.config.SandboxedChecks.limits = vars(limits or Limits())
     return api.autograde(lab, student)
 
 

@@ -1,8 +1,11 @@
 """What submissions do to graders, on purpose or not: sources for the cells of the toy lab.
 
-FUNCTIONS[name] = (body of double, what the feedback must say): only the two points of double may be lost.
-CHEATS[name] = source of a cell that runs before all others; the lab's functions are not written, so no points.
-CELLS[name] = source of a cell; the functions are right and keep their points, whatever the cell does.
+FUNCTIONS[name] = (body of double, what the feedback must say): only the two points of double may
+be lost.
+CHEATS[name] = source of a cell that runs before all others; the lab's functions are not written,
+so no points.
+CELLS[name] = source of a cell; the functions are right and keep their points, whatever the cell
+does.
 """
 
 FUNCTIONS = {
@@ -50,7 +53,8 @@ FUNCTIONS = {
     ),
     "ends its process": ("import os; os._exit(0)", "ended its process"),
     "kills everyone it can": (
-        "import os, signal; os.kill(-1, signal.SIGKILL); os.kill(os.getppid(), signal.SIGKILL); os._exit(1)",
+        "import os, signal; os.kill(-1, signal.SIGKILL); "
+        "os.kill(os.getppid(), signal.SIGKILL); os._exit(1)",
         "ended its process|Error",
     ),
     "crashes the interpreter": ("import ctypes; ctypes.string_at(0)", "ended its process"),
@@ -171,16 +175,20 @@ FUNCTIONS["a result that lies about its shape"] = (
     """
         import json, os, struct, sys
         frame = sys._getframe()
-        while 'request' not in frame.f_locals or 'answers' not in frame.f_locals: frame = frame.f_back
+        while 'request' not in frame.f_locals or 'answers' not in frame.f_locals: """
+    """frame = frame.f_back
         number = frame.f_locals['request']['id']
-        tree = json.dumps({'dict': [['id', {'plain': number}], ['result', {'array': ['<f8', [10**12]]}]]}).encode()
+        tree = json.dumps({'dict': [['id', {'plain': number}], """
+    """['result', {'array': ['<f8', [10**12]]}]]}).encode()
         os.write(frame.f_locals['answers'], struct.pack('<QQ', len(tree), 0) + tree)
         os._exit(0)""",
     "shorter than its shape",
 )
 
 CHEATS = {
-    "input transformer": "get_ipython().input_transformers_cleanup.append(lambda lines: ['pass\\n'])",
+    "input transformer": (
+        "get_ipython().input_transformers_cleanup.append(lambda lines: ['pass\\n'])"
+    ),
     "partial credit": "get_ipython().input_transformers_cleanup.append(lambda lines: ['10**6\\n'])",
     "swallows errors": "get_ipython().set_custom_exc((BaseException,), lambda *_, **__: None)",
     "replaces the server's answers": """
@@ -211,35 +219,49 @@ def double(x):
             except OSError: pass
     return found[0]
 total = double""",
-    "assert that nothing is wrong": "def double(x):\n    assert np.array_equal(x, x)\ndef total(x):\n    assert x is x",
+    "assert that nothing is wrong": """\
+def double(x):
+    assert np.array_equal(x, x)
+def total(x):
+    assert x is x""",
 }
 CELLS = {
     "loop": "while True: pass",
     "hog": "hog = []\nwhile True: hog.append(b'x' * 10**6 * (1 + len(hog) % 2))",
     "prints": "for i in range(300_000): print('loss', i, 'x' * 60)",
     "ends the kernel": "import os\nos._exit(0)",
-    "kills what runs it": "import os, signal\nos.kill(os.getppid(), signal.SIGKILL)\nos.kill(-1, signal.SIGKILL)",
+    "kills what runs it": """\
+import os, signal
+os.kill(os.getppid(), signal.SIGKILL)
+os.kill(-1, signal.SIGKILL)""",
     "forges what it printed": """
 import ctypes, json, os, signal
 parent, call = os.getppid(), ctypes.CDLL(None).syscall
 book = json.load(open('toy.ipynb'))
 for cell in book['cells']:
     if cell['cell_type'] == 'code':
-        cell |= {'outputs': [{'output_type': 'stream', 'name': 'stdout', 'text': '\\ud800 forged'}], 'execution_count': 1}
+        cell |= {'outputs': [{'output_type': 'stream', 'name': 'stdout', """
+    """'text': '\\ud800 forged'}], 'execution_count': 1}
 for number in range(3, 20):
     try: pipe = os.open(f'/proc/{parent}/fd/{number}', os.O_WRONLY)
     except OSError: pipe = call(438, call(434, parent, 0), number, 0)
     if pipe >= 0: os.write(pipe, json.dumps(book).encode())
 os.kill(parent, signal.SIGKILL)""",
     "half a character": "print('\\ud800')",
-    "scripts in its outputs": "from IPython.display import HTML, display\ndisplay(HTML('<script>document.title = \"stolen\"</script>'))\n"
-    "display({'image/png': '\"><script>document.title = \"stolen\"</script>', 'text/plain': '<script>1</script>'}, raw=True)",
+    "scripts in its outputs": (
+        "from IPython.display import HTML, display\n"
+        "display(HTML('<script>document.title = \"stolen\"</script>'))\n"
+        "display({'image/png': '\"><script>document.title = \"stolen\"</script>', "
+        "'text/plain': '<script>1</script>'}, raw=True)"
+    ),
 }
 # what the thief of earlier graders did, as a function's result: a list of all that succeeded
-THIEF = """def double(x):
+THIEF = (
+    """def double(x):
     import os, socket, sqlite3
     loot = []
-    for place in ('/', '/etc', '/usr', '/jail', '/jail/grader', '/jail/submission', '/dev', os.environ.get('COURSE', '/root')):
+    for place in ('/', '/etc', '/usr', '/jail', '/jail/grader', '/jail/submission', '/dev', """
+    """os.environ.get('COURSE', '/root')):
         try:
             open(place + '/pwned', 'w').close()
             loot.append('wrote to ' + place)
@@ -256,6 +278,9 @@ THIEF = """def double(x):
             loot.append(f'reached {{address}}')
         except OSError: pass
     loot += ['interface ' + name for _, name in socket.if_nameindex() if name != 'lo']
-    loot += ['process ' + pid for pid in os.listdir('/proc') if pid.isdigit() and b'labs.grading' in open(f'/proc/{{pid}}/cmdline', 'rb').read()]
-    loot += ['capabilities'] * (int(open('/proc/self/status').read().split('CapEff:')[1].split()[0], 16) != 0)
+    loot += ['process ' + pid for pid in os.listdir('/proc') if pid.isdigit() and """
+    """b'labs.grading' in open(f'/proc/{{pid}}/cmdline', 'rb').read()]
+    loot += ['capabilities'] * """
+    """(int(open('/proc/self/status').read().split('CapEff:')[1].split()[0], 16) != 0)
     return '; '.join(loot)"""
+)

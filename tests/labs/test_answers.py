@@ -1,4 +1,7 @@
-"""Answers that are not in their cells: found, or a person is asked; 0 points by themselves only where nothing was written."""
+"""Answers that are not in their cells are found, or a person is asked.
+
+The grader gives 0 points by itself only if nothing was written.
+"""
 
 import json
 
@@ -19,7 +22,7 @@ def course(tmp_path_factory):
 
 @pytest.fixture
 def repaired(course, tmp_path):
-    """repaired({file: notebook or text}): what is said of the hand-in, and the repaired notebook."""
+    """repaired({file: notebook or text}): the report on the hand-in, and the repaired notebook."""
 
     def run(files: dict):
         (tmp_path / "given").mkdir()
@@ -49,19 +52,22 @@ def result_of(path, x=3):
 def other_type(book, name, kind):
     cell = toy.cell(book, name)
     place = book.cells.index(cell)
-    book.cells[place] = nbformat.from_dict(
-        dict(cell, cell_type=kind)
-        | ({"outputs": [], "execution_count": None} if kind == "code" else {})
-    )
+    changed = dict(cell, cell_type=kind)
+    if kind == "code":
+        changed |= {"outputs": [], "execution_count": None}
+    book.cells[place] = nbformat.from_dict(changed)
 
 
 def own(book, kind, source, place=None):
+    """Insert a cell of the student's own at `place`, by default as the last one."""
     make = {
         "code": nbformat.v4.new_code_cell,
         "markdown": nbformat.v4.new_markdown_cell,
         "raw": nbformat.v4.new_raw_cell,
     }[kind]
-    book.cells.insert(len(book.cells) if place is None else place, make(source))
+    if place is None:
+        place = len(book.cells)
+    book.cells.insert(place, make(source))
 
 
 def without(book, *names):
@@ -93,14 +99,13 @@ def test_an_editor_that_drops_marks_and_ids_loses_no_answer(course, repaired):
         cell["metadata"] = {"id": f"cell{number}"}
         del cell["id"]
     found, path = repaired({"toy.ipynb": json.dumps(book)})
-    assert (
-        toy.cell(nbformat.read(path, 4), "why").source == ANSWER
-        and found.notes == found.untouched == []
-    )
+    assert toy.cell(nbformat.read(path, 4), "why").source == ANSWER
+    assert found.notes == found.untouched == []
     assert result_of(path) == 6
 
 
-OWN_ANSWERS = {  # what a student may have done where the cell for the written answer is as released, or gone
+# what a student may have done if the cell for the written answer is as released, or gone
+OWN_ANSWERS = {
     "a cell below": lambda book: own(book, "markdown", ANSWER),
     "a raw cell": lambda book: own(book, "raw", ANSWER, 2),
     "the question's cell": lambda book: toy.cell(book, "title").update(
@@ -122,9 +127,8 @@ def test_words_in_cells_of_the_students_own_are_no_zero(course, repaired, where,
         without(book, "why")
     found, path = repaired({"toy.ipynb": book})
     taken = ANSWER in toy.cell(nbformat.read(path, 4), "why").source
-    assert found.untouched == [] and (
-        taken or "no answer in why, but the student wrote cells of their own" in found.look[0]
-    )
+    assert found.untouched == []
+    assert taken or "no answer in why, but the student wrote cells of their own" in found.look[0]
 
 
 def test_nothing_written_is_zero_by_itself(course, repaired):
@@ -166,10 +170,8 @@ def test_a_function_in_a_cell_of_the_students_own_is_not_replaced_by_the_stub(
 
 def test_a_released_copy_below_the_answer_does_not_replace_it(course, repaired):
     book = toy.answer(course)
-    copy = nbformat.from_dict(
-        dict(toy.cell(book, "double"), source=stub(course, "double"), id="copy")
-    )
-    book.cells.append(copy)
+    copy = dict(toy.cell(book, "double"), source=stub(course, "double"), id="copy")
+    book.cells.append(nbformat.from_dict(copy))
     _, path = repaired({"toy.ipynb": book})
     assert result_of(path) == 6
 
@@ -193,18 +195,14 @@ COPIES = {  # the other notebook of the hand-in; which is graded, and whether a 
 @pytest.mark.parametrize("case", COPIES)
 def test_of_two_notebooks_the_one_with_the_answers_is_graded(course, repaired, case):
     name, changes, is_taken, is_asked = COPIES[case]
-    other = toy.answer(
-        course,
-        **{
-            cell: stub(course, cell) if source == "STUB" else source
-            for cell, source in changes.items()
-        },
-    )
+    sources = {
+        cell: stub(course, cell) if source == "STUB" else source for cell, source in changes.items()
+    }
+    other = toy.answer(course, **sources)
     exact = nbformat.read(course.release(toy.LAB), 4) if is_taken else toy.answer(course)
     found, path = repaired({"toy.ipynb": exact, name: other})
-    assert (f"took {name} for toy.ipynb" in found.notes) == is_taken and bool(
-        found.look
-    ) == is_asked
+    assert (f"took {name} for toy.ipynb" in found.notes) == is_taken
+    assert bool(found.look) == is_asked
     assert result_of(path) == 6 and toy.cell(nbformat.read(path, 4), "why").source == ANSWER
 
 
@@ -234,9 +232,8 @@ def test_encodings_of_windows_editors(course, repaired, encoding):
 def test_a_zip_that_nobody_unpacked_is_read_or_named(course, repaired, tmp_path):
     from tests.labs.test_collecting import zipped
 
-    _, path = repaired(
-        {"hand-in.zip": zipped({"lab/toy.ipynb": nbformat.writes(toy.answer(course))})}
-    )
+    hand_in = zipped({"lab/toy.ipynb": nbformat.writes(toy.answer(course))})
+    _, path = repaired({"hand-in.zip": hand_in})
     assert result_of(path) == 6
 
 
@@ -287,7 +284,10 @@ SETTINGS = {  # a call on a line of its own, and what a function sees of it
         "8",
     ),
     "under a condition": (
-        "import os\nif not os.environ.get('NO_SUCH_NAME'):\n    os.putenv('A', 'b')\n    os.environ['OF_A_TEST'] = '9'",
+        "import os\n"
+        "if not os.environ.get('NO_SUCH_NAME'):\n"
+        "    os.putenv('A', 'b')\n"
+        "    os.environ['OF_A_TEST'] = '9'",
         "__import__('os').environ['OF_A_TEST']",
         "9",
     ),
@@ -310,13 +310,13 @@ def as_before():
     import matplotlib
     import numpy as np
 
-    limit, options, errors, backend = (
-        sys.getrecursionlimit(),
-        np.get_printoptions(),
-        np.geterr(),
-        matplotlib.get_backend(),
-    )
-    path, precision, state = list(sys.path), decimal.getcontext().prec, np.random.get_state()
+    limit = sys.getrecursionlimit()
+    options = np.get_printoptions()
+    errors = np.geterr()
+    backend = matplotlib.get_backend()
+    path = list(sys.path)
+    precision = decimal.getcontext().prec
+    state = np.random.get_state()
     with warnings.catch_warnings():
         yield
     sys.setrecursionlimit(limit)
@@ -324,19 +324,22 @@ def as_before():
     np.seterr(**errors)
     np.random.set_state(state)
     matplotlib.use(backend)
-    sys.path[:], decimal.getcontext().prec = path, precision
+    sys.path[:] = path
+    decimal.getcontext().prec = precision
     os.environ.pop("OF_A_TEST", None)
+
+
+def write_notebook(path, *sources):
+    """A notebook with one code cell per source."""
+    cells = [nbformat.v4.new_code_cell(source) for source in sources]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), path)
 
 
 @pytest.mark.parametrize("plain", [False, True])
 @pytest.mark.parametrize("name", SETTINGS)
 def test_a_call_alone_that_sets_a_module_is_run(as_before, tmp_path, name, plain):
     first, expression, expected = SETTINGS[name]
-    cells = [
-        nbformat.v4.new_code_cell(source)
-        for source in (first, f"def ask():\n    return {expression}")
-    ]
-    nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "a.ipynb")
+    write_notebook(tmp_path / "a.ipynb", first, f"def ask():\n    return {expression}")
     namespace = {}
     assert definitions.load(str(tmp_path / "a.ipynb"), "ask", namespace, plain) == []
     assert namespace["ask"]() == expected
@@ -353,13 +356,8 @@ def test_a_call_alone_that_sets_a_module_is_run(as_before, tmp_path, name, plain
     ],
 )
 def test_other_calls_that_stand_alone_are_not_run(tmp_path, other):
-    cells = [
-        nbformat.v4.new_code_cell(source)
-        for source in (other, "import os, numpy as np\ndef ask():\n    return os.sep, np.pi")
-    ]
-    nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "a.ipynb")
+    ask = "import os, numpy as np\ndef ask():\n    return os.sep, np.pi"
+    write_notebook(tmp_path / "a.ipynb", other, ask)
     namespace = {}
-    assert (
-        definitions.load(str(tmp_path / "a.ipynb"), "ask", namespace, plain=False) == []
-        and "torch" not in namespace
-    )
+    assert definitions.load(str(tmp_path / "a.ipynb"), "ask", namespace, plain=False) == []
+    assert "torch" not in namespace

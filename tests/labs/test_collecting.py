@@ -1,4 +1,7 @@
-"""Zips as Moodle and Canvas make them, and what students make of zips and notebooks: graded where it can be, else reported."""
+"""Zips as Moodle and Canvas make them, and what students make of zips and notebooks.
+
+Each hand-in is graded if it can be, and reported if not.
+"""
 
 import io
 import json
@@ -40,7 +43,7 @@ def zipped(files: dict, links=()) -> bytes:
     return buffer.getvalue()
 
 
-# --------------------------------------------------------------------------------------------------------- collecting
+# --------------------------------------------------------------------------------------- collecting
 def test_moodle_and_canvas_names(course, tmp_path):
     book = nbformat.writes(toy.answer(course))
     hand_in = zipped({"toy.ipynb": book, "result.json": "{}"})
@@ -56,15 +59,14 @@ def test_moodle_and_canvas_names(course, tmp_path):
     downloads = tmp_path / "downloads"
     downloads.mkdir()
     (downloads / "Course-Toy-123.zip").write_bytes(bulk)
-    (downloads / "doejane_1005_778899_toy.zip").write_bytes(
-        zipped(
-            {
-                "my lab/toy.ipynb": book,
-                "my lab/__MACOSX/._toy.ipynb": "x",
-                "my lab/result.json": "{}",
-            }
-        )
+    of_doe = zipped(
+        {
+            "my lab/toy.ipynb": book,
+            "my lab/__MACOSX/._toy.ipynb": "x",
+            "my lab/result.json": "{}",
+        }
     )
+    (downloads / "doejane_1005_778899_toy.zip").write_bytes(of_doe)
     (downloads / "kowalskipiotr_LATE_1006_778900_toy-2.ipynb").write_text(book)
     found = collect(course, toy.LAB, [downloads])
     assert {student: entry["name"] for student, entry in found.items()} == {
@@ -77,10 +79,8 @@ def test_moodle_and_canvas_names(course, tmp_path):
     }
     assert not any(entry["problem"] for entry in found.values())
     for student in ("1001", "1002", "1003", "1005"):
-        assert sorted(path.name for path in course.submitted(toy.LAB, student).iterdir()) == [
-            "result.json",
-            "toy.ipynb",
-        ]
+        names = sorted(path.name for path in course.submitted(toy.LAB, student).iterdir())
+        assert names == ["result.json", "toy.ipynb"]
     assert [path.name for path in course.submitted(toy.LAB, "1006").iterdir()] == ["toy-2.ipynb"]
     assert course.students(toy.LAB) == sorted(found)
 
@@ -111,11 +111,8 @@ def test_a_file_name_does_not_choose_whose_hand_in_it_is(course, tmp_path, stran
 
 
 def test_two_names_for_one_id_are_told_and_the_first_stays(course, tmp_path):
-    for file, text in (
-        ("Ada_40_assignsubmission_file_toy.ipynb", "of Ada"),
-        ("Bob_40_assignsubmission_file_toy.ipynb", "of Bob"),
-    ):
-        (tmp_path / file).write_text(text)
+    for name in ("Ada", "Bob"):
+        (tmp_path / f"{name}_40_assignsubmission_file_toy.ipynb").write_text(f"of {name}")
     (tmp_path / "Bob_40_assignsubmission_file_more.zip").write_bytes(b"")
     entry = collect(course, toy.LAB, [tmp_path])["40"]
     assert entry == {
@@ -156,19 +153,17 @@ def test_long_and_odd_names_do_not_stop_the_class(course, tmp_path, monkeypatch)
     assert [student for student, entry in found.items() if entry["problem"]] == ["53", "54"]
     for student in ("51", "52"):
         names = [path.name for path in course.submitted(toy.LAB, student).iterdir()]
-        assert {name.rpartition(".")[2] for name in names if "y" not in name[:3]} == {
-            "txt",
-            "ipynb",
-        } and len(names) == 3
+        endings = {name.rpartition(".")[2] for name in names if "y" not in name[:3]}
+        assert endings == {"txt", "ipynb"}
+        assert len(names) == 3
         assert all(len(name.encode()) <= 200 for name in names)
-    monkeypatch.setattr(
-        "pathlib.Path.write_bytes",
-        lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")),
-    )
-    assert (
-        collect(course, toy.LAB, [tmp_path])["55"]["problem"]
-        == "its files cannot be saved (No space left on device)"
-    )
+
+    def disk_full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("pathlib.Path.write_bytes", disk_full)
+    problem = collect(course, toy.LAB, [tmp_path])["55"]["problem"]
+    assert problem == "its files cannot be saved (No space left on device)"
 
 
 def test_bad_zips_are_reported_and_do_not_stop_the_class(course, tmp_path):
@@ -178,10 +173,8 @@ def test_bad_zips_are_reported_and_do_not_stop_the_class(course, tmp_path):
     whole = zipped({"toy.ipynb": "x" * 1000, "b": bytes(range(256)) * 100})
     bomb = zipped({"toy.ipynb": bytes(50 << 20)})
     lying = bytearray(bomb)
-    for mark, offset in (
-        (b"PK\x01\x02", 24),
-        (b"PK\x03\x04", 22),
-    ):  # it says that it unpacks to 9 bytes
+    for mark, offset in ((b"PK\x01\x02", 24), (b"PK\x03\x04", 22)):
+        # it says that it unpacks to 9 bytes
         place = lying.find(mark) + offset
         lying[place : place + 4] = (9).to_bytes(4, "little")
     hand_ins = {
@@ -200,19 +193,16 @@ def test_bad_zips_are_reported_and_do_not_stop_the_class(course, tmp_path):
     for name, content in hand_ins.items():
         (tmp_path / f"x_{numbers[name]}_1_toy.zip").write_bytes(content)
     (tmp_path / "x_2100_1_toy.rar").write_bytes(b"Rar!")
-    (tmp_path / "x_2101_1_toy.zip").write_bytes(
-        zipped({"toy.ipynb": nbformat.writes(toy.answer(course))})
-    )
+    good = zipped({"toy.ipynb": nbformat.writes(toy.answer(course))})
+    (tmp_path / "x_2101_1_toy.zip").write_bytes(good)
     found = collect(course, toy.LAB, [tmp_path], limits=SMALL)
     said = {name: found[number]["problem"] for name, number in numbers.items()}
     assert all(said.values()), said
-    assert (
-        "damaged" in said["cut"]
-        and "bomb" in said["bomb"]
-        and "3000" in said["many"]
-        and "climbs" in said["climbs"]
-        and "no files" in said["empty"]
-    )
+    assert "damaged" in said["cut"]
+    assert "bomb" in said["bomb"]
+    assert "3000" in said["many"]
+    assert "climbs" in said["climbs"]
+    assert "no files" in said["empty"]
     assert "bomb" in said["lying"] or "cannot be unpacked" in said["lying"]
     assert "ask for a zip" in found["2100"]["problem"] and not found["2101"]["problem"]
     assert set(found) <= set(course.students(toy.LAB))  # who could not be read is not forgotten
@@ -246,10 +236,8 @@ def test_a_zip_is_unpacked_flat_without_what_is_dangerous():
         "nul__.txt": "11",
         "here.txt": "12",
     }
-    assert (
-        sum("climbs" in reason for reason in flat.look) == 4
-        and sum("a link" in reason for reason in flat.look) == 1
-    )
+    assert sum("climbs" in reason for reason in flat.look) == 4
+    assert sum("a link" in reason for reason in flat.look) == 1
     assert flat.notes == [
         "two files are called toy.ipynb: deep/toy.ipynb is kept as deep_toy.ipynb"
     ]
@@ -257,9 +245,8 @@ def test_a_zip_is_unpacked_flat_without_what_is_dangerous():
 
 def test_a_later_hand_in_replaces_the_earlier(course, tmp_path):
     for answer in ("1", "2"):
-        (tmp_path / "x_2200_1_toy.zip").write_bytes(
-            zipped({"toy.ipynb": "{}", f"only-{answer}.txt": answer})
-        )
+        hand_in = zipped({"toy.ipynb": "{}", f"only-{answer}.txt": answer})
+        (tmp_path / "x_2200_1_toy.zip").write_bytes(hand_in)
         collect(course, toy.LAB, [tmp_path])
     assert not (course.submitted(toy.LAB, "2200") / "only-1.txt").exists()
 
@@ -274,6 +261,7 @@ def dated(files: dict, day: int) -> bytes:
 
 MIA = "Mia Berg_2400_assignsubmission_file_"
 JUNK = b"\0\5\x16\7"
+NESTED = zipped({"toy.zip": zipped({"x/toy.ipynb": "1"})})
 DOWNLOADS = {  # how downloads come to an instructor: {path: content} -> the files of student 2400
     "packed again on a Mac": {
         "all.zip": zipped(
@@ -286,15 +274,7 @@ DOWNLOADS = {  # how downloads come to an instructor: {path: content} -> the fil
     },
     "unpacked": {f"{MIA}/toy.ipynb": b"1", f"{MIA}/.DS_Store": b"x"},
     "unpacked in folders": {f"Kurs [77]/more/{MIA}/my work/toy.ipynb": b"1"},
-    "a zip in a zip": {
-        "a.zip": zipped(
-            {
-                "folder/b.zip": zipped(
-                    {f"b/{MIA}/toy.zip": zipped({"toy.zip": zipped({"x/toy.ipynb": "1"})})}
-                )
-            }
-        )
-    },
+    "a zip in a zip": {"a.zip": zipped({"folder/b.zip": zipped({f"b/{MIA}/toy.zip": NESTED})})},
     "text typed in Moodle": {f"{MIA.replace('file', 'onlinetext')}/toy.ipynb": b"1"},
     "the later one first": {
         "a.zip": dated({f"{MIA}/toy.ipynb": "1"}, 20),
@@ -314,22 +294,17 @@ def test_downloads_as_they_come(course, tmp_path, kind):
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_bytes(content)
     found = collect(course, toy.LAB, [tmp_path])
-    assert (
-        set(found) == {"2400"}
-        and found["2400"]["problem"] == ""
-        and bool(found["2400"]["look"]) == ("damaged" in kind)
-    )
-    assert {
-        path.name: path.read_text() for path in course.submitted(toy.LAB, "2400").iterdir()
-    } == {"toy.ipynb": "1"}
+    assert set(found) == {"2400"}
+    assert found["2400"]["problem"] == ""
+    assert bool(found["2400"]["look"]) == ("damaged" in kind)
+    files = course.submitted(toy.LAB, "2400").iterdir()
+    assert {path.name: path.read_text() for path in files} == {"toy.ipynb": "1"}
 
 
 def test_names_in_zips_of_a_mac_are_read(course, tmp_path):
-    content = zipped({"Jörg_2401_1_toy.ipynb": "1"})
+    content = bytearray(zipped({"Jörg_2401_1_toy.ipynb": "1"}))
     for place in (content.find(b"PK\1\2") + 9, content.find(b"PK\3\4") + 7):
-        content = (
-            content[:place] + b"\0" + content[place + 1 :]
-        )  # UTF-8 without the flag that says so
+        content[place] = 0  # UTF-8 without the flag that says so
     (tmp_path / "all.zip").write_bytes(content)
     assert collect(course, toy.LAB, [tmp_path])["2401"]["name"] == "Jörg"
 
@@ -340,40 +315,38 @@ def test_the_later_of_two_data_files_has_the_name():
         archives.File("b/c/run.json", NOON, b"new"),
     ]
     flat = archives.flat(files)
-    assert flat.content == {"run.json": b"new", "a_run.json": b"old"} and flat.look == [
-        "two files are called run.json: a/run.json is kept as a_run.json"
-    ]
+    assert flat.content == {"run.json": b"new", "a_run.json": b"old"}
+    assert flat.look == ["two files are called run.json: a/run.json is kept as a_run.json"]
 
 
 def test_files_of_nobody_are_named(course, tmp_path):
     (tmp_path / "toy.zip").write_bytes(zipped({"toy.ipynb": "{}"}))
     (tmp_path / "x_2300_1_toy.ipynb").write_text("{}")
-    with pytest.raises(
-        ValueError,
-        match=r"collected 1 hand-ins; these files name no student as Moodle or Canvas do: toy\.zip",
-    ):
+    said = r"collected 1 hand-ins; these files name no student as Moodle or Canvas do: toy\.zip"
+    with pytest.raises(ValueError, match=said):
         collect(course, toy.LAB, [tmp_path])
     with pytest.raises(FileNotFoundError, match="there is no lab nine; there are toy"):
         collect(course, "nine", [tmp_path])
 
 
-# ---------------------------------------------------------------------------------------------------------- repairing
+# ---------------------------------------------------------------------------------------- repairing
 @pytest.fixture
 def repaired(course, tmp_path):
-    """repaired({file: content}): what is said of it, the notebook after the repair, and its folder."""
+    """repaired({file: content}): the report, the notebook after the repair, and its folder."""
 
     def run(files: dict):
-        given, target = tmp_path / "given", tmp_path / "target"
+        given = tmp_path / "given"
+        target = tmp_path / "target"
         given.mkdir()
         target.mkdir()
         for name, text in files.items():
-            text = nbformat.writes(text) if isinstance(text, dict) else text
+            if isinstance(text, dict):
+                text = nbformat.writes(text)
             (given / name).write_bytes(text if isinstance(text, bytes) else text.encode())
         before = {path.name: path.read_bytes() for path in given.iterdir()}
         found = repair(given, course.release(toy.LAB), target)
-        assert {
-            path.name: path.read_bytes() for path in given.iterdir()
-        } == before  # a hand-in is never changed
+        after = {path.name: path.read_bytes() for path in given.iterdir()}
+        assert after == before, "a hand-in is never changed"
         return found, nbformat.read(target / "toy.ipynb", 4), target
 
     return run
@@ -446,7 +419,8 @@ def test_renamed_files_are_found(course, repaired):
         ),
         (
             {
-                "toy.ipynb": '{"cells": [{"cell_type": "code", "source": "", "metadata": {"nbgrader": []}}]}'
+                "toy.ipynb": '{"cells": [{"cell_type": "code", "source": "", '
+                '"metadata": {"nbgrader": []}}]}'
             },
             "no Jupyter notebook",
         ),
@@ -465,14 +439,13 @@ def copy_of(book, name: str, **changes):
 
 @pytest.mark.filterwarnings("ignore:Non-unique")
 def test_copied_cells(course, repaired):
-    book = toy.answer(
-        course,
-        double="def double(x):\n    raise NotImplementedError  # replace this line by your solution",
-    )
+    release = nbformat.read(course.release(toy.LAB), 4)
+    stub = "def double(x):\n    raise NotImplementedError  # replace this line by your solution"
+    book = toy.answer(course, double=stub)
     book.cells += [
         copy_of(book, "double", source=toy.DOUBLE, id="new"),
         copy_of(book, "double_values"),
-        copy_of(nbformat.read(course.release(toy.LAB), 4), "why", id="x"),
+        copy_of(release, "why", id="x"),
     ]
     found, repaired_book, _ = repaired({"toy.ipynb": book})
     assert {
@@ -480,39 +453,26 @@ def test_copied_cells(course, repaired):
         "cell double_values is there 2 times",
         "cell why is there 2 times",
     } == set(found.notes)
-    assert sorted(grade_ids(repaired_book)) == sorted(
-        grade_ids(nbformat.read(course.release(toy.LAB), 4))
-    )
-    assert (
-        next(
-            c
-            for c in repaired_book.cells
-            if c.metadata.get("nbgrader", {}).get("grade_id") == "double"
-        ).source
-        == toy.DOUBLE
-    )
-    assert (
-        next(
-            c
-            for c in repaired_book.cells
-            if c.metadata.get("nbgrader", {}).get("grade_id") == "why"
-        ).source
-        == "Because two is even."
-    )
+    assert sorted(grade_ids(repaired_book)) == sorted(grade_ids(release))
+    sources = {
+        c.metadata.nbgrader.grade_id: c.source
+        for c in reversed(repaired_book.cells)  # of cells with one name, the first
+        if "nbgrader" in c.metadata
+    }
+    assert sources["double"] == toy.DOUBLE
+    assert sources["why"] == "Because two is even."
     assert found.untouched == []
     nbformat.validate(repaired_book)
 
 
 def test_deleted_cells_come_back_where_they_were(course, repaired):
     book = toy.answer(course)
-    book.cells = [
-        c for c in book.cells if c["id"] not in ("setup", "double_values", "result_file", "why")
-    ]
+    deleted = ("setup", "double_values", "result_file", "why")
+    book.cells = [c for c in book.cells if c["id"] not in deleted]
     found, repaired_book, _ = repaired({"toy.ipynb": book})
     assert grade_ids(repaired_book) == grade_ids(nbformat.read(course.release(toy.LAB), 4))
-    assert sum(
-        "was deleted, and is back" in note for note in found.notes
-    ) == 4 and found.untouched == ["why"]
+    assert sum("was deleted, and is back" in note for note in found.notes) == 4
+    assert found.untouched == ["why"]
 
 
 def test_stripped_metadata_are_found_again(course, repaired):
@@ -520,30 +480,28 @@ def test_stripped_metadata_are_found_again(course, repaired):
     for cell in book.cells:
         cell.metadata = {}
     found, repaired_book, _ = repaired({"toy.ipynb": book})
-    assert (
-        grade_ids(repaired_book) == grade_ids(nbformat.read(course.release(toy.LAB), 4))
-        and found.notes == []
-    )
+    assert grade_ids(repaired_book) == grade_ids(nbformat.read(course.release(toy.LAB), 4))
+    assert found.notes == []
 
 
 def test_odd_but_readable_notebooks(course, repaired):
     raw = json.loads(nbformat.writes(toy.answer(course)))
-    raw["nbformat_minor"], raw["metadata"] = 2, {"kernelspec": {"name": "no-such-kernel"}, "x": 1}
+    raw["nbformat_minor"] = 2
+    raw["metadata"] = {"kernelspec": {"name": "no-such-kernel"}, "x": 1}
     for cell in raw["cells"]:
         del cell["id"]
-        cell["outputs"], cell["execution_count"] = "what?", "three"
+        cell["outputs"] = "what?"
+        cell["execution_count"] = "three"
     raw["cells"].append({"cell_type": "unheard of", "source": 3})
     _, book, _ = repaired({"toy.ipynb": "\ufeff" + json.dumps(raw)})
-    assert (
-        toy.cell(book, "total").source == toy.TOTAL and book.metadata.kernelspec.name == "python3"
-    )
+    assert toy.cell(book, "total").source == toy.TOTAL
+    assert book.metadata.kernelspec.name == "python3"
     nbformat.validate(book)
 
 
 def test_half_a_character_is_replaced(course, repaired):
-    found, book, _ = repaired(
-        {"toy.ipynb": json.dumps(toy.answer(course, why="Because \ud800 two."))}
-    )
+    answered = toy.answer(course, why="Because \ud800 two.")
+    found, book, _ = repaired({"toy.ipynb": json.dumps(answered)})
     assert toy.cell(book, "why").source == "Because ? two." and found.notes == []
 
 
@@ -554,19 +512,27 @@ def test_long_names_of_copies_are_read_at_once(course, repaired):
 
 
 def test_ids_that_students_choose_cannot_leave_the_course(course, tmp_path):
-    (tmp_path / "..%2F_../../x_1_toy.zip".replace("/", "_")).write_bytes(
-        zipped({"toy.ipynb": "{}"})
-    )
+    name = "..%2F_../../x_1_toy.zip".replace("/", "_")
+    (tmp_path / name).write_bytes(zipped({"toy.ipynb": "{}"}))
     with pytest.raises(ValueError, match="name no student"):
         collect(course, toy.LAB, [tmp_path])
     assert all(re.fullmatch(r"\d+", student) for student in course.students(toy.LAB))
 
 
-# ------------------------------------------------------------------------------------------------------- who is who
+# --------------------------------------------------------------------------------------- who is who
 LISTS = {
     "ours": "student_id,lms_id,name\ns-1,901,Ada Lovelace\ns-2,,Björn Łukasz\ns-3,,Kim\ns-4,,Kim\n",
-    "Moodle's worksheet": "Identifier,Full name,ID number,Grade\nParticipant 901,Ada Lovelace,s-1,\nParticipant 77,Björn Łukasz,s-2,\n",
-    "Canvas's gradebook": 'Student,ID,SIS User ID\n    Points Possible,,\n"Lovelace, Ada",901,s-1\n"Łukasz, Björn",77,s-2\n',
+    "Moodle's worksheet": (
+        "Identifier,Full name,ID number,Grade\n"
+        "Participant 901,Ada Lovelace,s-1,\n"
+        "Participant 77,Björn Łukasz,s-2,\n"
+    ),
+    "Canvas's gradebook": (
+        "Student,ID,SIS User ID\n"
+        "    Points Possible,,\n"
+        '"Lovelace, Ada",901,s-1\n'
+        '"Łukasz, Björn",77,s-2\n'
+    ),
 }
 
 
@@ -582,9 +548,9 @@ def test_the_course_list_says_who_a_number_of_the_lms_is(course, tmp_path, kind)
     ):
         (hand_ins / name).write_text(nbformat.writes(toy.answer(course)))
     found = collect(course, toy.LAB, [hand_ins], Roster(tmp_path / "students.csv"))
-    assert (
-        set(found) == {"s-1", "s-2", "12"} and not found["s-1"]["look"] and not found["s-2"]["look"]
-    )
+    assert set(found) == {"s-1", "s-2", "12"}
+    assert not found["s-1"]["look"]
+    assert not found["s-2"]["look"]
     assert found["12"]["look"] == [
         "Kim is not in the list of students, or not alone: graded under the number 12"
     ]
@@ -596,7 +562,9 @@ SPREADSHEETS = {  # the same list as spreadsheets, browsers and data frames writ
     "Windows-1252": "student_id,lms_id,name\ns-1,901,Jörg Weiß\n".encode("cp1252"),
     "UTF-16 and tabs": "student_id\tlms_id\tname\ns-1\t901\tJörg Weiß\n".encode("utf-16"),
     "UTF-16 without a mark": "student_id\tlms_id\tname\ns-1\t901\tJörg Weiß\n".encode("utf-16-le"),
-    "quotes and empty lines": '\n"Student_ID" ; "LMS_ID" ; "Name"\n\n"s-1";"901";"Weiß, Jörg"\n;;\n'.encode(),
+    "quotes and empty lines": (
+        '\n"Student_ID" ; "LMS_ID" ; "Name"\n\n"s-1";"901";"Weiß, Jörg"\n;;\n'.encode()
+    ),
     "sep=": b"sep=;\r\nstudent_id;lms_id;name\r\ns-1;901;x\r\n",
     "numbers of a data frame": b"student_id,lms_id\ns-1,901.0\n",
     "a zero is lost": b"student_id,lms_id\ns-1,0901\n",
@@ -639,9 +607,8 @@ def test_ids_that_a_spreadsheet_or_a_keyboard_changed(one, other, same):
 @pytest.mark.parametrize("text", ["", "id,mail\n1,2\n", "student_id\ns-1\n"])
 def test_a_list_that_says_nothing_is_refused(tmp_path, text):
     (tmp_path / "students.csv").write_text(text)
-    with pytest.raises(
-        ValueError, match="students.csv needs a column student_id, and lms_id or name"
-    ):
+    said = "students.csv needs a column student_id, and lms_id or name"
+    with pytest.raises(ValueError, match=said):
         Roster(tmp_path / "students.csv")
 
 

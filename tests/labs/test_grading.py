@@ -1,4 +1,7 @@
-"""The grader keeps its points, its files and its patience, whatever a submission does; and honest work loses nothing."""
+"""The grader keeps its points, its files and its patience, whatever a submission does.
+
+Honest work loses nothing.
+"""
 
 import dataclasses
 import json
@@ -40,9 +43,8 @@ def asked(course, folder: Path, book, student="1001", jail=True, result=toy.SECR
     """The verdicts on a notebook, and what the instructor would hear of it."""
     nbformat.write(book, folder / "toy.ipynb")
     (folder / "result.json").write_text(f'{{"answer": {result}}}')
-    with api.Student(
-        student, folder, "toy.ipynb", jail=jail, limits=dataclasses.replace(QUICK, **limits)
-    ) as handed_in:
+    own_limits = dataclasses.replace(QUICK, **limits)
+    with api.Student(student, folder, "toy.ipynb", jail=jail, limits=own_limits) as handed_in:
         verdicts = api.ask(handed_in, api.load_questions(course.source(toy.LAB) / "hidden.py"))
     return verdicts, handed_in.incidents
 
@@ -52,12 +54,13 @@ def points(verdicts) -> dict[str, float]:
 
 
 def function(body: str) -> str:
-    return "def double(x):\n" + textwrap.indent(
-        textwrap.dedent(body if body.startswith("\n") else "        " + body).strip("\n"), "    "
-    )
+    """The source of `double` with this body, a text of one or several indented lines."""
+    if not body.startswith("\n"):
+        body = "        " + body
+    return "def double(x):\n" + textwrap.indent(textwrap.dedent(body).strip("\n"), "    ")
 
 
-# ------------------------------------------------------------------------------------------------------ hostile work
+# ------------------------------------------------------------------------------------- hostile work
 @needs_jail
 @pytest.mark.parametrize("name", hostile.FUNCTIONS)
 def test_hostile_function_loses_its_own_points_only(course, tmp_path, name):
@@ -117,11 +120,8 @@ def test_nothing_is_left_behind(course, tmp_path, jailed):
     time.sleep(0.3)
     ours = [p for p in psutil.process_iter(["cmdline"]) if p.pid not in before]
     lines = [" ".join(p.info["cmdline"] or []) for p in ours]
-    assert not [
-        line
-        for line in lines
-        if "sleep 1234" in line or ("inside.py" in line and "toy.ipynb" in line)
-    ]
+    assert not [line for line in lines if "sleep 1234" in line]
+    assert not [line for line in lines if "inside.py" in line and "toy.ipynb" in line]
 
 
 @needs_jail
@@ -142,22 +142,14 @@ def test_links_and_modules_in_the_hand_in_lead_nowhere(course, tmp_path):
 
 @needs_jail
 def test_no_code_of_the_hand_in_runs_where_models_run(tmp_path):
-    for name in (
-        "ai_edge_litert_sdk_intel.py",
-        "msvcrt.py",
-        "org.py",
-        "sitecustomize.py",
-    ):  # what libraries try to import
-        (tmp_path / name).write_text("raise ValueError('run where models run')")
+    # what libraries try to import
+    for name in ("ai_edge_litert_sdk_intel", "msvcrt", "org", "sitecustomize"):
+        (tmp_path / f"{name}.py").write_text("raise ValueError('run where models run')")
+    limits = dataclasses.replace(QUICK, memory_mb=1500, call_s=20)
     for name in ("model.tflite", "model.onnx"):
         (tmp_path / name).write_bytes(b"no model")
         with (
-            api.Student(
-                "1001",
-                tmp_path,
-                "toy.ipynb",
-                limits=dataclasses.replace(QUICK, memory_mb=1500, call_s=20),
-            ) as student,
+            api.Student("1001", tmp_path, "toy.ipynb", limits=limits) as student,
             pytest.raises(api.StudentError) as refused,
         ):
             student.predict(name, np.zeros((2, 1, 28, 28), np.float32))
@@ -170,14 +162,17 @@ def test_the_place_of_an_error_carries_nothing_out(course, tmp_path):
         "    exec(compile('\\n' * n + 'raise ValueError', f'<cell {n}>', 'exec'))"
     )
     verdicts, _ = asked(course, tmp_path, toy.answer(course, double=forged), jail=False)
-    assert re.fullmatch(
-        r"double: ValueError( \(cell 3, line 3\))?", verdicts["double_values"].message
-    )
+    message = verdicts["double_values"].message
+    assert re.fullmatch(r"double: ValueError( \(cell 3, line 3\))?", message)
 
 
 @needs_jail
 def test_time_for_a_whole_submission_is_limited(course, tmp_path):
-    slow = "import time\ndef double(x):\n    time.sleep(1)\n    return 2 * x\ndef total(x):\n    time.sleep(1)\n    return x.sum()"
+    slow = (
+        "import time\n"
+        "def double(x):\n    time.sleep(1)\n    return 2 * x\n"
+        "def total(x):\n    time.sleep(1)\n    return x.sum()"
+    )
     verdicts, _ = asked(course, tmp_path, toy.answer(course, double=slow, total=""), wall_s=1.5)
     assert points(verdicts)["total_shape"] == 0
     assert "for the whole submission were used up" in verdicts["total_shape"].message
@@ -202,9 +197,8 @@ def test_hostile_cell_does_not_touch_the_points_of_right_functions(course, name,
         if c.cell_type == "code"
         for output in c.outputs
     ]
-    assert all(
-        set(output.get("data", {})) <= {"text/plain"} for output in outputs
-    )  # no HTML, and no picture that is none
+    # no HTML, and no picture that is none
+    assert all(set(output.get("data", {})) <= {"text/plain"} for output in outputs)
     assert "forged" not in json.dumps(outputs)
     assert len(result.notebook) < 1_000_000
     result.write(tmp_path / "result.json")
@@ -224,33 +218,81 @@ def test_tampered_cells_and_points_are_as_released(course):
     toy.cell(book, "why").metadata.nbgrader.update(points=99, solution=False, locked=True)
     toy.hand_in(course, "2001", book)
     result = grade_one(course.root, toy.LAB, "2001", limits=QUICK)
-    assert {name: q["points"] for name, q in result.questions.items()} == toy.POINTS | {
-        "double_values": 0
-    }
+    given = {name: question["points"] for name, question in result.questions.items()}
+    assert given == toy.POINTS | {"double_values": 0}
     assert sum("was changed, and is as released" in note for note in result.notes) == 2
     gradebook.write(course, toy.LAB, [result])
-    assert {row["student"]: row["max_points"] for row in gradebook.rows(course, toy.LAB)}[
-        "2001"
-    ] == 7
+    most = {row["student"]: row["max_points"] for row in gradebook.rows(course, toy.LAB)}
+    assert most["2001"] == 7
 
 
-# ------------------------------------------------------------------------------------------------------ honest work
+# -------------------------------------------------------------------------------------- honest work
 HONEST = {
-    "prints and warns": "import sys, warnings\ndef double(x):\n    warnings.warn('old')\n    print('x' * 10_000, file=sys.stderr)\n    print(x)\n    return 2 * x",
+    "prints and warns": """\
+import sys, warnings
+def double(x):
+    warnings.warn('old')
+    print('x' * 10_000, file=sys.stderr)
+    print(x)
+    return 2 * x""",
     "logs": "import logging\ndef double(x):\n    logging.error('here')\n    return 2 * x",
-    "plots": "import matplotlib.pyplot as plt\ndef double(x):\n    plt.plot(np.ravel(x))\n    plt.show()\n    return 2 * x",
-    "torch": "import torch\ndef double(x):\n    return 2 * torch.from_numpy(np.array(x)).requires_grad_()",
-    "a loop": "def double(x):\n    y = np.empty(np.shape(x))\n    for i in np.ndindex(*np.shape(x)):\n        y[i] = x[i] + x[i]\n    return y",
+    "plots": """\
+import matplotlib.pyplot as plt
+def double(x):
+    plt.plot(np.ravel(x))
+    plt.show()
+    return 2 * x""",
+    "torch": """\
+import torch
+def double(x):
+    return 2 * torch.from_numpy(np.array(x)).requires_grad_()""",
+    "a loop": """\
+def double(x):
+    y = np.empty(np.shape(x))
+    for i in np.ndindex(*np.shape(x)):
+        y[i] = x[i] + x[i]
+    return y""",
     "lists": "def double(x):\n    return (2 * x).tolist()",
     "float64": "def double(x):\n    return 2 * x.astype(np.float64)",
     "Fortran order": "def double(x):\n    return np.asfortranarray(2 * x)",
     "a subclass": "def double(x):\n    return np.ma.masked_array(2 * x)",
-    "a global that is computed": "table = np.arange(3)\ntable[2] = 2\ntwo = table[2].item()\ndef double(x):\n    return two * x",
-    "a global that is filled in a loop": "table = {}\nfor i in range(3):\n    table[i] = i\ndef double(x):\n    return table[2] * x",
-    "a global list that is filled by calls": "table = []\nfor i in range(3):\n    table.append(i)\ntable.reverse()\ndef double(x):\n    return table[0] * x",
-    "a global that an import brings in": "from numpy import *\nfactor = array(2)\ndef double(x):\n    return multiply(factor, x)",
-    "a global that a function sets": "two = None\ndef prepare():\n    global two\n    two = 2\nprepare()\ndef double(x):\n    return two * x",
-    "a global that a call fills": "table = np.zeros(3)\nnp.copyto(table, [0, 1, 2])\ndef double(x):\n    return table[2] * x",
+    "a global that is computed": """\
+table = np.arange(3)
+table[2] = 2
+two = table[2].item()
+def double(x):
+    return two * x""",
+    "a global that is filled in a loop": """\
+table = {}
+for i in range(3):
+    table[i] = i
+def double(x):
+    return table[2] * x""",
+    "a global list that is filled by calls": """\
+table = []
+for i in range(3):
+    table.append(i)
+table.reverse()
+def double(x):
+    return table[0] * x""",
+    "a global that an import brings in": """\
+from numpy import *
+factor = array(2)
+def double(x):
+    return multiply(factor, x)""",
+    "a global that a function sets": """\
+two = None
+def prepare():
+    global two
+    two = 2
+prepare()
+def double(x):
+    return two * x""",
+    "a global that a call fills": """\
+table = np.zeros(3)
+np.copyto(table, [0, 1, 2])
+def double(x):
+    return table[2] * x""",
     "a network that a loop trains": """
 class Net:
     weight = 0
@@ -263,11 +305,29 @@ for epoch in range(2):
     optimizer.step()
 def double(x):
     return net.weight * x""",
-    "help, time and a shell's answer": "files = !ls\nnp.sum?\ndef double(x):\n    return 2 * x\nt = %timeit -o -n 1 -r 1 double(1)",
+    "help, time and a shell's answer": """\
+files = !ls
+np.sum?
+def double(x):
+    return 2 * x
+t = %timeit -o -n 1 -r 1 double(1)""",
     "a timed cell": "%%time\ndef double(x):\n    return 2 * x",
-    "a line that starts with %": "odd = (5\n%3)\ndef double(x):\n    display(x)\n    return odd * x",
-    "types that are not defined": "from __future__ import annotations\ndef double(x: Nothing) -> Nothing:\n    return 2 * x",
-    "a match": "match [1, 2]:\n    case [_, two]:\n        pass\ndef double(x):\n    return two * x",
+    "a line that starts with %": """\
+odd = (5
+%3)
+def double(x):
+    display(x)
+    return odd * x""",
+    "types that are not defined": """\
+from __future__ import annotations
+def double(x: Nothing) -> Nothing:
+    return 2 * x""",
+    "a match": """\
+match [1, 2]:
+    case [_, two]:
+        pass
+def double(x):
+    return two * x""",
     "a main block and a dataclass": """
 from __future__ import annotations
 import dataclasses, typing
@@ -279,10 +339,30 @@ if __name__ == "__main__":
     two = Two()
 def double(x):
     return two.value * x""",
-    "a class and a decorator": "import functools\nclass Doubler:\n    factor = 2\n    def __call__(self, x):\n        return self.factor * x\n\n@functools.wraps(print)\ndef double(x):\n    return Doubler()(x)",
-    "magics": "%matplotlib inline\n%load_ext autoreload\n!echo installed\ndef double(x):\n    return 2 * x",
+    "a class and a decorator": """\
+import functools
+class Doubler:
+    factor = 2
+    def __call__(self, x):
+        return self.factor * x
+
+@functools.wraps(print)
+def double(x):
+    return Doubler()(x)""",
+    "magics": """\
+%matplotlib inline
+%load_ext autoreload
+!echo installed
+def double(x):
+    return 2 * x""",
     "changes its argument": "def double(x):\n    x *= 2\n    return x",
-    "tries another library": "try:\n    import cupy as xp\nexcept ImportError:\n    import numpy as xp\ndef double(x):\n    return xp.add(x, x)",
+    "tries another library": """\
+try:
+    import cupy as xp
+except ImportError:
+    import numpy as xp
+def double(x):
+    return xp.add(x, x)""",
     "a syntax error in another cell": (
         "def double(x):\n    return 2 * x",
         "for i in range(3) print(i)",
@@ -296,7 +376,11 @@ def double(x):
         "import time\nnetwork = time.sleep(1000)\ndef answer(x):\n    return network(x)",
     ),
     "a global that takes too long": (
-        "weights = None\ndef double(x):\n    if weights is not None: return weights\n    return 2 * x",
+        """\
+weights = None
+def double(x):
+    if weights is not None: return weights
+    return 2 * x""",
         "import time\nweights = time.sleep(1000)",
     ),
 }
@@ -312,13 +396,17 @@ QUICK_HONEST = (
 )
 
 
+def honest_names():
+    """The names of HONEST as parameters of a test; most of them in `make test-labs` only."""
+    for name in HONEST:
+        yield pytest.param(name, marks=() if name in QUICK_HONEST else pytest.mark.slow)
+
+
 @needs_jail
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param(name, marks=() if name in QUICK_HONEST else pytest.mark.slow) for name in HONEST],
-)
+@pytest.mark.parametrize("name", honest_names())
 def test_honest_styles_lose_nothing(course, tmp_path, name):
-    double, other = HONEST[name] if isinstance(HONEST[name], tuple) else (HONEST[name], "")
+    entry = HONEST[name]
+    double, other = entry if isinstance(entry, tuple) else (entry, "")
     verdicts, incidents = asked(
         course,
         tmp_path,
@@ -335,27 +423,23 @@ def test_only_what_a_function_needs_is_loaded(tmp_path):
     cells = [
         "import numpy as np\nimport not_there\nlimit = 3",
         "limit = limit + 1\nother = 1 / 0",
-        "def helper(x):\n    return min(x, limit)\ndef ask(x):\n    y = other = helper(x)\n    return y",
+        "def helper(x):\n    return min(x, limit)\n"
+        "def ask(x):\n    y = other = helper(x)\n    return y",
         "class Far:\n    limit = other\nfor i in range(3):\n    limit += i",
         "helper2 = lambda x: Far()",
         "slow = 1 / 0\nfor i in range(3):\n    print(len(slow), min(slow))",
     ]
-    nbformat.write(
-        nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in cells]),
-        tmp_path / "a.ipynb",
-    )
+    book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in cells])
+    nbformat.write(book, tmp_path / "a.ipynb")
     namespace = {}
     assert definitions.load(str(tmp_path / "a.ipynb"), "ask", namespace, plain=False) == []
-    assert namespace["ask"](99) == 3 + 1 + 3 and {"np", "Far", "other", "helper2"}.isdisjoint(
-        namespace
-    )
+    assert namespace["ask"](99) == 3 + 1 + 3
+    assert {"np", "Far", "other", "helper2"}.isdisjoint(namespace)
     failed = definitions.load(str(tmp_path / "a.ipynb"), "helper2", {}, plain=False)
     assert failed == ["cell 2, line 2: ZeroDivisionError", "cell 4, line 1: NameError"]
     namespace = {}
-    assert (
-        definitions.load(str(tmp_path / "a.ipynb"), "ask", namespace, plain=True) == []
-        and namespace["ask"](99) == 4
-    )
+    assert definitions.load(str(tmp_path / "a.ipynb"), "ask", namespace, plain=True) == []
+    assert namespace["ask"](99) == 4
 
 
 @pytest.mark.parametrize(
@@ -389,15 +473,13 @@ def test_a_check_that_stumbles_calls_a_human_and_shows_nothing(tmp_path):
     }
     with api.Student("1", tmp_path, "toy.ipynb", jail=False) as student:
         verdicts = api.ask(student, questions)
-    assert (
-        "KeyError" in verdicts["a"].doubt
-        and "hidden" not in verdicts["a"].message
-        and verdicts["a"].points == 0
-    )
+    assert "KeyError" in verdicts["a"].doubt
+    assert "hidden" not in verdicts["a"].message
+    assert verdicts["a"].points == 0
     assert str(toy.SECRET) not in verdicts["b"].message and verdicts["b"].points == 0
 
 
-# --------------------------------------------------------------------------------------------------------- messages
+# ----------------------------------------------------------------------------------------- messages
 @pytest.mark.parametrize(
     "value",
     [
@@ -461,7 +543,7 @@ def test_malformed_messages_are_refused(tree):
         wire.decode(wire._HEAD.pack(14, 8) + b'{"plain": 1}  ' + bytes(8))
 
 
-# ------------------------------------------------------------------------------------------------- without bubblewrap
+# ------------------------------------------------------------------------------- without bubblewrap
 def test_without_bubblewrap_it_refuses_in_one_sentence_unless_told(course, monkeypatch, tmp_path):
     for name in ("python", "python3"):
         (tmp_path / name).symlink_to(sys.executable)
@@ -469,10 +551,8 @@ def test_without_bubblewrap_it_refuses_in_one_sentence_unless_told(course, monke
     environment = os.environ | {"PATH": str(tmp_path)}
     refused = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert refused.returncode == 1
-    assert re.fullmatch(
-        r"bubblewrap is not installed, and .*: sudo apt install bubblewrap .*--no-jail\n",
-        refused.stderr,
-    ), refused.stderr
+    said = r"bubblewrap is not installed, and .*: sudo apt install bubblewrap .*--no-jail\n"
+    assert re.fullmatch(said, refused.stderr), refused.stderr
     monkeypatch.setattr(jail.shutil, "which", lambda name: None)
     jail.check.cache_clear()
     try:
@@ -488,9 +568,8 @@ def test_without_bubblewrap_it_refuses_in_one_sentence_unless_told(course, monke
 
 def test_a_jail_that_does_not_start_is_no_zero(course, tmp_path, monkeypatch):
     toy.hand_in(course, "3002")
+    failing = ["sh", "-c", "echo no user namespaces >&2; exit 1"]
     monkeypatch.setattr(jail, "check", lambda: None)
-    monkeypatch.setattr(
-        jail, "command", lambda argv, *_: ["sh", "-c", "echo no user namespaces >&2; exit 1"]
-    )
+    monkeypatch.setattr(jail, "command", lambda argv, *_: failing)
     result = grade_one(course.root, toy.LAB, "3002", limits=QUICK)
     assert "no user namespaces" in result.problem and result.points is None

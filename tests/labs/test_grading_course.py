@@ -1,4 +1,4 @@
-"""A whole course: the commands, the gradebook, what students and instructors see, the handout, many hand-ins at once."""
+"""A whole course: the commands, the gradebook, the pages, the handout, many hand-ins at once."""
 
 import collections
 import contextlib
@@ -30,11 +30,7 @@ from labs.grading.harmless import harmless
 from tests.labs import toy, wrong
 from tests.labs.test_grading import QUICK, needs_jail
 
-LABS = sorted(
-    folder.name
-    for folder in (ROOT / "labs" / "source").iterdir()
-    if (folder / "hidden.py").exists()
-)
+LABS = sorted(path.parent.name for path in (ROOT / "labs" / "source").glob("*/hidden.py"))
 
 
 def command(course: Course, *arguments: str, **options) -> subprocess.CompletedProcess:
@@ -64,23 +60,15 @@ def course(tmp_path_factory):
     (course.submitted(toy.LAB, "1004") / "toy.ipynb").write_text('{"cells": [')
     (course.root / "collected").mkdir()
     names = {"1001": "Ada", "1002": "=1+1", "1003": "<b>李</b>", "1004": "Zoë", "1005": "Kim"}
-    (course.root / "collected" / "toy.json").write_text(
-        json.dumps(
-            {
-                student: {
-                    "name": name,
-                    "notes": [],
-                    "problem": "the zip is damaged" if student == "1005" else "",
-                }
-                for student, name in names.items()
-            }
-        )
-    )
+    collected = {
+        student: {"name": name, "notes": [], "problem": ""} for student, name in names.items()
+    }
+    collected["1005"]["problem"] = "the zip is damaged"
+    (course.root / "collected" / "toy.json").write_text(json.dumps(collected))
     ran = command(course, "grade", toy.LAB, "--jobs", "2")
     assert ran.returncode == 0, ran.stderr
-    assert (
-        "5 graded now, 2 of them could not be" in ran.stdout and "5/5" in ran.stderr
-    )  # the progress bar
+    assert "5 graded now, 2 of them could not be" in ran.stdout
+    assert "5/5" in ran.stderr  # the progress bar
     return course
 
 
@@ -105,10 +93,8 @@ def test_what_is_graded_is_not_graded_again_until_it_changes(course, tmp_path):
     assert "0 graded now" in command(copied, "grade", toy.LAB).stdout
     toy.hand_in(copied, "1004", toy.answer(copied, "1004"))
     ran = command(copied, "grade", toy.LAB)
-    assert (
-        "1 graded now, 0 of them could not be" in ran.stdout
-        and grades(copied)["1004"]["automatic"] == "5.0"
-    )
+    assert "1 graded now, 0 of them could not be" in ran.stdout
+    assert grades(copied)["1004"]["automatic"] == "5.0"
     assert "1 graded now" in command(copied, "grade", toy.LAB, "--again", "1001").stdout
 
 
@@ -121,13 +107,13 @@ def test_a_humans_marks_count_and_stay(course, tmp_path):
     with Gradebook(copied.database) as book:
         grade = book.find_grade("why", "toy", "toy", "1001")
         assert grade.needs_manual_grade and grade.max_score == 2
-        grade.manual_score, grade.needs_manual_grade = 1.5, False
+        grade.manual_score = 1.5
+        grade.needs_manual_grade = False
         book.find_comment("why", "toy", "toy", "1001").manual_comment = "A fine <i>thought</i>."
         book.db.commit()
     assert command(copied, "grade", toy.LAB, "--again", "1001").returncode == 0
-    assert (
-        grades(copied)["1001"]["status"] == "graded" and grades(copied)["1001"]["points"] == "6.5"
-    )
+    assert grades(copied)["1001"]["status"] == "graded"
+    assert grades(copied)["1001"]["points"] == "6.5"
     feedback(copied, toy.LAB)
     page = copied.feedback(toy.LAB, "1001").read_text()
     assert "A fine" in page and "(Score: 6.5 / 7.0)" in page and "not graded yet" not in page
@@ -139,31 +125,31 @@ def test_feedback_tells_what_is_wrong_and_not_what_is_hidden(course):
     hidden = [line.strip() for line in toy.HIDDEN.splitlines() if len(line.strip()) > 25]
     for student in ("1001", "1002", "1003", "1004", "1005"):
         page = course.feedback(toy.LAB, student).read_text()
-        assert (
-            str(toy.SECRET) not in page
-            and not [line for line in hidden if line in page]
-            and "rubric" not in page
-        )
+        assert str(toy.SECRET) not in page
+        assert not [line for line in hidden if line in page]
+        assert "rubric" not in page
     assert "double: wrong values" in course.feedback(toy.LAB, "1002").read_text()
     assert "Check your student id" not in course.feedback(toy.LAB, "1002").read_text()
     assert "Check your student id" in course.feedback(toy.LAB, "1003").read_text()  # has 0000000
     assert "could not be graded" in course.feedback(toy.LAB, "1004").read_text()
-    waiting, untouched = (
-        course.feedback(toy.LAB, student).read_text() for student in ("1001", "1003")
-    )
-    assert (
-        "(Score so far: 5.0 / 7.0)" in waiting
-        and "not graded yet, of 2.0" in waiting
-        and "why</a> (not graded yet)" in waiting
-    )
+    waiting = course.feedback(toy.LAB, "1001").read_text()
+    untouched = course.feedback(toy.LAB, "1003").read_text()
+    assert "(Score so far: 5.0 / 7.0)" in waiting
+    assert "not graded yet, of 2.0" in waiting
+    assert "why</a> (not graded yet)" in waiting
     assert "(Score: 0.0 / 7.0)" in untouched and "not graded yet" not in untouched
 
 
-LINKS = """
-[a](javascript:alert(1)) [b](<javascript:alert(1)>) [c](java&#115;cript:alert(1)) [d](&#106avascript&colon;alert(1)) [e]&lpar;javascript:alert(1))
-[f](data:text/html;base64,PHNjcmlwdD4=) [g](
-javascript:alert(1)) [h](\\javascript:alert(1)) [i](files/javascript:alert(1)) [j][evil] [evil] <javascript:alert(1)> [k](JAVASCRIPT:alert(1))
-![t](http://evil.example/p.png) ![u](//evil.example/p.png) ![v][pic] ![w](attachment:none.png) $\\href{javascript:alert(1)}{x}$
+LINKS = (
+    "\n"
+    "[a](javascript:alert(1)) [b](<javascript:alert(1)>) [c](java&#115;cript:alert(1)) "
+    "[d](&#106avascript&colon;alert(1)) [e]&lpar;javascript:alert(1))\n"
+    "[f](data:text/html;base64,PHNjcmlwdD4=) [g](\n"
+    "javascript:alert(1)) [h](\\javascript:alert(1)) [i](files/javascript:alert(1)) "
+    "[j][evil] [evil] <javascript:alert(1)> [k](JAVASCRIPT:alert(1))\n"
+    "![t](http://evil.example/p.png) ![u](//evil.example/p.png) ![v][pic] "
+    "![w](attachment:none.png) $\\href{javascript:alert(1)}{x}$"
+    """
 &dollar;&#92;href{javascript:alert(1)}{x}&dollar; &amp;#92;href{javascript:alert(1)}{x}
 
 ```mermaid
@@ -177,22 +163,21 @@ javascript:alert(1)) [h](\\javascript:alert(1)) [i](files/javascript:alert(1)) [
 
 [pic]: http://evil.example/p.png
 """
-KEPT = "![dot](data:image/png;base64,iVBORw0KGgo=) [web](https://example.org/?a=1&b=2), [up](#top), $a \\le b$, x[1]"
+)
+KEPT = (
+    "![dot](data:image/png;base64,iVBORw0KGgo=) "
+    "[web](https://example.org/?a=1&b=2), [up](#top), $a \\le b$, x[1]"
+)
 
 
 def test_harmless_markdown_keeps_its_words():
     assert harmless(KEPT) == KEPT
-    assert (
-        harmless("*R&D* of [x](javascript:y) and a < b") == "*R&D* of [x] (javascript:y) and a < b"
-    )
+    shown = harmless("*R&D* of [x](javascript:y) and a < b")
+    assert shown == "*R&D* of [x] (javascript:y) and a < b"
     sources = ["<b>as released</b> ![x](picture.png)", "<b>by a student</b>"]
-    book = nbformat.v4.new_notebook(
-        cells=[nbformat.v4.new_markdown_cell(source) for source in sources]
-    )
-    shown = nbformat.reads(
-        gradebook._with_verdicts(Result("1", "toy", notebook=nbformat.writes(book)), {sources[0]}),
-        4,
-    )
+    cells = [nbformat.v4.new_markdown_cell(source) for source in sources]
+    result = Result("1", "toy", notebook=nbformat.writes(nbformat.v4.new_notebook(cells=cells)))
+    shown = nbformat.reads(gradebook._with_verdicts(result, {sources[0]}), 4)
     assert [cell.source for cell in shown.cells] == [sources[0], "< b>by a student< /b>"]
 
 
@@ -204,8 +189,10 @@ SCRIPT = "<script>document.title = 'stolen'</script><img src=x onerror=\"documen
 def test_pages_run_no_scripts_of_students(tmp_path):
     course = toy.make_course(tmp_path)
     shows = (
-        f"from IPython.display import HTML, Markdown, display\ndisplay(HTML({SCRIPT!r}), Markdown({SCRIPT!r}))\n"
-        f"display({{'image/png': '\">' + {SCRIPT!r}, 'text/html': {SCRIPT!r}, 'text/plain': {SCRIPT!r}}}, raw=True)\n"
+        "from IPython.display import HTML, Markdown, display\n"
+        f"display(HTML({SCRIPT!r}), Markdown({SCRIPT!r}))\n"
+        f"display({{'image/png': '\">' + {SCRIPT!r}, 'text/html': {SCRIPT!r}, "
+        f"'text/plain': {SCRIPT!r}}}, raw=True)\n"
         f"print({SCRIPT!r})\nraise ValueError({SCRIPT!r})"
     )
     book = toy.answer(
@@ -215,15 +202,16 @@ def test_pages_run_no_scripts_of_students(tmp_path):
         title=f"# Toy {SCRIPT}\n\n{KEPT}",
         try_it=shows,
     )
-    book.cells.append(
-        nbformat.v4.new_raw_cell(f"{SCRIPT}<a href='https://evil.example'>raw</a>\n{LINKS}")
-    )
+    raw = f"{SCRIPT}<a href='https://evil.example'>raw</a>\n{LINKS}"
+    book.cells.append(nbformat.v4.new_raw_cell(raw))
     toy.hand_in(course, "1001", book)
     results = grade_all(course, toy.LAB, jobs=1, limits=QUICK)
     results[0].look.append(SCRIPT)
     results[0].write(course.result(toy.LAB, "1001"))
     feedback(course, toy.LAB)
-    titles, targets, pictures = [], [], []
+    titles = []
+    targets = []
+    pictures = []
     with chromium() as browser:
         for page in (course.feedback(toy.LAB, "1001"), overview.write(course, [toy.LAB])):
             tab = browser.new_page()
@@ -238,25 +226,18 @@ def test_pages_run_no_scripts_of_students(tmp_path):
             )
             assert not re.search(r"\\href(?![A-Za-z])", tab.inner_text("body"))
     assert titles == ["toy", "Labs: overview"]
-    assert not [
-        target
-        for target in targets
-        if not target.startswith(("#", "http://", "https://", "feedback/"))
-    ], targets
+    allowed = ("#", "http://", "https://", "feedback/")
+    assert all(target.startswith(allowed) for target in targets), targets
     assert "https://example.org/?a=1&b=2" in targets and "https://evil.example" not in targets
-    assert [picture for picture in pictures if not picture.startswith("data:image/")] == [] and any(
-        "iVBORw0KGgo=" in p for p in pictures
-    )
+    assert [picture for picture in pictures if not picture.startswith("data:image/")] == []
+    assert any("iVBORw0KGgo=" in p for p in pictures)
 
 
 @contextlib.contextmanager
 def chromium():
     playwright = pytest.importorskip("playwright.sync_api")
-    found = (
-        shutil.which("chromium")
-        or shutil.which("chromium-browser")
-        or shutil.which("google-chrome")
-    )
+    names = ("chromium", "chromium-browser", "google-chrome")
+    found = next(filter(None, map(shutil.which, names)), None)
     if not found:
         pytest.skip("needs chromium: sudo apt install chromium")
     with playwright.sync_playwright() as driver:
@@ -271,9 +252,8 @@ def test_overview_shows_questions_and_who_needs_a_look(course):
     assert "<script" not in page and "&lt;b&gt;李" in page
     for name in (*toy.POINTS, "why (written)", "could not be graded", "the zip is damaged"):
         assert name in page, name
-    widths = re.findall(
-        r"<tr><td>double_values<td class=number>2<td><div class=bar>(.*?)</div>", page
-    )[0]
+    row = r"<tr><td>double_values<td class=number>2<td><div class=bar>(.*?)</div>"
+    widths = re.findall(row, page)[0]
     assert widths.count("33.3%") == 1 and widths.count("66.7%") == 1  # one of three has it
 
 
@@ -283,12 +263,11 @@ def test_overview_of_a_course_without_hand_ins(tmp_path):
 
 def test_results_are_written_whole_or_not_at_all(tmp_path):
     Result("1", "toy", notes=["é"]).write(tmp_path / "1.json")
-    assert Result.read(tmp_path / "1.json") == Result("1", "toy", notes=["é"]) and [
-        p.name for p in tmp_path.iterdir()
-    ] == ["1.json"]
+    assert Result.read(tmp_path / "1.json") == Result("1", "toy", notes=["é"])
+    assert [p.name for p in tmp_path.iterdir()] == ["1.json"]
 
 
-# ----------------------------------------------------------------------------------------------------------- handout
+# ------------------------------------------------------------------------------------------ handout
 @pytest.fixture(scope="module")
 def real_course(tmp_path_factory):
     """The labs as they are, in a folder of their own."""
@@ -305,16 +284,16 @@ def _distinctive(text: str) -> list[str]:
 
 
 def test_the_handout_holds_no_solution_and_no_hidden_check(real_course, tmp_path):
-    (real_course.root / "source" / LABS[0] / "__pycache__").mkdir()
-    (real_course.root / "source" / LABS[0] / "__pycache__" / "hidden.cpython-311.pyc").write_bytes(
-        b"x"
-    )
+    cache = real_course.source(LABS[0]) / "__pycache__"
+    cache.mkdir()
+    (cache / "hidden.cpython-311.pyc").write_bytes(b"x")
     path = handout(real_course, tmp_path / "handout.zip")
     with zipfile.ZipFile(path) as archive:
-        names = [name.removeprefix("pi-workbook/") for name in archive.namelist()]
         texts = {
-            name: archive.read(f"pi-workbook/{name}").decode(errors="replace") for name in names
+            name.removeprefix("pi-workbook/"): archive.read(name).decode(errors="replace")
+            for name in archive.namelist()
         }
+    names = list(texts)
     assert {
         "README.md",
         "environment.yml",
@@ -322,23 +301,20 @@ def test_the_handout_holds_no_solution_and_no_hidden_check(real_course, tmp_path
         "requirements-pi.txt",
         "pyproject.toml",
     } <= set(names)
-    assert [f"labs/release/{lab}/{lab}.ipynb" for lab in LABS] == [
-        n for n in sorted(names) if n.startswith("labs/") and n.endswith(".ipynb")
-    ]
-    assert any(name.startswith("notebooks/") for name in names) and any(
-        name.startswith("helpers/") for name in names
-    )
+    notebooks = [n for n in sorted(names) if n.startswith("labs/") and n.endswith(".ipynb")]
+    assert notebooks == [f"labs/release/{lab}/{lab}.ipynb" for lab in LABS]
+    assert any(name.startswith("notebooks/") for name in names)
+    assert any(name.startswith("helpers/") for name in names)
     bad = re.compile(
-        r"(^|/)(hidden\.py|rubric\.md|gradebook\.db|__pycache__|\.ipynb_checkpoints|source|submitted|tests|grading|build)(/|$)|\.pyc$"
+        r"(^|/)(hidden\.py|rubric\.md|gradebook\.db|__pycache__|\.ipynb_checkpoints"
+        r"|source|submitted|tests|grading|build)(/|$)|\.pyc$"
     )
     assert not [name for name in names if bad.search(name)]
     of_labs = "\n".join(text for name, text in texts.items() if name.startswith("labs/"))
     whole = {hashlib.sha256(text.encode()).digest() for text in texts.values()}
     for lab in LABS:
-        folder, cells = (
-            real_course.source(lab),
-            nbformat.reads(texts[f"labs/release/{lab}/{lab}.ipynb"], 4).cells,
-        )
+        folder = real_course.source(lab)
+        cells = nbformat.reads(texts[f"labs/release/{lab}/{lab}.ipynb"], 4).cells
         released = "\n".join(cell.source for cell in cells)
         for secret in ("hidden.py", "rubric.md"):
             text = (folder / secret).read_text()
@@ -350,20 +326,18 @@ def test_the_handout_holds_no_solution_and_no_hidden_check(real_course, tmp_path
             ]
             assert not leaked, (lab, secret, leaked)
         source = nbformat.read(folder / f"{lab}.ipynb", 4)
-        solutions = [
-            part
-            for cell in source.cells
-            for part in re.findall(
+        solutions = []
+        for cell in source.cells:
+            solutions += re.findall(
                 r"### BEGIN SOLUTION(.*?)### END SOLUTION", cell.source, re.DOTALL
             )
-        ]
         assert solutions
         for line in _distinctive("\n".join(solutions)):
             assert line not in released, (lab, line)
     assert not re.search(r"### (BEGIN|END) (SOLUTION|HIDDEN|MARK)", of_labs)
 
 
-# ------------------------------------------------------------------------------------------------------- many at once
+# ------------------------------------------------------------------------------------- many at once
 @needs_jail
 @pytest.mark.slow
 def test_dask_spreads_a_class_and_one_process_writes(tmp_path):
@@ -372,57 +346,50 @@ def test_dask_spreads_a_class_and_one_process_writes(tmp_path):
     from labs.grading.many_machines import grade_on
 
     course = toy.make_course(tmp_path)
-    for i in range(6):
-        toy.hand_in(
-            course,
-            str(4000 + i),
-            toy.answer(course, str(4000 + i), **({"double": "while True: pass"} if i == 3 else {})),
-        )
+    for student in map(str, range(4000, 4006)):
+        toy.hand_in(course, student)
+    toy.hand_in(course, "4003", toy.answer(course, "4003", double="while True: pass"))
     (course.submitted(toy.LAB, "4005") / "toy.ipynb").write_text("{")
     with (
         LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
         Client(cluster) as client,
     ):
-        results = {
-            result.student: result for result in grade_on(client, course, toy.LAB, limits=QUICK)
-        }
+        results = grade_on(client, course, toy.LAB, limits=QUICK)
         assert grade_on(client, course, toy.LAB, limits=QUICK) == []
-    assert {s: r.points for s, r in results.items()} == {
-        "4000": 5,
-        "4001": 5,
-        "4002": 5,
-        "4003": 3,
-        "4004": 5,
-        "4005": None,
-    }
-    assert {row["student"]: row["automatic"] for row in gradebook.rows(course, toy.LAB)} == {
-        s: r.points for s, r in results.items()
-    }
+    points = {result.student: result.points for result in results}
+    assert points == {"4000": 5, "4001": 5, "4002": 5, "4003": 3, "4004": 5, "4005": None}
+    assert automatic_points(course, toy.LAB) == points
 
 
-LAB2, CLASS = "lab2_kmeans", 60
+def automatic_points(course: Course, lab: str) -> dict[str, float | None]:
+    """The automatic points of every student in the gradebook."""
+    return {row["student"]: row["automatic"] for row in gradebook.rows(course, lab)}
+
+
+LAB2 = "lab2_kmeans"
+CLASS = 60
 
 
 @pytest.fixture(scope="module")
 def large_class(real_course):
-    """60 hand-ins of lab 2: the reference, and the wrong and right solutions of the tables, in turn; what each must lose."""
+    """60 hand-ins of lab 2, and what each must lose.
+
+    They are the reference, and the right and wrong solutions of the tables, in turn.
+    """
     gradebook.release(real_course, LAB2)
     source = nbformat.read(real_course.source(LAB2) / f"{LAB2}.ipynb", 4)
     source, _ = ClearHiddenTests().preprocess(source, {})
     cases = [(cell, body, {}) for cell, body in wrong.RIGHT[LAB2].values() if "loop" not in body]
     cases = [("cluster", None, {}), *cases, *wrong.WRONG[LAB2].values()]
     reference = types.ModuleType("reference")
+    needed = ("setup", "own_weights", "cluster", "assign")
     for cell in source.cells:
-        if cell.metadata.get("nbgrader", {}).get("grade_id") in (
-            "setup",
-            "own_weights",
-            "cluster",
-            "assign",
-        ):
+        if cell.metadata.get("nbgrader", {}).get("grade_id") in needed:
             exec("student_id = '0'\n" + cell.source, vars(reference))
     expected = {}
     for i in range(CLASS):
-        student, (name, body, lost) = str(5000 + i), cases[i % len(cases)]
+        student = str(5000 + i)
+        name, body, lost = cases[i % len(cases)]
         book = nbformat.from_dict(json.loads(json.dumps(source)))
         toy.cell(book, "code-01").source = f'student_id = "{student}"'
         if body is not None:
@@ -436,11 +403,19 @@ def large_class(real_course):
         nbformat.write(book, folder / f"{LAB2}.ipynb")
         weights = reference.own_weights(student)
         codebook = reference.cluster(weights, 16)
-        np.savez(
-            folder / "my_layer.npz", codebook=codebook, indices=reference.assign(weights, codebook)
-        )
+        indices = reference.assign(weights, codebook)
+        np.savez(folder / "my_layer.npz", codebook=codebook, indices=indices)
         expected[student] = lost if name != "own_layer" else {}
     return real_course, expected
+
+
+def lost_points(result: Result) -> dict[str, float]:
+    """The points that a hand-in lost, by question; nothing for the others."""
+    return {
+        name: question["max_points"] - question["points"]
+        for name, question in result.questions.items()
+        if question["points"] < question["max_points"]
+    }
 
 
 @needs_jail
@@ -448,21 +423,13 @@ def large_class(real_course):
 @pytest.mark.skipif(LAB2 not in LABS, reason="lab 2 is not in this copy")
 def test_sixty_hand_ins_killed_half_way_and_resumed(large_class, capsys):
     course, expected = large_class
-    log = open(course.root / "log.txt", "w+")
-    argv = [
-        sys.executable,
-        "-m",
-        "labs.grading",
-        "--course",
-        str(course.root),
-        "grade",
-        LAB2,
-        "--jobs",
-        "2",
-    ]
-    first = subprocess.Popen(argv, cwd=ROOT, stdout=log, stderr=log)
+    log = course.root / "log.txt"
+    argv = [sys.executable, "-m", "labs.grading", "--course", str(course.root)]
+    argv += ["grade", LAB2, "--jobs", "2"]
+    with open(log, "w") as output:
+        first = subprocess.Popen(argv, cwd=ROOT, stdout=output, stderr=output)
     while len(list(course.root.glob(f"results/{LAB2}/*.json"))) < CLASS // 3:
-        assert first.poll() is None, log.seek(0) or log.read()
+        assert first.poll() is None, log.read_text()
         time.sleep(0.2)
     first.send_signal(signal.SIGKILL)
     first.wait()
@@ -483,26 +450,16 @@ def test_sixty_hand_ins_killed_half_way_and_resumed(large_class, capsys):
     assert second.returncode == 0, second.stderr
     assert f"{CLASS - len(done)} graded now, 0 of them could not be" in second.stdout
     results = {result.student: result for result in course.results(LAB2)}
-    assert {
-        student: results[student].graded_at for student in done
-    } == done  # none was graded twice
-    lost = {
-        s: {
-            name: q["max_points"] - q["points"]
-            for name, q in r.questions.items()
-            if q["points"] < q["max_points"]
-        }
-        for s, r in results.items()
-    }
-    assert lost == expected
-    log.seek(0)
-    assert "locked" not in log.read() + second.stdout + second.stderr
-    assert {row["student"]: row["automatic"] for row in gradebook.rows(course, LAB2)} == {
-        s: r.points for s, r in results.items()
-    }
+    graded_at = {student: results[student].graded_at for student in done}
+    assert graded_at == done  # none was graded twice
+    assert {student: lost_points(result) for student, result in results.items()} == expected
+    assert "locked" not in log.read_text() + second.stdout + second.stderr
+    points = {student: result.points for student, result in results.items()}
+    assert automatic_points(course, LAB2) == points
     cpu = [result.cpu_s for result in results.values()]
     with capsys.disabled():
         print(
-            f"\n{CLASS} hand-ins of {LAB2}: {np.mean(cpu):.1f} s of processor time each, {max(cpu):.1f} s at most"
+            f"\n{CLASS} hand-ins of {LAB2}: {np.mean(cpu):.1f} s of processor time each, "
+            f"{max(cpu):.1f} s at most"
         )
     assert max(cpu) <= 8

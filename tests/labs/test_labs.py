@@ -1,12 +1,14 @@
-"""The labs themselves: their solutions get every point, empty hand-ins none, and every mistake costs what it breaks.
+"""The labs themselves: solutions get every point, empty hand-ins none.
 
-Students' code runs in a process of its own here as in the grader, but without the jail: it is our own.
+Every mistake costs what it breaks. Students' code runs in a process of its own here as in the
+grader, but without the jail: it is our own.
 """
 
 import ast
 import functools
 import json
 import shutil
+from typing import ClassVar
 
 import nbformat
 import numpy as np
@@ -55,7 +57,7 @@ def cell_of(notebook, grade_id: str):
 
 
 def with_body(notebook, grade_id: str, body: str):
-    """The notebook with another solution in one cell: `body` instead of what is between the markers."""
+    """The notebook with `body` as the solution of one cell, instead of the text in the markers."""
     cell = cell_of(notebook, grade_id)
     before, _, rest = cell.source.partition("### BEGIN SOLUTION")
     _, end, after = rest.partition("### END SOLUTION")
@@ -80,20 +82,26 @@ def set_id(notebook):
 
 
 class Remembering(Student):
-    """A Student whose models are run once per file and images: most hand-ins of these tests share their files."""
+    """A Student whose models are run once per file and images.
 
-    remembered: dict = {}
+    Most hand-ins of these tests share their files.
+    """
+
+    remembered: ClassVar[dict] = {}
 
     def predict(self, file, images, timeout=None):
-        key = self.file(file).read_bytes(), np.asarray(images).tobytes()
-        key = file, hash(key[0]), hash(key[1]), len(key[0])
+        content = self.file(file).read_bytes()
+        key = (file, hash(content), hash(np.asarray(images).tobytes()), len(content))
         if key not in self.remembered:
             self.remembered[key] = super().predict(file, images, timeout)
         return self.remembered[key]
 
 
 def lost(lab: str, folder, notebook) -> tuple[dict, dict]:
-    """Points lost by question where any are, and what the student would read; a check that stumbles fails the test."""
+    """Points lost by question where any are, and what the student would read.
+
+    A check that stumbles fails the test.
+    """
     nbformat.write(notebook, folder / f"{lab}.ipynb")
     with Remembering(STUDENT_ID, folder, f"{lab}.ipynb", jail=False) as student:
         verdicts = ask(student, questions_of(lab))
@@ -106,31 +114,25 @@ def lost(lab: str, folder, notebook) -> tuple[dict, dict]:
 
 @pytest.fixture(scope="session")
 def reference_folders(tmp_path_factory, request):
-    """reference_folders(lab): what the instructor's notebook hands in, executed once, from a fresh kernel."""
+    """reference_folders(lab): what the instructor's notebook hands in.
+
+    The notebook is executed once, in a fresh kernel.
+    """
 
     @functools.cache
     def make(lab: str):
         folder = tmp_path_factory.mktemp(lab)
-        shutil.copytree(
-            SOURCE / lab,
-            folder,
-            dirs_exist_ok=True,
-            ignore=shutil.ignore_patterns("hidden.py", "rubric.md", "__pycache__"),
-        )
+        left_out = shutil.ignore_patterns("hidden.py", "rubric.md", "__pycache__")
+        shutil.copytree(SOURCE / lab, folder, dirs_exist_ok=True, ignore=left_out)
         notebook = set_id(notebook_of(lab))
         if any('trained("' in cell.source for cell in notebook.cells):
-            request.getfixturevalue(
-                "quick_networks"
-            )  # or the notebook trains the book's networks in full
-        NotebookClient(
-            notebook,
-            timeout=600,
-            kernel_name="python3",
-            resources={"metadata": {"path": str(folder)}},
-        ).execute()
-        said = [
-            o for c in notebook.cells for o in c.get("outputs", []) if o.get("name") == "stderr"
-        ]
+            # or the notebook trains the book's networks in full
+            request.getfixturevalue("quick_networks")
+        place = {"metadata": {"path": str(folder)}}
+        client = NotebookClient(notebook, timeout=600, kernel_name="python3", resources=place)
+        client.execute()
+        outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+        said = [output for output in outputs if output.get("name") == "stderr"]
         assert not said, f"{lab} writes to the error stream: {said[0].text}"
         if (folder / "records.jsonl").exists():
             wrong.edit(folder / "records.jsonl", as_on_a_quiet_machine)
@@ -140,7 +142,10 @@ def reference_folders(tmp_path_factory, request):
 
 
 def as_on_a_quiet_machine(number: int, record: dict) -> dict:
-    """The record without what other programs did to it: these tests share their machine, a lab wants one left alone."""
+    """The record without what other programs did to it.
+
+    These tests share their machine, and a lab wants one left alone.
+    """
     return record | {"contention": 0.01, "valid": True, "void_reasons": [], "warnings": []}
 
 
@@ -169,9 +174,8 @@ def test_points_are_those_of_the_hidden_checks_and_three_tenths_are_written(lab)
     for cell in graded:
         if cell.cell_type == "code":
             assert cell.metadata.nbgrader.locked, "students must not edit it"
-            assert all(line.startswith("#") for line in cell.source.splitlines()), (
-                "what it checks stands in hidden.py"
-            )
+            # what it checks is in hidden.py
+            assert all(line.startswith("#") for line in cell.source.splitlines())
 
 
 @pytest.mark.parametrize("lab", labs(quick=LABS))
@@ -193,9 +197,8 @@ def test_rubric_describes_every_written_question_with_samples(lab):
         if c.metadata.get("nbgrader", {}).get("grade") and c.cell_type == "markdown"
     ]
     assert written
-    assert "examples of form" in " ".join(rubric.split()), (
-        "sample answers hold figures that nobody measured"
-    )
+    # sample answers hold figures that nobody measured
+    assert "examples of form" in " ".join(rubric.split())
     for cell in written:
         section = rubric.partition(f"## {cell.metadata.nbgrader.grade_id}")[2].partition("\n## ")[0]
         for word in ("**Criteria**", "**Good**", "**Middling**", "**Poor**"):
@@ -205,7 +208,8 @@ def test_rubric_describes_every_written_question_with_samples(lab):
 
 @pytest.mark.parametrize("lab", labs(quick=LABS))
 def test_release_holds_no_answer(lab):
-    source, release = source_of(lab), json.dumps(released(lab))
+    source = source_of(lab)
+    release = json.dumps(released(lab))
     assert "SOLUTION" not in release and "hidden" not in release.lower()
     for cell in source.cells:
         if "### BEGIN SOLUTION" in cell.source:
@@ -268,16 +272,18 @@ def test_a_locked_cell_stops_at_an_id_that_is_none(lab, capsys):
 
 
 def entries(table: dict):
-    """(lab, name) of a table as parameters; in `make test` the first entry of every cell or file of the quick labs."""
+    """(lab, name) of a table as parameters.
+
+    In `make test`: the first entry of every cell or file of the quick labs.
+    """
     found = []
     for lab, rows in table.items():
         seen = set()
         for name, (target, *_) in rows.items():
             quick = lab in QUICK_LABS and target not in seen
             seen.add(target)
-            found.append(
-                pytest.param(lab, name, id=f"{lab}-{name}", marks=() if quick else pytest.mark.slow)
-            )
+            marks = () if quick else pytest.mark.slow
+            found.append(pytest.param(lab, name, id=f"{lab}-{name}", marks=marks))
     return found
 
 
@@ -299,10 +305,8 @@ def test_wrong_file_loses_what_it_breaks_and_no_more(lab, name, hand_in):
 @pytest.mark.parametrize("lab, name", entries(wrong.RIGHT))
 def test_right_solution_in_another_style_loses_nothing(lab, name, hand_in):
     cell, body = wrong.RIGHT[lab][name]
-    assert lost(lab, hand_in(lab), with_body(notebook_of(lab), cell, wrong.dedent(body))) == (
-        {},
-        {},
-    )
+    notebook = with_body(notebook_of(lab), cell, wrong.dedent(body))
+    assert lost(lab, hand_in(lab), notebook) == ({}, {})
 
 
 def test_every_graded_function_has_five_wrong_solutions():
@@ -312,8 +316,7 @@ def test_every_graded_function_has_five_wrong_solutions():
             for c in notebook_of(lab).cells
             if c.metadata.get("nbgrader", {}).get("solution") and c.source.startswith("def ")
         ]
+        cells = [cell for cell, *_ in wrong.WRONG.get(lab, {}).values()]
         for function in functions:
-            wrong_ones = [
-                name for name, (cell, *_) in wrong.WRONG.get(lab, {}).items() if cell == function
-            ]
-            assert len(wrong_ones) >= 5, f"{lab}: {function} has {len(wrong_ones)} wrong solutions"
+            count = cells.count(function)
+            assert count >= 5, f"{lab}: {function} has {count} wrong solutions"

@@ -37,12 +37,13 @@ def course(tmp_path_factory):
     return toy.make_course(tmp_path_factory.mktemp("course"))
 
 
-# ------------------------------------------------------------------------------- nbgrader alone
+# ----------------------------------------------------------------------------------- nbgrader alone
 def stock_points(course: Course, lab: str) -> float:
     """The automatic points that nbgrader without our settings gives to the untouched release."""
     shutil.copytree(course.release(lab).parent, course.submitted(lab, "stock"))
     config = Config()
-    config.CourseDirectory.root, config.CourseDirectory.db_url = str(course.root), course.database
+    config.CourseDirectory.root = str(course.root)
+    config.CourseDirectory.db_url = course.database
     config.Execute.timeout = 300
     ran = NbGraderAPI(CourseDirectory(config=config), config=config).autograde(lab, "stock")
     assert ran["success"], ran
@@ -59,7 +60,7 @@ def test_nbgrader_alone_gives_no_points_for_an_untouched_release(lab, tmp_path):
     assert stock_points(lab_course(tmp_path, lab), lab) == 0
 
 
-# ---------------------------------------------------------------------------- with our settings
+# -------------------------------------------------------------------------------- with our settings
 @needs_jail
 def test_the_button_gives_the_points_of_the_checks(course):
     toy.hand_in(course, "1001", toy.answer(course, "1001"))
@@ -94,15 +95,13 @@ HOSTILE = {
     **{name: ({"try_it": cell}, 5) for name, cell in hostile.CELLS.items()},
 }
 QUICK_HOSTILE = ("ends its process", "input transformer")
-
-
-SLOW_HOSTILE = [name for name in HOSTILE if name not in QUICK_HOSTILE]
+SLOW_HOSTILE = [
+    pytest.param(name, marks=pytest.mark.slow) for name in HOSTILE if name not in QUICK_HOSTILE
+]
 
 
 @needs_jail
-@pytest.mark.parametrize(
-    "name", [*QUICK_HOSTILE, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW_HOSTILE)]
-)
+@pytest.mark.parametrize("name", [*QUICK_HOSTILE, *SLOW_HOSTILE])
 def test_hostile_submissions_get_no_more_through_the_button(course, name):
     sources, points = HOSTILE[name]
     student = f"7{list(HOSTILE).index(name):03}"
@@ -123,7 +122,8 @@ def test_a_mark_survives_the_button_and_not_a_changed_answer(course):
     pressed(course, "1004")
     with Gradebook(course.database) as book:
         grade = book.find_grade("why", toy.LAB, toy.LAB, "1004")
-        grade.manual_score, grade.needs_manual_grade = 1.5, False
+        grade.manual_score = 1.5
+        grade.needs_manual_grade = False
         book.db.commit()
     pressed(course, "1004")
     assert (row(course, "1004")["status"], row(course, "1004")["points"]) == ("graded", 6.5)

@@ -1,4 +1,4 @@
-"""Handed-in records: a measured one passes, and what was edited, invented, void or cut off is named."""
+"""Handed-in records: a measured one passes; what was edited, invented, void or cut is named."""
 
 import datetime
 import json
@@ -26,27 +26,28 @@ HOST = {
     "features": None,
     "machine_id": "0123abcd",
 }
-STATE = dict.fromkeys(
-    ("governor", "freq_khz", "freq_max_khz", "temp_c", "load_avg", "affinity")
-) | {"throttled": "0x0"}
+UNKNOWN = ("governor", "freq_khz", "freq_max_khz", "temp_c", "load_avg", "affinity")
+STATE = dict.fromkeys(UNKNOWN) | {"throttled": "0x0"}
+
+
+def times(seed: int = 0) -> np.ndarray:
+    """Samples in nanoseconds: 6 rounds of 20 calls of about 1.5 ms."""
+    return np.random.default_rng(seed).gamma(400, 3750, (6, 20)).astype(np.int64)
 
 
 def record(samples=None, seconds=30.0, **change) -> dict:
-    """A record of 6 rounds of 20 calls of about 1.5 ms."""
+    """A record of `samples`, by default of 6 rounds of 20 calls of about 1.5 ms."""
     if samples is None:
-        samples = np.random.default_rng(0).gamma(400, 3750, (6, 20)).astype(np.int64)
-    latency = Latency(
-        samples, samples.copy(), np.stack([samples.sum(1)] * 2, 1), WarmUp(50, 9_000_000, True), 1
-    )
-    after = (
-        datetime.datetime.fromisoformat(BEFORE) + datetime.timedelta(seconds=seconds)
-    ).isoformat(timespec="milliseconds")
+        samples = times()
+    round_ns = np.stack([samples.sum(1)] * 2, 1)
+    latency = Latency(samples, samples.copy(), round_ns, WarmUp(50, 9_000_000, True), 1)
+    after = datetime.datetime.fromisoformat(BEFORE) + datetime.timedelta(seconds=seconds)
     made = results.record(
         latency,
         model={"name": "m.onnx", "sha256": "ab" * 32},
         runtime={"name": "ONNX Runtime", "version": "1"},
         before=STATE | {"at": BEFORE},
-        after=STATE | {"at": after},
+        after=STATE | {"at": after.isoformat(timespec="milliseconds")},
         host=dict(HOST),
     )
     for path, value in change.items():
@@ -65,12 +66,11 @@ def found(tmp_path, *records, tail="") -> list[str]:
 
 
 def test_a_measurement_passes(tmp_path):
+    calls = {"sum": lambda: sum(range(3000)), "sort": lambda: sorted(range(3000))}
     before = device.conditions()
-    calls = timing.benchmark(
-        {"sum": lambda: sum(range(3000)), "sort": lambda: sorted(range(3000))}, rounds=6, seed=0
-    )
+    measured = timing.benchmark(calls, rounds=6, seed=0)
     after = device.conditions()
-    for name, latency in calls.items():
+    for name, latency in measured.items():
         made = results.record(
             latency,
             model={"name": name, "sha256": "ab" * 32},
@@ -78,17 +78,10 @@ def test_a_measurement_passes(tmp_path):
             before=before,
             after=after,
         )
-        assert [
-            p for p in found(tmp_path, made) if "it does not count" not in p
-        ] == []  # a busy machine voids it, rightly
-    assert (
-        found(
-            tmp_path,
-            record(),
-            record(np.random.default_rng(1).gamma(400, 3750, (6, 20)).astype(np.int64)),
-        )
-        == []
-    )
+        named = found(tmp_path, made)
+        # a busy machine voids it, rightly
+        assert [problem for problem in named if "it does not count" not in problem] == []
+    assert found(tmp_path, record(), record(times(seed=1))) == []
 
 
 SORTED = np.sort(np.random.default_rng(0).gamma(400, 3750, 120)).astype(np.int64).reshape(6, 20)
@@ -179,14 +172,10 @@ def test_real_times_that_rise_are_not_called_invented(tmp_path):
 
 def test_files_that_hold_no_records(tmp_path):
     assert found(tmp_path) == ["records.jsonl holds no record"]
-    assert (
-        "no record of a measurement" in found(tmp_path, {"a": 1})[0]
-        and str(tmp_path) not in found(tmp_path, {"a": 1})[0]
-    )
-    assert (
-        "cannot be read" in found(tmp_path, tail="[" * 100_000 + "\n")[0]
-        or "no JSON" in found(tmp_path, tail="[" * 100_000 + "\n")[0]
-    )
+    assert "no record of a measurement" in found(tmp_path, {"a": 1})[0]
+    assert str(tmp_path) not in found(tmp_path, {"a": 1})[0]
+    nested = found(tmp_path, tail="[" * 100_000 + "\n")[0]
+    assert "cannot be read" in nested or "no JSON" in nested
     assert "newer workbook" in found(tmp_path, record(schema_version=99))[0]
     assert found(tmp_path, record(), tail='{"cut": ') == ["1 line(s) of it are no JSON"]
     same = record()
@@ -200,21 +189,13 @@ def test_files_that_hold_no_records(tmp_path):
 
 
 def test_the_interval_is_that_of_the_workbook():
-    samples = record()["samples_ns"]
-    latency = Latency(
-        np.array(samples), np.array(samples), np.array(samples)[:, :2], WarmUp(1, 1, True)
-    )
-    assert record_fields.bootstrap_p50(np.array(samples)) == (
-        latency.interval(50).low,
-        latency.interval(50).high,
-    )
+    samples = np.array(record()["samples_ns"])
+    interval = Latency(samples, samples, samples[:, :2], WarmUp(1, 1, True)).interval(50)
+    assert record_fields.bootstrap_p50(samples) == (interval.low, interval.high)
 
 
 def test_candidates_of_one_run_share_its_time(tmp_path):
-    others = [
-        record(np.random.default_rng(seed).gamma(400, 3750, (6, 20)).astype(np.int64), seconds=0.4)
-        for seed in range(3)
-    ]
+    others = [record(times(seed), seconds=0.4) for seed in range(3)]
     assert found(tmp_path, *others[:2]) == []
     assert "the times are invented" in found(tmp_path, *others)[0]
 
@@ -246,14 +227,11 @@ def test_what_no_record_holds_is_refused_before_anything_is_made_of_it(tmp_path,
 
 
 def test_thousands_of_lines_with_columns_of_their_own_take_neither_time_nor_memory(tmp_path):
+    lines = "".join(f'{{"schema_version": 1, "k{i}": 1}}\n' for i in range(7000))
     tracemalloc.start()
-    named = found(
-        tmp_path, tail="".join(f'{{"schema_version": 1, "k{i}": 1}}\n' for i in range(7000))
-    )
-    assert (
-        named == ["records.jsonl has more than 200 lines"]
-        and tracemalloc.get_traced_memory()[1] < 20e6
-    )
+    named = found(tmp_path, tail=lines)
+    assert named == ["records.jsonl has more than 200 lines"]
+    assert tracemalloc.get_traced_memory()[1] < 20e6
     tracemalloc.stop()
 
 
@@ -269,6 +247,5 @@ def test_many_calls_are_checked_in_seconds(tmp_path):
 
 def test_rounds_longer_than_any_order_that_is_tried_must_not_repeat(tmp_path):
     samples = np.tile(np.random.default_rng(0).integers(10**5, 2 * 10**5, 5000), (6, 1))
-    assert any(
-        "repeat in the same order" in problem for problem in found(tmp_path, record(samples))
-    )
+    named = found(tmp_path, record(samples))
+    assert any("repeat in the same order" in problem for problem in named)

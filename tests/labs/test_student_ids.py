@@ -16,7 +16,9 @@ def mistyped(student_id: str, generator: random.Random) -> str:
     """The id with one character replaced, dropped or doubled, or two neighbours swapped."""
     place = generator.randrange(len(student_id) - 1)
     other = generator.choice(string.digits + string.ascii_letters)
-    before, here, after = student_id[:place], student_id[place : place + 2], student_id[place + 2 :]
+    before = student_id[:place]
+    here = student_id[place : place + 2]
+    after = student_id[place + 2 :]
     changed = generator.choice([other + here[1], here[1], here[0] * 2 + here[1], here[::-1]])
     return before + changed + after
 
@@ -24,7 +26,7 @@ def mistyped(student_id: str, generator: random.Random) -> str:
 def test_check_words_tell_mistyped_ids_apart():
     generator = random.Random(1)
     same = 0
-    for number in range(2000):
+    for _ in range(2000):
         student_id = str(generator.randrange(10**6, 10**8))
         other = mistyped(student_id, generator)
         same += other != student_id and check_word(other) == check_word(student_id)

@@ -1,4 +1,4 @@
-"""A lab of two functions, one file and one written question: small enough to grade many hand-ins of it."""
+"""A lab of two functions, one file and one written question: small enough to grade often."""
 
 import json
 from pathlib import Path
@@ -29,7 +29,8 @@ def double_values(student):
 
 
 def total_values(student):
-    assert np.isclose(student.call("total", np.float64([28, {SECRET}])), {SECRET} + 28), "total: a wrong sum"
+    result = student.call("total", np.float64([28, {SECRET}]))
+    assert np.isclose(result, {SECRET} + 28), "total: a wrong sum"
 
 
 def total_shape(student):
@@ -38,7 +39,8 @@ def total_shape(student):
 
 
 def result_file(student):
-    assert json.loads(student.file("result.json").read_text())["answer"] == {SECRET}, "result.json: a wrong answer"
+    answer = json.loads(student.file("result.json").read_text())["answer"]
+    assert answer == {SECRET}, "result.json: a wrong answer"
 
 
 QUESTIONS = {{
@@ -119,17 +121,15 @@ def cell(book, name: str):
 
 
 def answer(course: Course, student: str = "", **sources: str):
-    """The released notebook, filled in: the right solutions, or `sources` by the name of the cell."""
+    """The released notebook with the right solutions, or with `sources` by the name of the cell."""
+    right = {
+        "double": DOUBLE,
+        "total": TOTAL,
+        "why": "Because two is even.",
+        "id": f'student_id = "{student}"',
+    }
     book = nbformat.read(course.release(LAB), 4)
-    for name, source in (
-        {
-            "double": DOUBLE,
-            "total": TOTAL,
-            "why": "Because two is even.",
-            "id": f'student_id = "{student}"',
-        }
-        | sources
-    ).items():
+    for name, source in (right | sources).items():
         cell(book, name).source = source
     return book
 
