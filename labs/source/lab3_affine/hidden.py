@@ -235,17 +235,18 @@ def linear_bits(student: Student) -> None:
 
 
 def _own_layer(seed: int) -> dict:
+    """The student's layer, as own_layer in the notebook draws it; the order of drawing matters."""
     generator = np.random.default_rng(seed)
-    return {
-        "x": generator.integers(-128, 128, (200, 32)).astype(np.int8),
-        "weights": (16 * generator.integers(-7, 8, (10, 32))).astype(np.int8),
-        "bias": (16 * generator.integers(-1000, 1000, 10)).astype(np.int32),
-        "x_scale": np.float32(2.0**-7),
-        "y_scale": np.float32(2.0**-5),
-        "w_scales": (2.0 ** -generator.integers(5, 8, 10)).astype(np.float32),
-        "x_zero": int(generator.integers(-20, 20)),
-        "y_zero": int(generator.integers(-20, 20)),
-    }
+    layer = {}
+    layer["x"] = generator.integers(-128, 128, (200, 32)).astype(np.int8)
+    layer["weights"] = (16 * generator.integers(-7, 8, (10, 32))).astype(np.int8)
+    layer["bias"] = (16 * generator.integers(-1000, 1000, 10)).astype(np.int32)
+    layer["x_scale"] = np.float32(2.0**-7)
+    layer["y_scale"] = np.float32(2.0**-5)
+    layer["w_scales"] = (2.0 ** -generator.integers(5, 8, 10)).astype(np.float32)
+    layer["x_zero"] = int(generator.integers(-20, 20))
+    layer["y_zero"] = int(generator.integers(-20, 20))
+    return layer
 
 
 def own_layer_file(student: Student) -> None:
