@@ -18,6 +18,9 @@ import numpy as np
 from helpers.paths import build, show
 from helpers.quiet import quiet
 
+PIXEL_MEAN = 0.1307  # of MNIST's training images, where black is 0 and white is 1
+PIXEL_STD = 0.3081
+
 
 @dataclass(frozen=True)
 class RemoteFile:
@@ -323,12 +326,14 @@ def _embedded_digits() -> tuple[np.ndarray, np.ndarray]:
 
 
 def normalize(images: np.ndarray) -> np.ndarray:
-    """uint8 N x 28 x 28 to float32 N x 1 x 28 x 28: (x / 255 - 0.1307) / 0.3081.
+    """uint8 N x 28 x 28 to float32 N x 1 x 28 x 28: (x / 255 - PIXEL_MEAN) / PIXEL_STD.
 
-    The numbers are the mean and the standard deviation of MNIST's training images.
+    >>> normalize(np.zeros((2, 28, 28), np.uint8)).shape
+    (2, 1, 28, 28)
     """
     if images.dtype != np.uint8 or images.ndim != 3:
         raise ValueError(
             f"normalize takes uint8 images, N x 28 x 28, not {images.dtype} {images.shape}"
         )
-    return ((images[:, None].astype(np.float32) / 255 - 0.1307) / 0.3081).astype(np.float32)
+    pixels = images[:, None].astype(np.float32) / 255
+    return ((pixels - PIXEL_MEAN) / PIXEL_STD).astype(np.float32)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from helpers.data import Images, mnist, normalize
+from helpers.data import PIXEL_MEAN, PIXEL_STD, Images, mnist, normalize
 from helpers.metrics import Accuracy, accuracy
 from helpers.models import BY_NAME
 from helpers.paths import build, show
@@ -131,7 +131,7 @@ def train(
             losses = []
             order = torch.randperm(len(pixels), generator=generator)
             for chosen in order[: steps_per_epoch * recipe.batch].split(recipe.batch):
-                inputs = (augment(pixels[chosen], generator) - 0.1307) / 0.3081
+                inputs = (augment(pixels[chosen], generator) - PIXEL_MEAN) / PIXEL_STD
                 loss = F.cross_entropy(
                     model(inputs), labels[chosen], label_smoothing=recipe.label_smoothing
                 )

@@ -132,9 +132,28 @@ def test_between_pieces_is_students_t():
     assert (found.value, found.low, found.high) == expected
     for n in (6, 12, 30):
         assert timing.STUDENT_T[n - 3] == pytest.approx(stats.t.ppf(0.975, n - 1), abs=6e-4)
-    for n in (5, 31):
-        with pytest.raises(ValueError, match="6 to 30"):
-            timing.between_pieces([latency(np.ones((6, 10)))] * n)
+    with pytest.raises(ValueError, match="at least 6 pieces"):
+        timing.between_pieces([latency(np.ones((6, 10)))] * 5)
+
+
+@pytest.mark.parametrize("n", [30, 31, 60, 400])
+def test_any_number_of_pieces_has_an_interval(n):
+    from scipy import stats
+
+    values = np.random.default_rng(n).integers(90, 110, n)
+    found = timing.between_pieces([latency(np.full((6, 10), value)) for value in values])
+    low, high = stats.t.interval(0.95, n - 1, values.mean(), stats.sem(values))
+    assert (found.low, found.high) == pytest.approx((low, high), rel=1e-4)
+
+
+def test_a_latency_prints_what_a_reader_wants_to_know():
+    calls = np.full((6, 20), 1_500_000)
+    calm = latency(calls, np.full((6, 20), 1_490_000))
+    assert str(calm) == "p50 1,500.0 µs, p90 1,500.0 µs (6 rounds of 20 calls, 1 thread)"
+    contended = latency(calls, calls // 2)
+    assert str(contended).endswith(
+        "; contended: this thread waited 50% of the time; stop other programs"
+    )
 
 
 def test_warm_up_waits_until_the_time_stops_falling():

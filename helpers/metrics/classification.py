@@ -37,7 +37,15 @@ class ClassScores:
 
 
 def wilson_interval(successes: int, n: int) -> tuple[float, float]:
-    """The 95 % interval of a proportion, by Wilson: within 0 to 1, and reliable near both ends."""
+    """The 95 % interval of a proportion, by Wilson: within 0 to 1, and reliable near both ends.
+
+    Source: E. B. Wilson, Journal of the American Statistical Association 22 (1927), 209-212,
+    https://doi.org/10.1080/01621459.1927.10502953
+
+    >>> low, high = wilson_interval(successes=990, n=1000)
+    >>> print(f"{low:.3f} to {high:.3f}")
+    0.982 to 0.995
+    """
     if not 0 <= successes <= n or n == 0:
         raise ValueError(f"{successes} successes of {n} is no proportion")
     z = NormalDist().inv_cdf(0.975)
@@ -48,7 +56,11 @@ def wilson_interval(successes: int, n: int) -> tuple[float, float]:
 
 
 def accuracy(labels: Sequence[int], predictions: Sequence[int]) -> Accuracy:
-    """The fraction of equal entries, with its Wilson interval. Both are class numbers, N long."""
+    """The fraction of equal entries, with its Wilson interval. Both are class numbers, N long.
+
+    >>> print(accuracy(labels=[7, 2, 1, 0], predictions=[7, 2, 1, 6]))
+    75.0 % (95 % interval 30.1 to 95.4 %, n = 4)
+    """
     labels, predictions = class_numbers(labels, predictions)
     correct = int((labels == predictions).sum())
     return Accuracy(correct / len(labels), *wilson_interval(correct, len(labels)), len(labels))
@@ -61,6 +73,10 @@ def confusion_matrix(
 
     The default of `classes` is one more than the largest number in both. ValueError for unequal
     lengths and for numbers outside 0 to classes - 1.
+
+    >>> confusion_matrix(labels=[0, 0, 1, 1], predictions=[0, 1, 1, 1])
+    array([[1, 1],
+           [0, 2]])
     """
     labels, predictions = class_numbers(labels, predictions)
     largest = max(labels.max(), predictions.max())
@@ -89,6 +105,10 @@ def precision_recall_f1(matrix: np.ndarray) -> ClassScores:
     share among all images of class i, F1 their harmonic mean. 0/0 counts as 0, as in scikit-learn
     with zero_division=0: a class that is never predicted has precision 0, and a class that does not
     occur lowers the macro means.
+
+    >>> scores = precision_recall_f1([[1, 1], [0, 2]])
+    >>> print(scores.precision.round(2), scores.recall)
+    [1.   0.67] [0.5 1. ]
     """
     matrix = np.asarray(matrix)
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:

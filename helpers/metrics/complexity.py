@@ -4,7 +4,12 @@ import copy
 
 
 def count_parameters(model) -> int:
-    """How many numbers training adjusts in a torch module; a shared tensor counts once."""
+    """How many numbers training adjusts in a torch module; a shared tensor counts once.
+
+    >>> from torch import nn
+    >>> count_parameters(nn.Linear(10, 3))
+    33
+    """
     return sum(parameter.numel() for parameter in model.parameters())
 
 
@@ -15,6 +20,10 @@ def count_macs(model, input_shape: tuple[int, ...]) -> int:
     activations, pooling and batch norm (which converters fold away) are not counted; neither is
     what a forward method calls as a function. ValueError for other layers that multiply: without
     them the sum would be too low.
+
+    >>> from torch import nn
+    >>> count_macs(nn.Conv2d(1, 8, 3), input_shape=(1, 1, 28, 28))  # 26 x 26 x 8 outputs, 9 each
+    48672
     """
     from torch import inference_mode, nn, zeros
 

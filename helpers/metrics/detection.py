@@ -19,6 +19,9 @@ def box_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     The result is float64 N x M. A box is x, y, width, height, with x, y its upper left corner, as
     in COCO's files. Boxes that only touch, or have no area, get 0. ValueError for a negative size
     and for numbers that are not finite.
+
+    >>> box_iou([[0, 0, 2, 2]], [[0, 0, 2, 2], [1, 0, 2, 2], [5, 5, 1, 1]]).round(3)
+    array([[1.   , 0.333, 0.   ]])
     """
     a = np.asarray(a, np.float64)
     b = np.asarray(b, np.float64)

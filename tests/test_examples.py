@@ -1,0 +1,23 @@
+"""The examples in docstrings of what students call: each prints what it says."""
+
+import doctest
+import importlib
+
+import pytest
+
+MODULES = (
+    "helpers.data",
+    "helpers.timing",
+    "helpers.runtimes.model",
+    "helpers.metrics.classification",
+    "helpers.metrics.comparison",
+    "helpers.metrics.complexity",
+    "helpers.metrics.detection",
+)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_examples(name):
+    result = doctest.testmod(importlib.import_module(name))
+    assert result.attempted > 0
+    assert result.failed == 0
