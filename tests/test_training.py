@@ -23,6 +23,14 @@ def test_a_short_training_learns(quick_networks):
     check("MnistNet's accuracy after one epoch", accuracy.value)
 
 
+def test_loading_a_network_keeps_the_random_state(build_folder, monkeypatch, tmp_path):
+    monkeypatch.setenv("WORKBOOK_BUILD", str(tmp_path))
+    training.save("lenet", LeNet(), training.History(source="none"))
+    before = torch.get_rng_state()
+    training.trained("lenet")
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def small(n: int) -> Images:
     data = mnist("train")
     return Images(data.images[:n], data.labels[:n], data.source)
