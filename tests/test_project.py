@@ -2,8 +2,10 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
+import zipfile
 
 import pytest
 
@@ -78,6 +80,18 @@ def test_the_pi_pins_have_wheels_on_64_bit_raspberry_pi_os(python):
     packages = {line.split("==")[0] for line in done.stdout.splitlines()}
     assert {"onnxruntime", "ai-edge-litert", "ncnn", "mnn", "jupyterlab", "mlxtend"} <= packages
     assert not packages & {"torch", "tensorflow", "tensorflow-cpu", "executorch"}
+
+
+def test_the_installed_package_has_the_sources_of_the_cpp_programs(tmp_path):
+    tree = tmp_path / "tree"
+    shutil.copytree(ROOT / "helpers", tree / "helpers")
+    shutil.copy(ROOT / "pyproject.toml", tree)
+    command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation"]
+    subprocess.run([*command, "-w", tmp_path, tree], check=True)
+    with zipfile.ZipFile(next(tmp_path.glob("*.whl"))) as wheel:
+        names = set(wheel.namelist())
+    sources = {f"helpers/cpp/{path.name}" for path in (ROOT / "helpers" / "cpp").iterdir()}
+    assert sources <= names
 
 
 WITHOUT_TORCH = """
