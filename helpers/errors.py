@@ -11,6 +11,10 @@ class ConversionError(WorkbookError, ValueError):
     """A converter failed, got unusable input, or wrote a file that computes something else."""
 
 
+class ExplainedError(ConversionError):
+    """A ConversionError whose message is complete: no search for the layer could add to it."""
+
+
 def reason(error: Exception) -> str:
     """One line: the message of a WorkbookError, else the first line of the original cause."""
     if isinstance(error, WorkbookError):

@@ -78,6 +78,14 @@ def test_a_path_that_cannot_be_written_starts_no_search(monkeypatch, tmp_path):
         convert.to_onnx(nn.Sequential(nn.ReLU()), IMAGE, tmp_path / "network")
 
 
+def test_an_error_that_is_complete_starts_no_search(monkeypatch, tmp_path):
+    monkeypatch.setattr(culprit, "where_it_fails", lambda *_: pytest.fail("a search"))
+    with pytest.raises(ConversionError, match="the example has 2"):
+        convert.to_ncnn(
+            nn.Sequential(nn.ReLU()), IMAGE.repeat(2, 1, 1, 1), tmp_path / "a.ncnn.param"
+        )
+
+
 def test_a_branch_that_depends_on_the_pixels(tmp_path):
     with pytest.raises(ConversionError, match=r"what TwoPaths.forward makes of them cannot"):
         convert.to_torchscript(TwoPaths(), IMAGE, tmp_path / "two.torchscript")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from helpers.errors import ConversionError
+from helpers.errors import ConversionError, ExplainedError
 
 # layers that write to a place of their own; others work in place or pass their input on
 COPYING = ("Convolution", "ConvolutionDepthWise", "Pooling")
@@ -32,7 +32,7 @@ class _Copies(torch.nn.Module):
 def write(network: torch.nn.Module, example: torch.Tensor, scratch: Path) -> None:
     """Write `network` to `scratch`, NAME.ncnn.param, and the weights next to it."""
     if len(example) != 1:
-        raise ConversionError(f"ncnn takes one image per call, and the example has {len(example)}.")
+        raise ExplainedError(f"ncnn takes one image per call, and the example has {len(example)}.")
     _run_pnnx(network, example, scratch)
     if not _starts_with_a_copy(_layers(scratch)):
         # ncnn would write on the caller's image or crash, and pnnx would keep the batch as an axis
@@ -41,7 +41,7 @@ def write(network: torch.nn.Module, example: torch.Tensor, scratch: Path) -> Non
     unknown = [layer for layer in layers if "." in layer[0] or "::" in layer[0]]
     if unknown:
         names = ", ".join(f"{kind} ({name})" for kind, name, *_ in unknown)
-        raise ConversionError(f"ncnn has no such layer: {names}")
+        raise ExplainedError(f"ncnn has no such layer: {names}")
     _, channels, height, width = example.shape
     entry = f"in0 0={width} 1={height} 2={channels}"  # pnnx does not write the input's size
     text = scratch.read_text()

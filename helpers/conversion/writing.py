@@ -10,7 +10,7 @@ import torch
 
 from helpers.conversion import compare, culprit, inputs
 from helpers.conversion.opener import Opener, opener
-from helpers.errors import ConversionError, reason
+from helpers.errors import ConversionError, ExplainedError, reason
 from helpers.quiet import quiet
 
 FORMS = {
@@ -59,6 +59,8 @@ def naming_the_layer(
     try:
         yield
     except ConversionError as error:
+        if isinstance(error.__cause__, ExplainedError):
+            raise
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder, "layer" + suffix)
             where = culprit.where_it_fails(network, example, lambda *layer: convert(*layer, file))
