@@ -16,8 +16,9 @@ from pathlib import Path
 
 import torch
 
-from helpers.conversion import ncnn_form
-from helpers.conversion.int8_forms import (
+from helpers.errors import ConversionError
+from modelfiles.conversion import ncnn_form
+from modelfiles.conversion.int8_forms import (
     quantize_pt2e,
     to_executorch_int8,
     to_mnn,
@@ -25,9 +26,8 @@ from helpers.conversion.int8_forms import (
     to_tflite_int8,
     xnnpack_quantizer,
 )
-from helpers.conversion.lowering import lower_to_xnnpack
-from helpers.conversion.writing import write_network
-from helpers.errors import ConversionError
+from modelfiles.conversion.lowering import lower_to_xnnpack
+from modelfiles.conversion.writing import write_network
 
 __all__ = [
     "ConversionError",

@@ -3,7 +3,12 @@
 import os
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+from modelfiles.places import ROOT, show
+
+__all__ = ["PACKAGES", "ROOT", "build", "folder", "show"]
+
+# what a notebook needs of this repository: it is copied to a Pi, and shown to a submission
+PACKAGES = ("helpers", "modelfiles")
 
 
 def build(*parts: str) -> Path:
@@ -18,11 +23,3 @@ def folder(*parts: str) -> Path:
     path = build(*parts)
     path.mkdir(exist_ok=True)
     return path
-
-
-def show(path: Path | str) -> str:
-    """`path` for a message: relative to the workbook's root, or outside of it only its name."""
-    path = Path(path).resolve()
-    if path.is_relative_to(ROOT):
-        return path.relative_to(ROOT).as_posix()
-    return path.name

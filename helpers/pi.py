@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from helpers import data, model_files, pi_transfer, results
-from helpers.paths import ROOT, build, folder, show
+from helpers.paths import PACKAGES, ROOT, build, folder, show
 from helpers.ssh import Pi, PiError
 from helpers.tunnel import Tunnel
 
@@ -29,11 +29,13 @@ _merging = threading.Lock()  # two Pis may write to one file: a cloned card has 
 def bundle() -> dict[str, Path]:
     """What a Pi gets, {path there: file here}.
 
-    helpers, the notebooks for it, requirements, model files and images; nothing that needs torch.
+    The packages, the notebooks for it, requirements, model files and images; nothing that needs
+    torch.
     """
     code = [
         path
-        for path in (ROOT / "helpers").rglob("*")
+        for package in PACKAGES
+        for path in (ROOT / package).rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
     ]
     notebooks = [ROOT / "notebooks" / f"{name}.ipynb" for name in ON_THE_PI]

@@ -15,9 +15,9 @@ import numpy as np
 
 from helpers.quiet import quiet
 from helpers.runtimes import open_model
-from helpers.runtimes.model import sizes
-from helpers.runtimes.ncnn_file import float32_net
-from helpers.runtimes.onnx_file import open_session
+from modelfiles.runtimes.model import sizes
+from modelfiles.runtimes.ncnn_file import float32_net
+from modelfiles.runtimes.onnx_file import open_session
 
 # what an operator of an int8 .onnx file spends its time on, by how its name begins
 KINDS = {

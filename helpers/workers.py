@@ -4,7 +4,7 @@ Two runtimes in one process compete for threads, and one can slow the other many
 (notebook 03 shows it). A Worker loads one file with one thread count in a fresh process and reads
 the clocks there.
 
-The process is Python with helpers.runtimes, or a program with the same protocol, started as
+The process is Python with modelfiles.runtimes, or a program with the same protocol, started as
 `PROGRAM MODEL THREADS`. It writes a line of JSON about the model. Then it answers every line of
 standard input, a list of a command and its arguments, with one line. Images and outputs are passed
 in files of raw numbers: float32, or the type in the answer to "predict". helpers/cpp has such
@@ -23,7 +23,7 @@ import numpy as np
 
 from helpers import timing
 from helpers.paths import ROOT, show
-from helpers.runtimes.opening import check_threads
+from modelfiles.runtimes.opening import check_threads
 
 
 class Worker:

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pytest
 
-from helpers.paths import ROOT
+from helpers.paths import PACKAGES, ROOT
 
 SSHD = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
 INSTALL = "sudo apt-get install $(cat tests/apt-packages.txt)"
@@ -64,7 +64,7 @@ class Laptop:
         self.ssh.mkdir(parents=True)
         keygen(self.ssh / "id_ed25519")
         ignored = shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints")
-        for part in ("helpers", "notebooks"):
+        for part in (*PACKAGES, "notebooks"):
             shutil.copytree(ROOT / part, self.tree / part, ignore=ignored)
         for name in ("requirements.txt", "requirements-pi.txt", "pyproject.toml"):
             shutil.copy(ROOT / name, self.tree)

@@ -12,8 +12,8 @@ from torch import nn
 
 from helpers import convert
 from helpers.runtimes import open_model
-from helpers.runtimes.onnx_file import precision_of
 from helpers.workers import Worker
+from modelfiles.runtimes.onnx_file import precision_of
 
 RNG = np.random.default_rng(0)
 EXAMPLE = torch.zeros(1, 3, 8, 8)

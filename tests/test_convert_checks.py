@@ -8,9 +8,9 @@ from fuzz import networks
 from test_convert import EXAMPLE, Calls, images
 
 from helpers import convert
-from helpers.conversion import compare
-from helpers.conversion.opener import Opener, opener
 from helpers.errors import ConversionError
+from modelfiles.conversion import compare
+from modelfiles.conversion.opener import Opener, opener
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from helpers import convert
-from helpers.conversion import culprit
 from helpers.errors import ConversionError
+from modelfiles.conversion import culprit
 
 IMAGE = torch.zeros(1, 1, 4, 4)
 

@@ -8,7 +8,7 @@ import pytest
 MODULES = (
     "helpers.data",
     "helpers.timing",
-    "helpers.runtimes.model",
+    "modelfiles.runtimes.model",
     "helpers.metrics.classification",
     "helpers.metrics.comparison",
     "helpers.metrics.complexity",

@@ -131,7 +131,7 @@ class Student:
     def predict(self, file: str, images: np.ndarray, timeout: float | None = None) -> np.ndarray:
         """The outputs, float32 N x classes, of the handed-in model `file` for `images`.
 
-        `images` are float32 N x C x H x W. helpers.runtimes runs the model, in a jailed process
+        `images` are float32 N x C x H x W. modelfiles.runtimes runs the model, in a jailed process
         that has loaded nothing of the student's notebook. StudentError if the file is missing, is
         no model, does not take such images, or takes too long.
         """

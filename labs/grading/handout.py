@@ -6,9 +6,9 @@ Solutions, hidden checks and the grader are not in it.
 import zipfile
 from pathlib import Path
 
+from helpers.paths import PACKAGES, ROOT
 from labs.grading import gradebook
 from labs.grading.course import Course
-from labs.grading.jail import ROOT
 
 NAMES = (
     "README.md",
@@ -20,7 +20,7 @@ NAMES = (
     "requirements.txt",
     "requirements-pi.txt",
 )
-FOLDERS = ("notebooks", "helpers")
+FOLDERS = ("notebooks", *PACKAGES)
 LEFT_OUT = {"__pycache__", ".ipynb_checkpoints", "build"}
 PREFIX = "pi-workbook"
 

@@ -1,8 +1,8 @@
 """The jail: a command runs without network, on a read-only system, and cannot exceed its limits.
 
-bubblewrap builds it. A process in it sees /usr, the Python environment, helpers and a copy of one
-submission, all read-only, and may write into small folders in memory. It sees no home, no course
-and no other process.
+bubblewrap builds it. A process in it sees /usr, the Python environment, the packages that notebooks
+import and a copy of one submission, all read-only, and may write into small folders in memory. It
+sees no home, no course and no other process.
 """
 
 import os
@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from helpers.paths import PACKAGES, ROOT
 from labs.grading import seccomp
 
 HERE = Path(__file__).resolve().parent
-ROOT = HERE.parents[1]
 THREADS = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 # the grader's files that the jail shows
 INSIDE = (
@@ -120,7 +120,8 @@ def command(argv: list[str], submission: Path | str, disk_mb: int, rules: int) -
             system += ["--ro-bind", f"/{link}", f"/{link}"]
     for path in ("/etc/ld.so.cache", "/etc/alternatives"):
         system += ["--ro-bind-try", path, path]
-    for path in dict.fromkeys((sys.base_prefix, sys.prefix, str(ROOT / "helpers"))):
+    packages = (str(ROOT / package) for package in PACKAGES)
+    for path in dict.fromkeys((sys.base_prefix, sys.prefix, *packages)):
         if not path.startswith("/usr/"):
             system += [*_parents(path), "--ro-bind", path, path]
     if Path(sys.prefix) in ROOT.parents or Path("/usr") in ROOT.parents:

@@ -14,10 +14,10 @@ import numpy as np
 import torch
 
 from helpers import convert
-from helpers.conversion.opener import opener
 from helpers.errors import ConversionError
 from helpers.quiet import quiet
 from helpers.runtimes import dequantize, quantize
+from modelfiles.conversion.opener import opener
 
 sys.path.insert(0, str(Path(__file__).parent))
 from random_networks import network

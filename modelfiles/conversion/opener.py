@@ -1,7 +1,7 @@
 """A model file opened and run in a process of its own: loaders of damaged or odd files crash.
 
-The process is `python -m helpers.conversion.opener`. It reads one JSON request per line and answers
-with one line. Images and answers travel as .npy files.
+The process is `python -m modelfiles.conversion.opener`. It reads one JSON request per line and
+answers with one line. Images and answers travel as .npy files.
 """
 
 import atexit
@@ -18,8 +18,8 @@ from pathlib import Path
 
 import numpy as np
 
-from helpers.errors import ConversionError
-from helpers.paths import ROOT
+from modelfiles.errors import ConversionError
+from modelfiles.places import ROOT
 
 TORCH_SUFFIXES = (".pt2", ".torchscript", ".pte")  # they share a process that has loaded torch
 # what a process imports while the network is still being converted
@@ -46,7 +46,7 @@ class Opener:
         places = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
         self._log = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115  (close ends it)
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "helpers.conversion.opener", PRELOAD[suffix]],
+            [sys.executable, "-m", "modelfiles.conversion.opener", PRELOAD[suffix]],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
@@ -171,7 +171,7 @@ atexit.register(_shared.close)
 
 
 def _serve() -> None:
-    from helpers import runtimes
+    from modelfiles import runtimes
 
     # replies go to the real standard output; what a runtime prints goes to the error stream
     replies = os.fdopen(os.dup(1), "w", encoding="utf-8")

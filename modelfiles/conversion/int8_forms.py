@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from helpers.conversion import compare, inputs, onnx_source, tflite_int8
-from helpers.conversion.lowering import lower_to_xnnpack
-from helpers.conversion.mnn_process import convert as convert_to_mnn
-from helpers.conversion.opener import opener
-from helpers.conversion.writing import check, checked_path, naming_the_layer, writing
-from helpers.errors import ConversionError, reason
-from helpers.quiet import quiet
+from modelfiles.conversion import compare, inputs, onnx_source, tflite_int8
+from modelfiles.conversion.lowering import lower_to_xnnpack
+from modelfiles.conversion.mnn_process import convert as convert_to_mnn
+from modelfiles.conversion.opener import opener
+from modelfiles.conversion.writing import check, checked_path, naming_the_layer, writing
+from modelfiles.errors import ConversionError, reason
+from modelfiles.quiet import quiet
 
 RANGES = ("MinMax", "Entropy", "Percentile")
 CHECKED_IMAGES = 32

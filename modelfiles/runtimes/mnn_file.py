@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from helpers.flatbuffer import Table
-from helpers.runtimes.model import (
+from modelfiles.formats.flatbuffer import Table
+from modelfiles.runtimes.model import (
     TO_FIRST,
     TO_LAST,
     Model,

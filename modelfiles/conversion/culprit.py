@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import torch
 
-from helpers.conversion import inputs
-from helpers.errors import ConversionError
+from modelfiles.conversion import inputs
+from modelfiles.errors import ConversionError
 
 LIMIT_S = 60  # after which no further layer is tried
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from helpers.conversion import compare, culprit, inputs
-from helpers.conversion.opener import Opener, opener
-from helpers.errors import ConversionError, ExplainedError, reason
-from helpers.quiet import quiet
+from modelfiles.conversion import compare, culprit, inputs
+from modelfiles.conversion.opener import Opener, opener
+from modelfiles.errors import ConversionError, ExplainedError, reason
+from modelfiles.quiet import quiet
 
 FORMS = {
     ".pt2": "PyTorch's .pt2",

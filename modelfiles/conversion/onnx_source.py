@@ -5,8 +5,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from helpers.errors import ConversionError
-from helpers.paths import show
+from modelfiles.errors import ConversionError
+from modelfiles.places import show
 
 QUANTIZED = ("QuantizeLinear", "DequantizeLinear", "DynamicQuantize", "QLinear", "QGemm")
 

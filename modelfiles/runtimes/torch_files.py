@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from helpers.runtimes.model import Model, check_float_input, check_one_input, sizes
+from modelfiles.runtimes.model import Model, check_float_input, check_one_input, sizes
 
 INTEGER_OPERATORS = ("quantized", "quantized_decomposed", "torchao", "pt2e_quant")  # namespaces
 FLOAT32 = 6  # ExecuTorch's number for this type

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from helpers.runtimes.model import Model, Unsupported, check_one_input, sizes
+from modelfiles.runtimes.model import Model, Unsupported, check_one_input, sizes
 
 if TYPE_CHECKING:
     import ncnn

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from helpers.errors import ConversionError, reason
+from modelfiles.errors import ConversionError, reason
 
 
 @dataclass(frozen=True)

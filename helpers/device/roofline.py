@@ -8,7 +8,7 @@ from functools import partial
 
 import numpy as np
 
-from helpers.protobuf import field
+from modelfiles.formats.protobuf import field
 
 
 def measure_peak(seconds: float) -> dict:

@@ -4,15 +4,15 @@ from pathlib import Path
 
 import numpy as np
 
-from helpers import armnn
-from helpers.paths import show
-from helpers.quiet import quiet
-from helpers.runtimes.mnn_file import open_mnn
-from helpers.runtimes.model import Model, Unsupported
-from helpers.runtimes.ncnn_file import open_ncnn
-from helpers.runtimes.onnx_file import open_onnx
-from helpers.runtimes.tflite_file import open_tflite
-from helpers.runtimes.torch_files import open_pt2, open_pte, open_torchscript
+from modelfiles.places import show
+from modelfiles.quiet import quiet
+from modelfiles.runtimes import armnn
+from modelfiles.runtimes.mnn_file import open_mnn
+from modelfiles.runtimes.model import Model, Unsupported
+from modelfiles.runtimes.ncnn_file import open_ncnn
+from modelfiles.runtimes.onnx_file import open_onnx
+from modelfiles.runtimes.tflite_file import open_tflite
+from modelfiles.runtimes.torch_files import open_pt2, open_pte, open_torchscript
 
 MAX_THREADS = 256  # more than any Pi or laptop has; runtimes crash or hang with thousands
 
@@ -35,7 +35,7 @@ def open_model(path: Path | str, threads: int = 1, delegate: str | None = None) 
     read from the operators and weights in the file; only for .pte, whose delegates hide them, from
     the file's name (NAME_int8). int8 means that weights have 8 bits.
     `threads` is a whole number from 1 to MAX_THREADS. delegate="armnn" lets Arm NN compute what it
-    can of a .tflite file; helpers.armnn says where its library is looked for.
+    can of a .tflite file; modelfiles.runtimes.armnn says where its library is looked for.
     Raises FileNotFoundError, ValueError for arguments and files that cannot be used, ImportError
     (with the line that installs it) for a missing runtime or delegate.
     """

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from helpers import protobuf
-from helpers.runtimes.model import Model, Unsupported, check_float_input, check_one_input, sizes
+from modelfiles.formats import protobuf
+from modelfiles.runtimes.model import Model, Unsupported, check_float_input, check_one_input, sizes
 
 if TYPE_CHECKING:
     import onnxruntime

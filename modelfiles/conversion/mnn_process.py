@@ -5,8 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from helpers.errors import ConversionError
-from helpers.paths import ROOT
+from modelfiles.errors import ConversionError
+from modelfiles.places import ROOT
 
 
 def convert(onnx_file: Path, mnn_file: Path, *options: str) -> None:
@@ -16,7 +16,7 @@ def convert(onnx_file: Path, mnn_file: Path, *options: str) -> None:
     arguments = ["-f", "ONNX", "--modelFile", source, "--MNNModel", str(target), *options]
     places = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
     done = subprocess.run(
-        [sys.executable, "-m", "helpers.conversion.mnn_process", *arguments],
+        [sys.executable, "-m", "modelfiles.conversion.mnn_process", *arguments],
         cwd=target.parent,  # it leaves a hidden file in the folder that it runs in
         env=os.environ | {"PYTHONPATH": places},
         capture_output=True,

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from helpers.errors import ConversionError, ExplainedError
+from modelfiles.errors import ConversionError, ExplainedError
 
 # layers that write to a place of their own; others work in place or pass their input on
 COPYING = ("Convolution", "ConvolutionDepthWise", "Pooling")

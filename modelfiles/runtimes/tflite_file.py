@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from helpers import armnn
-from helpers.runtimes.model import (
+from modelfiles.runtimes import armnn
+from modelfiles.runtimes.model import (
     TO_FIRST,
     TO_LAST,
     Model,

@@ -1,0 +1,10 @@
+"""Model files in every format of the book: read them, run them, write them, check what was written.
+
+helpers.convert and helpers.runtimes are the entrance for notebooks and labs. The rooms:
+
+    formats      what a file says about itself, without its runtime: protobuf, flatbuffers
+    runtimes     open_model(path) -> Model, one module per runtime
+    conversion   from a network to a file that was opened, run and compared before it gets its name
+
+errors, places and quiet serve all three. Nothing here imports helpers.
+"""

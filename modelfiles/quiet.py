@@ -1,0 +1,50 @@
+"""Libraries that print while they load or convert, kept silent unless they fail."""
+
+import contextlib
+import logging
+import os
+import sys
+import tempfile
+import threading
+import warnings
+
+# standard output, warnings and logging belong to the whole process: one thread at a time
+# redirects them
+_one_thread = threading.RLock()
+
+
+@contextlib.contextmanager
+def quiet():
+    """Swallow what is printed inside, from Python and from C++, and warnings too.
+
+    A second thread that enters waits until the first has left, so two threads load or convert one
+    after the other; the same thread may enter again. What other threads print meanwhile is
+    swallowed as well. An exception passes through with a note: the last lines that were swallowed.
+    """
+    with (
+        _one_thread,
+        tempfile.TemporaryFile("w+", errors="replace") as log,
+        warnings.catch_warnings(),
+    ):
+        warnings.simplefilter("ignore")
+        sys.stdout.flush()
+        sys.stderr.flush()
+        output = os.dup(1)
+        errors = os.dup(2)
+        disabled_level = logging.root.manager.disable
+        try:
+            logging.disable(logging.WARNING)  # a handler made earlier holds the old stream
+            os.dup2(log.fileno(), 1)
+            os.dup2(log.fileno(), 2)
+            with contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
+                yield
+        except Exception as error:
+            log.seek(0)
+            error.add_note("The library's last words:\n" + "".join(log.readlines()[-5:]))
+            raise
+        finally:
+            logging.disable(disabled_level)
+            os.dup2(output, 1)
+            os.dup2(errors, 2)
+            os.close(output)
+            os.close(errors)
