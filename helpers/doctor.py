@@ -105,7 +105,7 @@ def _python() -> str | None:
 
 
 def _memory() -> str | None:
-    from helpers import limits
+    from helpers.device import limits
 
     free = limits.available_bytes() / 1e9
     return _line(

@@ -15,7 +15,7 @@ import tomllib
 import urllib.request
 from pathlib import Path
 
-from helpers import limits
+from helpers.device import limits
 from helpers.paths import ROOT, show
 
 RUNTIMES = ("libtorch", "ncnn", "mnn")

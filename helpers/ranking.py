@@ -1,6 +1,6 @@
 """Which of several records are valid, and how they compare."""
 
-from helpers import device, timing
+from helpers import validity
 
 
 def each_run_once(frame):
@@ -9,14 +9,6 @@ def each_run_once(frame):
         return frame
     repeats = frame["run_id"].map(str).duplicated() & frame["run_id"].notna()
     return frame[~repeats].reset_index(drop=True)
-
-
-def contention_reasons(contention: float | None) -> list[str]:
-    """Why a measurement with this contention is invalid, in words; see Latency.contention."""
-    # None: unknown, because there were several threads
-    if contention is None or not contention > timing.CONTENDED:
-        return []
-    return [f"other programs used the processor: the thread waited {contention:.0%} of the time"]
 
 
 def rank(frame, by: str = "latency_ns.p50"):
@@ -31,7 +23,7 @@ def rank(frame, by: str = "latency_ns.p50"):
         raise ValueError(
             f"there is no column {by!r} to rank by; there are {', '.join(map(str, frame.columns))}"
         )
-    reasons = [_row_reasons(row, by) for row in frame.to_dict("records")]
+    reasons = [validity.row_reasons(row, by) for row in frame.to_dict("records")]
     void = []
     for run_id, found in zip(frame["run_id"], reasons):
         if found:
@@ -55,35 +47,13 @@ def keep_throttled(frame):
     computed from the conditions, so records of every version have it. `rank` skips marked rows.
     """
     rows = frame.to_dict("records")
-    marks = [", ".join(device.throttled_by(*_states(row)) or []) for row in rows]
+    marks = [", ".join(validity.throttled_by(*validity.states(row)) or []) for row in rows]
     kept = []
     for row in rows:
-        others = set(_row_reasons(row, "latency_ns.p50")) - set(device.void_reasons(*_states(row)))
-        kept.append(not others)
+        reasons = set(validity.row_reasons(row, "latency_ns.p50"))
+        throttling = set(validity.throttling_reasons(*validity.states(row)))
+        kept.append(not reasons - throttling)
     return frame.assign(throttled=marks)[kept]
-
-
-def _states(row: dict) -> list[dict]:
-    """What device.void_reasons needs of the conditions before and after."""
-    states = []
-    for when in ("before", "after"):
-        flags = row.get(f"conditions.{when}.throttled")
-        if not isinstance(flags, str):
-            flags = None  # NaN if it was null
-        states.append({"throttled": flags})
-    return states
-
-
-def _row_reasons(row: dict, by: str) -> list[str]:
-    reasons = []
-    if isinstance(row.get("void_reasons"), list):
-        reasons += row["void_reasons"]
-    reasons += device.void_reasons(*_states(row)) + contention_reasons(row.get("contention"))
-    if row.get("valid") is not True and not reasons:
-        reasons.append("the record says that it is not valid")
-    if row[by] is None or row[by] != row[by]:
-        reasons.append(f"it has no {by}")
-    return list(dict.fromkeys(reasons))
 
 
 def summary(frame):

@@ -19,9 +19,9 @@ from pathlib import Path
 
 import numpy as np
 
-from helpers import device, timing
+from helpers import device, timing, validity
 from helpers.paths import show
-from helpers.ranking import contention_reasons, each_run_once, keep_throttled, rank, summary
+from helpers.ranking import each_run_once, keep_throttled, rank, summary
 
 __all__ = [
     "SCHEMA_VERSION",
@@ -104,7 +104,7 @@ def record(
         "energy": energy or {},
     }
     parts = {part: _only_known(part, values) for part, values in given.items()}
-    reasons = device.void_reasons(before, after) + contention_reasons(latency.contention)
+    reasons = validity.invalid_reasons(before, after, latency.contention)
     samples = np.asarray(latency.samples_ns)
     if host is None:
         host = device.describe()
@@ -138,8 +138,8 @@ def record(
             "energy": parts["energy"],
             "valid": not reasons,
             "void_reasons": reasons,
-            "throttled_by": device.throttled_by(before, after),
-            "warnings": [*latency.warnings, *device.clock_warnings(before, after)],
+            "throttled_by": validity.throttled_by(before, after),
+            "warnings": [*latency.warnings, *validity.clock_warnings(before, after)],
         }
     )
 

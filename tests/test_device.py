@@ -13,7 +13,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from helpers import device, limits, peak
+from helpers import device
+from helpers.device import limits, peak_process
+from helpers.device.machine import _machine_id
+from helpers.validity import clock_warnings, throttled_by, throttling_reasons
 
 PI_4_FEATURES = "fp asimd evtstrm crc32 cpuid"
 PI_5_FEATURES = (
@@ -129,7 +132,7 @@ def test_a_pi_in_a_container_is_the_same_pi(tmp_path):
     now = device.conditions(inside, firmware(FileNotFoundError("vcgencmd")))
     assert (now["temp_c"], now["governor"], now["throttled"]) == (None, None, None)
     cpuinfo.write_text(cpuinfo.read_text().replace(serial, "0" * 16))
-    by_one = device._machine_id(inside, "0" * 15 + "1")
+    by_one = _machine_id(inside, "0" * 15 + "1")
     assert device.describe(inside)["machine_id"] != by_one, "zeros are no number"
 
 
@@ -315,15 +318,15 @@ def test_every_throttle_bit(tmp_path, bit, name):
     none = state(0)
     assert device.throttle_flags(now) == [name]
     assert device.throttle_flags(hex(since_boot)) == [f"{name} since boot"]
-    assert device.void_reasons(none, none) == []
-    assert device.void_reasons(none, state(now | since_boot)) == [f"the Pi reported: {name}"]
-    assert device.void_reasons(state(now), none) == [f"the Pi reported: {name}"]
+    assert throttling_reasons(none, none) == []
+    assert throttling_reasons(none, state(now | since_boot)) == [f"the Pi reported: {name}"]
+    assert throttling_reasons(state(now), none) == [f"the Pi reported: {name}"]
     in_between = [f"the Pi reported: {name} at some time during the measurement"]
-    assert device.void_reasons(none, state(since_boot)) == in_between
+    assert throttling_reasons(none, state(since_boot)) == in_between
     # long ago: it stays up until a restart
-    assert device.void_reasons(state(since_boot), state(since_boot)) == []
-    assert device.void_reasons({"throttled": None}, state(since_boot)) == []
-    assert device.void_reasons({"throttled": None}, state(now)) == [f"the Pi reported: {name}"]
+    assert throttling_reasons(state(since_boot), state(since_boot)) == []
+    assert throttling_reasons({"throttled": None}, state(since_boot)) == []
+    assert throttling_reasons({"throttled": None}, state(now)) == [f"the Pi reported: {name}"]
 
 
 @pytest.mark.parametrize(
@@ -341,8 +344,8 @@ def test_every_throttle_bit(tmp_path, bit, name):
 )
 def test_what_throttled_a_measurement(before, after, names):
     states = {"throttled": before}, {"throttled": after}
-    assert device.throttled_by(*states) == names
-    assert len(device.void_reasons(*states)) == len(names or [])
+    assert throttled_by(*states) == names
+    assert len(throttling_reasons(*states)) == len(names or [])
 
 
 def test_throttle_flags_together_and_none():
@@ -365,9 +368,9 @@ def test_conditions_carry_the_time_in_utc():
     after = device.conditions()
     assert before["at"] <= after["at"] and before["at"].endswith("+00:00")
     assert before["monotonic_ns"] < after["monotonic_ns"], "and by a clock that nobody sets"
-    assert device.clock_warnings(before, after) == []
+    assert clock_warnings(before, after) == []
     # unknown, without the clock that nobody sets
-    assert device.clock_warnings({"at": before["at"]}, {"at": "2031-01-01T00:00:00+00:00"}) == []
+    assert clock_warnings({"at": before["at"]}, {"at": "2031-01-01T00:00:00+00:00"}) == []
 
 
 @pytest.mark.parametrize(
@@ -378,10 +381,10 @@ def test_the_product_model_is_valid_onnx_and_multiplies(operator, dtypes):
 
     generator = np.random.default_rng(0)
     a, b = (generator.integers(0, 100, (300, 300)).astype(dtype) for dtype in dtypes)
-    model = onnx.load_from_string(peak.product_model(operator, a, b))
+    model = onnx.load_from_string(peak_process.product_model(operator, a, b))
     onnx.checker.check_model(model, full_check=True)
     wanted = a.astype(np.int64) @ b.astype(np.int64)
-    assert np.array_equal(peak._product_call(operator, a, b)()[0], wanted)
+    assert np.array_equal(peak_process._product_call(operator, a, b)()[0], wanted)
 
 
 def test_machine_peak_is_plausible():

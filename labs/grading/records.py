@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from helpers import device, timing
+from helpers import timing, validity
 from labs.grading import record_fields, records_file
 
 MIN_CALLS = 50
@@ -95,7 +95,7 @@ def _void(row: dict) -> list[str]:
         flags = row.get(f"conditions.{when}.throttled")
         states.append({"throttled": flags[:20] if isinstance(flags, str) else None})
     try:
-        reasons = device.void_reasons(*states)
+        reasons = validity.throttling_reasons(*states)
     except ValueError:
         reasons = ["its throttling flags are no number"]
     contention = row.get("contention")

@@ -1,0 +1,25 @@
+"""The measured machine. What a machine does not report is None: a laptop has no vcgencmd.
+
+machine     what it is: describe, int8_instructions
+state       its clock, temperature and throttling now: conditions, throttle_flags
+roofline    the limits of one core: machine_peak
+memory      the peak memory of code: peak_rss
+limits      the cores and the memory that this process may use
+"""
+
+from helpers.device.machine import describe, int8_instructions
+from helpers.device.memory import peak_rss, peak_rss_of_this_process
+from helpers.device.roofline import Peak, machine_peak
+from helpers.device.state import THROTTLE_BITS, conditions, throttle_flags
+
+__all__ = [
+    "THROTTLE_BITS",
+    "Peak",
+    "conditions",
+    "describe",
+    "int8_instructions",
+    "machine_peak",
+    "peak_rss",
+    "peak_rss_of_this_process",
+    "throttle_flags",
+]

@@ -1,0 +1,98 @@
+"""The process in which roofline.machine_peak measures: it prints the fields of Peak as JSON."""
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+
+from modelfiles.formats.protobuf import field
+
+
+def measure_peak(seconds: float) -> dict:
+    """The fields of device.Peak, from seven figures that take `seconds` each.
+
+    numpy uses as many threads as the process was given.
+    """
+    peak: dict = {"int8_ops_per_s": None}
+    by = {}
+    with_numpy = f"numpy {np.__version__}"
+
+    def offer(limit: str, work: int, call: Callable[[], object], what: str) -> None:
+        rate = work / _shortest_s(call, seconds)
+        if rate > (peak.get(limit) or 0):
+            peak[limit] = rate
+            by[limit] = what
+
+    for size in (512, 384):
+        a, b = np.random.default_rng(0).random((2, size, size), np.float32)
+        operations = 2 * size**3
+        product = partial(np.dot, a, b, out=np.empty_like(a))
+        offer("flops_per_s", operations, product, f"{with_numpy}, {size} x {size}")
+        try:
+            import onnxruntime
+        except ImportError:
+            continue
+        what = f"onnxruntime {onnxruntime.__version__}, {size} x {size}"
+        offer("flops_per_s", operations, _product_call("MatMul", a, b), what)
+        a8 = (a * 256).astype(np.uint8)
+        b8 = (b * 255 - 127).astype(np.int8)
+        offer("int8_ops_per_s", operations, _product_call("MatMulInteger", a8, b8), what)
+    source = np.ones(64 * 10**6, np.uint8)
+    copy = partial(np.copyto, np.zeros(64 * 10**6, np.uint8), source)
+    offer("bytes_per_s", 2 * source.nbytes, copy, f"{with_numpy}, copy of 64 MB")
+    return peak | {"by": by}
+
+
+def _shortest_s(call: Callable[[], object], seconds: float) -> float:
+    for _ in range(3):
+        call()
+    shortest = float("inf")
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end or shortest == float("inf"):
+        start = time.perf_counter_ns()
+        call()
+        shortest = min(shortest, time.perf_counter_ns() - start)
+    return shortest / 1e9
+
+
+def _product_call(operator: str, a: np.ndarray, b: np.ndarray) -> Callable[[], object]:
+    """A call that multiplies `a` by the constant `b` in ONNX Runtime, with one thread."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    session = onnxruntime.InferenceSession(
+        product_model(operator, a, b), options, providers=["CPUExecutionProvider"]
+    )
+    return lambda: session.run(None, {"a": a})
+
+
+def product_model(operator: str, a: np.ndarray, b: np.ndarray) -> bytes:
+    """An ONNX file with one node, product = operator(a, b), all of one square size.
+
+    `b` is a constant, as weights are: that is faster. Written field by field with the numbers of
+    onnx.proto, since the Pi does without the onnx package.
+    """
+    kinds = {"float32": 1, "uint8": 2, "int8": 3, "int32": 6}
+    size = len(b)
+
+    def value(name: str, dtype: str) -> bytes:
+        shape = 2 * field(1, field(1, size))
+        return field(1, name) + field(2, field(1, field(1, kinds[dtype]) + field(2, shape)))
+
+    node = field(1, "a") + field(1, "b") + field(2, "product") + field(4, operator)
+    constant = 2 * field(1, size) + field(2, kinds[b.dtype.name])
+    constant += field(8, "b") + field(9, b.tobytes())
+    result = value("product", "float32" if operator == "MatMul" else "int32")
+    graph = field(1, node) + field(2, "product") + field(5, constant)
+    graph += field(11, value("a", a.dtype.name)) + field(12, result)
+    format_version = field(1, 9)
+    operator_set = field(8, field(2, 17))
+    return format_version + field(7, graph) + operator_set
+
+
+if __name__ == "__main__":
+    print(json.dumps(measure_peak(float(sys.argv[1]))))

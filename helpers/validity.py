@@ -1,0 +1,102 @@
+"""Whether a measurement is valid, and why not: the one place that decides it.
+
+A measurement is invalid if the machine throttled, or if other programs used the processor.
+"""
+
+from datetime import datetime
+
+from helpers import timing
+from helpers.device.state import THROTTLE_BITS, throttle_flags
+
+CLOCK_STEP_S = 1  # a larger difference between the two clocks is no rounding
+
+
+def invalid_reasons(before: dict, after: dict, contention: float | None) -> list[str]:
+    """Why a measurement is invalid, in words; [] if it is valid.
+
+    `before` and `after` are device.conditions() on both sides of it; see Latency.contention.
+    """
+    return throttling_reasons(before, after) + contention_reasons(contention)
+
+
+def throttling_reasons(before: dict, after: dict) -> list[str]:
+    """Why a measurement between these two conditions is invalid, in words; [] if it is valid.
+
+    The reasons are flags that are set before or after, and since-boot flags that were set in
+    between. A since-boot flag that was set before proves nothing: it stays until the Pi restarts.
+    [] also if `throttled` is None both times: then it is unknown.
+    """
+    return [f"the Pi reported: {name}{when}" for name, when in _reported(before, after).items()]
+
+
+def throttled_by(before: dict, after: dict) -> list[str] | None:
+    """Which of THROTTLE_BITS were reported between these two conditions; None if unknown."""
+    if before.get("throttled") is None and after.get("throttled") is None:
+        return None
+    return list(_reported(before, after))
+
+
+def _reported(before: dict, after: dict) -> dict[str, str]:
+    """The flags that were set before, after or in between, and in words "when" if in between."""
+    early, late = (set(throttle_flags(state.get("throttled"))) for state in (before, after))
+    reported = {}
+    for name in THROTTLE_BITS:
+        sticky = f"{name} since boot"
+        if name in early | late:
+            reported[name] = ""
+        elif before.get("throttled") is not None and sticky in late - early:
+            reported[name] = " at some time during the measurement"
+    return reported
+
+
+def contention_reasons(contention: float | None) -> list[str]:
+    """Why a measurement with this contention is invalid, in words; see Latency.contention."""
+    # None: unknown, because there were several threads
+    if contention is None or not contention > timing.CONTENDED:
+        return []
+    return [f"other programs used the processor: the thread waited {contention:.0%} of the time"]
+
+
+def clock_warnings(before: dict, after: dict) -> list[str]:
+    """Whether the machine's clock was set between these two conditions, in words.
+
+    [] if it was not, or if it is unknown. A Pi's clock does not run while it is off: it starts with
+    an old time and gets the right one from the network. That changes `at`, not the times of calls.
+    """
+    ticks = [state.get("monotonic_ns") for state in (before, after)]
+    if None in ticks:
+        return []
+    moments = [datetime.fromisoformat(state["at"]) for state in (before, after)]
+    passed_s = (ticks[1] - ticks[0]) / 1e9
+    step_s = (moments[1] - moments[0]).total_seconds() - passed_s
+    # a clock that is corrected slowly may run 0.05 % too fast
+    if abs(step_s) <= CLOCK_STEP_S + passed_s / 1000:
+        return []
+    return [
+        f"the machine's clock was set by {step_s:+,.0f} s during the measurement; "
+        f"it took {passed_s:.1f} s"
+    ]
+
+
+def states(row: dict) -> list[dict]:
+    """The conditions before and after in a row of read_results, for throttling_reasons."""
+    states = []
+    for when in ("before", "after"):
+        flags = row.get(f"conditions.{when}.throttled")
+        if not isinstance(flags, str):
+            flags = None  # NaN if it was null
+        states.append({"throttled": flags})
+    return states
+
+
+def row_reasons(row: dict, by: str) -> list[str]:
+    """Why a row of read_results is invalid, in words; also if it has no number in column `by`."""
+    reasons = []
+    if isinstance(row.get("void_reasons"), list):
+        reasons += row["void_reasons"]
+    reasons += invalid_reasons(*states(row), row.get("contention"))
+    if row.get("valid") is not True and not reasons:
+        reasons.append("the record says that it is not valid")
+    if row[by] is None or row[by] != row[by]:
+        reasons.append(f"it has no {by}")
+    return list(dict.fromkeys(reasons))
