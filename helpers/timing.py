@@ -17,130 +17,31 @@ import gc
 import math
 import random
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 
 import numpy as np
 
-CONTENDED = 0.1  # a thread that was off the CPU for more of its time than this was disturbed
-SMALLEST_ROUNDS = 6  # resampling fewer rounds than this gives intervals that promise too much
+from helpers.intervals import Interval, Ratio, percentile
+from helpers.latency import CONTENDED, SMALLEST_ROUNDS, Latency, WarmUp, between_pieces, speedup
+
+__all__ = [
+    "CONTENDED",
+    "SMALLEST_ROUNDS",
+    "Interval",
+    "Latency",
+    "Ratio",
+    "WarmUp",
+    "benchmark",
+    "between_pieces",
+    "percentile",
+    "speedup",
+    "time_calls",
+    "warm_up",
+]
+
+
 MAX_WINDOW_NS = 1e8  # a warm-up window of long calls is cut to about 0.1 s
 STABLE_WINDOWS = 3  # consecutive windows without improvement that end the warm-up
-
-SMALLEST_PIECES = 6
-
-# 97.5 % points of Student's t distribution with 2 to 29 degrees of freedom
-# fmt: off
-STUDENT_T = (
-    4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201,
-    2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086, 2.080,
-    2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045,
-)
-# fmt: on
-
-
-@dataclass(frozen=True)
-class WarmUp:
-    """`calls` made, nanoseconds of the first, and whether the times stopped falling (`steady`)."""
-
-    calls: int
-    first_call_ns: int
-    steady: bool
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A value with its 95 % interval."""
-
-    value: float
-    low: float
-    high: float
-
-
-@dataclass(frozen=True)
-class Ratio(Interval):
-    """How many times faster the candidate is than the baseline; above 1 means faster."""
-
-    def __str__(self) -> str:
-        return f"{self.value:.2f} [{self.low:.2f}, {self.high:.2f}]"
-
-
-@dataclass(frozen=True)
-class Latency:
-    """The raw times of one candidate in nanoseconds, int64.
-
-    `samples_ns` and `cpu_ns` [rounds, calls] are each call's time by the wall clock and by the
-    thread's CPU clock. `round_ns` [rounds, 2] has the same two for the whole round, which includes
-    all that happens between the calls.
-    """
-
-    samples_ns: np.ndarray
-    cpu_ns: np.ndarray
-    round_ns: np.ndarray
-    warm_up: WarmUp
-    threads: int = 1
-
-    def __str__(self) -> str:
-        p50, p90 = (f"{self.percentile(q) / 1e3:,.1f}" for q in (50, 90))
-        rounds, calls = self.samples_ns.shape
-        unit = "thread" if self.threads == 1 else "threads"
-        measured = f"{rounds} rounds of {calls} calls, {self.threads} {unit}"
-        return "; ".join([f"p50 {p50} µs, p90 {p90} µs ({measured})", *self.warnings])
-
-    def percentile(self, q: float) -> float:
-        """The q-th percentile in nanoseconds: a time that some call really took."""
-        return percentile(self.samples_ns, q)
-
-    def interval(self, q: float = 50) -> Interval | None:
-        """The percentile with an interval *within this session*, by bootstrap over rounds.
-
-        None if there are fewer than six rounds, or so few calls that the smallest and the largest
-        enclose the percentile with less than 95 % probability, 1 - q**n - (1 - q)**n.
-
-        It shows how steady this run was. Another session differs by more: see between_pieces.
-        """
-        if len(self.samples_ns) < SMALLEST_ROUNDS:
-            return None
-        share = q / 100
-        n = self.samples_ns.size
-        if 1 - share**n - (1 - share) ** n < 0.95:
-            return None
-        low, high = _bootstrap([self.samples_ns], lambda wall: percentile(wall, q))
-        return Interval(self.percentile(q), low, high)
-
-    @property
-    def contention(self) -> float | None:
-        """The share of the rounds' time in which the calling thread was not running.
-
-        None with several threads, which hide it. Whole rounds count, because a system often takes
-        the processor away between two calls, where the CPU clock is read. The calls then look
-        undisturbed, and nearly are, although the machine is shared.
-        """
-        if self.threads > 1:
-            return None
-        wall, cpu = self.round_ns.sum(axis=0)
-        return max(0.0, float(1 - cpu / wall))
-
-    @property
-    def warnings(self) -> list[str]:
-        """What a reader must know before believing these times."""
-        found = []
-        contention = self.contention
-        if contention is not None and contention > CONTENDED:
-            found.append(
-                f"contended: this thread waited {contention:.0%} of the time; stop other programs"
-            )
-        if not self.warm_up.steady:
-            found.append("still getting faster at the end of the warm-up: measure again")
-        interval = self.interval(50)
-        if interval is None:
-            found.append(
-                "too few rounds or calls for an interval: "
-                f"measure at least {SMALLEST_ROUNDS} rounds"
-            )
-        elif interval.high - interval.low > 0.1 * interval.value:
-            found.append("unsteady: p50 differs by more than 10 % between rounds")
-        return found
 
 
 def warm_up(
@@ -271,84 +172,3 @@ def benchmark(
         wall, cpu, whole = map(np.stack, zip(*rounds_taken))
         latencies[name] = Latency(wall, cpu, whole, warm[name], sources[name].threads)
     return latencies
-
-
-def speedup(baseline: Latency, candidate: Latency, q: float = 50) -> Ratio:
-    """How many times faster `candidate` is than `baseline`, at the q-th percentile.
-
-    Both are of the same benchmark. The interval comes from resampling the rounds, the same ones
-    for both: a drift of both cancels out.
-    """
-    rounds = len(baseline.samples_ns)
-    if rounds != len(candidate.samples_ns):
-        raise ValueError(
-            "speedup compares two candidates of one benchmark: "
-            "they have different numbers of rounds"
-        )
-    if rounds < SMALLEST_ROUNDS:
-        raise ValueError(
-            f"a ratio needs at least {SMALLEST_ROUNDS} rounds for its interval, not {rounds}"
-        )
-    value = baseline.percentile(q) / candidate.percentile(q)
-    pair = [baseline.samples_ns, candidate.samples_ns]
-    low, high = _bootstrap(pair, lambda a, b: percentile(a, q) / percentile(b, q))
-    return Ratio(value, low, high)
-
-
-def between_pieces(pieces: Sequence[Latency], q: float = 50) -> Interval:
-    """The mean percentile of pieces measured with pauses between, and its interval by Student's t.
-
-    Both are in nanoseconds. Give at least six pieces, seconds or better minutes apart. The interval
-    of one piece does not include how the machine drifts; this one does and is wider. Print it next
-    to a latency that stands alone.
-    """
-    if len(pieces) < SMALLEST_PIECES:
-        raise ValueError(
-            f"between_pieces needs at least {SMALLEST_PIECES} pieces spread over time, "
-            f"not {len(pieces)}"
-        )
-    values = np.array([piece.percentile(q) for piece in pieces])
-    mean = values.mean()
-    half = _student_t(len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values))
-    return Interval(float(mean), float(mean - half), float(mean + half))
-
-
-def _student_t(freedom: int) -> float:
-    """The 97.5 % point for so many degrees of freedom, at least 2; wrong by less than 0.001.
-
-    Beyond the table by the first terms of Abramowitz and Stegun, Handbook of Mathematical
-    Functions, 26.7.5.
-    """
-    if freedom < len(STUDENT_T) + 2:
-        return STUDENT_T[freedom - 2]
-    z = 1.959964
-    return z + (z**3 + z) / (4 * freedom) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)
-
-
-def percentile(samples: np.ndarray, q: float) -> float:
-    """The q-th percentile of all entries, by the rule of MLPerf's LoadGen.
-
-    Of n sorted values it is the one at index n * q / 100, rounded down. ValueError for no entries,
-    and for a q outside 0 to 100.
-
-    >>> percentile(np.array([30, 10, 20, 40]), 50)
-    30.0
-    """
-    if not 0 <= q <= 100 or not np.size(samples):
-        raise ValueError(f"there is no {q}th percentile of {np.size(samples)} values")
-    ordered = np.sort(samples, axis=None)
-    index = int(len(ordered) * q / 100)
-    return float(ordered[min(len(ordered) - 1, index)])
-
-
-def _bootstrap(
-    arrays: list[np.ndarray], statistic: Callable, resamples: int = 400
-) -> tuple[float, float]:
-    generator = np.random.default_rng(0)
-    rounds = len(arrays[0])
-    values = [
-        statistic(*(array[chosen] for array in arrays))
-        for chosen in generator.integers(0, rounds, (resamples, rounds))
-    ]
-    low, high = np.quantile(values, [0.025, 0.975])
-    return float(low), float(high)

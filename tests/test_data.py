@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 
 from helpers import data
+from helpers.data import digits, download
 
 
 @pytest.fixture(autouse=True)
 def fresh(monkeypatch, tmp_path):
     """No image cached, no environment of the developer's own, and an empty build folder."""
     data.mnist.cache_clear()
-    data._embedded_digits.cache_clear()
+    digits._embedded_digits.cache_clear()
     for name in ("WORKBOOK_DATA", "WORKBOOK_OFFLINE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("WORKBOOK_BUILD", str(tmp_path / "build"))
@@ -51,8 +52,8 @@ def mirror(tmp_path, monkeypatch):
             (folder / name).write_bytes(content)
             url = f"http://127.0.0.1:{server.server_port}/{name}"
             digest = hashlib.sha256(content).hexdigest()
-            known[name] = data.RemoteFile((url,), len(content), digest, "test")
-    monkeypatch.setattr(data, "FILES", known)
+            known[name] = download.RemoteFile((url,), len(content), digest, "test")
+    monkeypatch.setattr(download, "FILES", known)
     yield folder
     server.shutdown()
     server.server_close()
@@ -76,18 +77,18 @@ def test_good_files_are_downloaded_once(mirror):
 def test_a_damaged_file_is_refused_and_not_kept(mirror, damage, tmp_path):
     file = mirror / "train-images-idx3-ubyte.gz"
     file.write_bytes(damage(file.read_bytes()))
-    with pytest.raises(data.DamagedDownload, match="Nothing was kept"):
+    with pytest.raises(data.ChecksumError, match="Nothing was kept"):
         data.mnist("train")
     assert not list((tmp_path / "build" / "data").iterdir())
 
 
 def test_a_damaged_first_mirror_is_passed_over(mirror, monkeypatch):
     name = "train-images-idx3-ubyte.gz"
-    known = data.FILES[name]
+    known = download.FILES[name]
     (mirror / "bad").write_bytes(b"log in to the Wi-Fi")
     bad = known.urls[0].replace(name, "bad")
-    both = data.RemoteFile((bad, *known.urls), known.size, known.sha256, "test")
-    monkeypatch.setitem(data.FILES, name, both)
+    both = download.RemoteFile((bad, *known.urls), known.size, known.sha256, "test")
+    monkeypatch.setitem(download.FILES, name, both)
     assert (data.mnist("train").images == IMAGES).all()
 
 
@@ -115,7 +116,7 @@ def test_without_a_mirror_real_embedded_images_and_one_line(mirror, capsys):
 
 def test_offline_asks_nobody(mirror, monkeypatch):
     monkeypatch.setenv("WORKBOOK_OFFLINE", "1")
-    monkeypatch.setattr(data, "_download", lambda *_: pytest.fail("went online"))
+    monkeypatch.setattr(download, "_download", lambda *_: pytest.fail("went online"))
     assert len(data.mnist("test").images) == 1000
 
 

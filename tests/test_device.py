@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from helpers import device
-from helpers.device import limits, peak_process
+from helpers.device import limits, memory, peak_process
 from helpers.device.machine import _machine_id
 from helpers.validity import clock_warnings, throttled_by, throttling_reasons
 
@@ -467,5 +467,5 @@ def test_peak_rss_of_code_that_fails(code, message):
 
 
 def test_peak_rss_where_the_system_does_not_tell(monkeypatch):
-    monkeypatch.setattr(device, "_read", lambda path: None)
+    monkeypatch.setattr(memory, "read", lambda path: None)
     assert device.peak_rss_of_this_process() is None and device.peak_rss("1 / 0") == {}

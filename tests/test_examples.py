@@ -6,8 +6,8 @@ import importlib
 import pytest
 
 MODULES = (
-    "helpers.data",
-    "helpers.timing",
+    "helpers.data.digits",
+    "helpers.intervals",
     "modelfiles.runtimes.model",
     "helpers.metrics.classification",
     "helpers.metrics.comparison",

@@ -8,7 +8,7 @@ import time
 import numpy as np
 import pytest
 
-from helpers import timing
+from helpers import intervals, timing
 from helpers.timing import Latency, WarmUp
 
 
@@ -131,7 +131,7 @@ def test_between_pieces_is_students_t():
     expected = pytest.approx((np.mean(values), low, high), rel=1e-4)
     assert (found.value, found.low, found.high) == expected
     for n in (6, 12, 30):
-        assert timing.STUDENT_T[n - 3] == pytest.approx(stats.t.ppf(0.975, n - 1), abs=6e-4)
+        assert intervals.STUDENT_T[n - 3] == pytest.approx(stats.t.ppf(0.975, n - 1), abs=6e-4)
     with pytest.raises(ValueError, match="at least 6 pieces"):
         timing.between_pieces([latency(np.ones((6, 10)))] * 5)
 

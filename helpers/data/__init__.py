@@ -1,0 +1,23 @@
+"""Real data on the laptop, on the Pi and without Internet: mnist(split), normalize(images).
+
+digits      MNIST, from wherever it is available
+download    known files, checked by size and SHA-256
+idx_files   MNIST's own file format
+"""
+
+from helpers.data.digits import PIXEL_MEAN, PIXEL_STD, Images, files_here, mnist, normalize
+from helpers.data.download import FILES, ChecksumError, fetch
+from helpers.data.idx_files import read_idx
+
+__all__ = [
+    "FILES",
+    "PIXEL_MEAN",
+    "PIXEL_STD",
+    "ChecksumError",
+    "Images",
+    "fetch",
+    "files_here",
+    "mnist",
+    "normalize",
+    "read_idx",
+]

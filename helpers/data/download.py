@@ -1,0 +1,119 @@
+"""Files that the book downloads: known by size and SHA-256, from several mirrors."""
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from helpers.paths import build, show
+from helpers.quiet import quiet
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """A file to download: its mirrors in order, size in bytes, SHA-256 and licence."""
+
+    urls: tuple[str, ...]
+    size: int
+    sha256: str
+    licence: str
+
+
+class ChecksumError(ValueError):
+    """Something arrived that is not the file we know."""
+
+
+def _mnist_file(name: str, size: int, sha256: str) -> RemoteFile:
+    mirrors = (
+        "https://ossci-datasets.s3.amazonaws.com/mnist/",
+        "http://yann.lecun.com/exdb/mnist/",
+    )
+    return RemoteFile(tuple(mirror + name for mirror in mirrors), size, sha256, "CC BY-SA 3.0")
+
+
+FILES = {
+    "train-images-idx3-ubyte.gz": _mnist_file(
+        "train-images-idx3-ubyte.gz",
+        9_912_422,
+        "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
+    ),
+    "train-labels-idx1-ubyte.gz": _mnist_file(
+        "train-labels-idx1-ubyte.gz",
+        28_881,
+        "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
+    ),
+    "t10k-images-idx3-ubyte.gz": _mnist_file(
+        "t10k-images-idx3-ubyte.gz",
+        1_648_877,
+        "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
+    ),
+    "t10k-labels-idx1-ubyte.gz": _mnist_file(
+        "t10k-labels-idx1-ubyte.gz",
+        4_542,
+        "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
+    ),
+}
+CONNECT_TIMEOUT_S = 5
+
+
+def fetch(name: str) -> Path:
+    """The local path of the file `name`: cached in build/data, or else downloaded and checked.
+
+    Raises ConnectionError if no mirror answers, ChecksumError if one answers with another file
+    (nothing of it is kept), KeyError for a name that FILES lacks.
+    """
+    known = FILES[name]
+    path = build("data", name)
+    if path.exists() and _matches(path, known):
+        return path
+    if os.environ.get("WORKBOOK_OFFLINE"):
+        raise ConnectionError(f"WORKBOOK_OFFLINE is set, so {name} is not downloaded")
+    problem = ""
+    for url in known.urls:
+        partial = path.with_name(f"{name}.{os.getpid()}.part")
+        try:
+            _download(url, partial)
+            if _matches(partial, known):
+                partial.replace(path)  # atomic: a reader sees the whole file or none
+                return path
+            problem = problem or _wrong_content(url, partial, name)
+        except ConnectionError:
+            continue  # the next mirror may answer; if none does, the error below says so
+        finally:
+            partial.unlink(missing_ok=True)
+    if problem:
+        raise ChecksumError(problem)
+    raise ConnectionError(
+        f"no mirror of {name} answers; connect to the Internet once, "
+        f"or put it into {show(path.parent)}"
+    )
+
+
+def _download(url: str, path: Path) -> None:
+    with quiet():  # tqdm, which pooch loads, warns inside a notebook
+        import pooch
+    import requests
+
+    downloader = pooch.HTTPDownloader(timeout=CONNECT_TIMEOUT_S)
+    try:
+        downloader(url, str(path), None, check_only=False)
+    except (requests.exceptions.ChunkedEncodingError, requests.exceptions.ContentDecodingError):
+        path.touch()  # it broke off in the middle: the hash decides about what arrived
+    except requests.exceptions.RequestException as error:
+        raise ConnectionError(f"{url}: {error}") from error
+
+
+def _matches(path: Path, known: RemoteFile) -> bool:
+    if path.stat().st_size != known.size:
+        return False
+    return hashlib.sha256(path.read_bytes()).hexdigest() == known.sha256
+
+
+def _wrong_content(url: str, received: Path, name: str) -> str:
+    known = FILES[name]
+    return (
+        f"{url} sent {received.stat().st_size:,} bytes that are not {name} "
+        f"({known.size:,} bytes, SHA-256 {known.sha256[:12]}...). Nothing was kept. "
+        "Does the Wi-Fi ask for a log-in page? Try again, or set WORKBOOK_OFFLINE=1 "
+        "to work with the images that come with the environment."
+    )

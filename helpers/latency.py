@@ -1,0 +1,140 @@
+"""What a benchmark gives: the raw times of a candidate, their percentiles, ratios and warnings."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from helpers.intervals import Interval, Ratio, bootstrap, percentile, student_t
+
+CONTENDED = 0.1  # a thread that was off the CPU for more of its time than this was disturbed
+SMALLEST_ROUNDS = 6  # resampling fewer rounds than this gives intervals that promise too much
+SMALLEST_PIECES = 6
+
+
+@dataclass(frozen=True)
+class WarmUp:
+    """`calls` made, nanoseconds of the first, and whether the times stopped falling (`steady`)."""
+
+    calls: int
+    first_call_ns: int
+    steady: bool
+
+
+@dataclass(frozen=True)
+class Latency:
+    """The raw times of one candidate in nanoseconds, int64.
+
+    `samples_ns` and `cpu_ns` [rounds, calls] are each call's time by the wall clock and by the
+    thread's CPU clock. `round_ns` [rounds, 2] has the same two for the whole round, which includes
+    all that happens between the calls.
+    """
+
+    samples_ns: np.ndarray
+    cpu_ns: np.ndarray
+    round_ns: np.ndarray
+    warm_up: WarmUp
+    threads: int = 1
+
+    def __str__(self) -> str:
+        p50, p90 = (f"{self.percentile(q) / 1e3:,.1f}" for q in (50, 90))
+        rounds, calls = self.samples_ns.shape
+        unit = "thread" if self.threads == 1 else "threads"
+        measured = f"{rounds} rounds of {calls} calls, {self.threads} {unit}"
+        return "; ".join([f"p50 {p50} µs, p90 {p90} µs ({measured})", *self.warnings])
+
+    def percentile(self, q: float) -> float:
+        """The q-th percentile in nanoseconds: a time that some call really took."""
+        return percentile(self.samples_ns, q)
+
+    def interval(self, q: float = 50) -> Interval | None:
+        """The percentile with an interval *within this session*, by bootstrap over rounds.
+
+        None if there are fewer than six rounds, or so few calls that the smallest and the largest
+        enclose the percentile with less than 95 % probability, 1 - q**n - (1 - q)**n.
+
+        It shows how steady this run was. Another session differs by more: see between_pieces.
+        """
+        if len(self.samples_ns) < SMALLEST_ROUNDS:
+            return None
+        share = q / 100
+        n = self.samples_ns.size
+        if 1 - share**n - (1 - share) ** n < 0.95:
+            return None
+        low, high = bootstrap([self.samples_ns], lambda wall: percentile(wall, q))
+        return Interval(self.percentile(q), low, high)
+
+    @property
+    def contention(self) -> float | None:
+        """The share of the rounds' time in which the calling thread was not running.
+
+        None with several threads, which hide it. Whole rounds count, because a system often takes
+        the processor away between two calls, where the CPU clock is read. The calls then look
+        undisturbed, and nearly are, although the machine is shared.
+        """
+        if self.threads > 1:
+            return None
+        wall, cpu = self.round_ns.sum(axis=0)
+        return max(0.0, float(1 - cpu / wall))
+
+    @property
+    def warnings(self) -> list[str]:
+        """What a reader must know before believing these times."""
+        found = []
+        contention = self.contention
+        if contention is not None and contention > CONTENDED:
+            found.append(
+                f"contended: this thread waited {contention:.0%} of the time; stop other programs"
+            )
+        if not self.warm_up.steady:
+            found.append("still getting faster at the end of the warm-up: measure again")
+        interval = self.interval(50)
+        if interval is None:
+            found.append(
+                "too few rounds or calls for an interval: "
+                f"measure at least {SMALLEST_ROUNDS} rounds"
+            )
+        elif interval.high - interval.low > 0.1 * interval.value:
+            found.append("unsteady: p50 differs by more than 10 % between rounds")
+        return found
+
+
+def speedup(baseline: Latency, candidate: Latency, q: float = 50) -> Ratio:
+    """How many times faster `candidate` is than `baseline`, at the q-th percentile.
+
+    Both are of the same benchmark. The interval comes from resampling the rounds, the same ones
+    for both: a drift of both cancels out.
+    """
+    rounds = len(baseline.samples_ns)
+    if rounds != len(candidate.samples_ns):
+        raise ValueError(
+            "speedup compares two candidates of one benchmark: "
+            "they have different numbers of rounds"
+        )
+    if rounds < SMALLEST_ROUNDS:
+        raise ValueError(
+            f"a ratio needs at least {SMALLEST_ROUNDS} rounds for its interval, not {rounds}"
+        )
+    value = baseline.percentile(q) / candidate.percentile(q)
+    pair = [baseline.samples_ns, candidate.samples_ns]
+    low, high = bootstrap(pair, lambda a, b: percentile(a, q) / percentile(b, q))
+    return Ratio(value, low, high)
+
+
+def between_pieces(pieces: Sequence[Latency], q: float = 50) -> Interval:
+    """The mean percentile of pieces measured with pauses between, and its interval by Student's t.
+
+    Both are in nanoseconds. Give at least six pieces, seconds or better minutes apart. The interval
+    of one piece does not include how the machine drifts; this one does and is wider. Print it next
+    to a latency that stands alone.
+    """
+    if len(pieces) < SMALLEST_PIECES:
+        raise ValueError(
+            f"between_pieces needs at least {SMALLEST_PIECES} pieces spread over time, "
+            f"not {len(pieces)}"
+        )
+    values = np.array([piece.percentile(q) for piece in pieces])
+    mean = values.mean()
+    half = student_t(len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values))
+    return Interval(float(mean), float(mean - half), float(mean + half))
