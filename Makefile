@@ -15,7 +15,7 @@ help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 workbook: $(VENV)/ready  ## run every notebook on real data: pages, results and models under build/
-	@$(RUN) notebooks/book.py workbook
+	@$(RUN) -m workbook book workbook
 
 test: $(VENV)/ready  ## run every test, a quick run of each notebook among them
 	@$(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not alone"
@@ -45,13 +45,13 @@ pi: $(VENV)/ready  ## open JupyterLab on a Raspberry Pi, set up if need be: make
 	@$(RUN) -m helpers pi start $(HOST)
 
 notebooks: $(VENV)/ready  ## execute the notebooks in place, as they are committed
-	@$(RUN) notebooks/book.py in-place
+	@$(RUN) -m workbook book in-place
 
 figures: $(VENV)/ready  ## train every network of the curves and tables that notebooks keep in notebooks/figures/ (twenty minutes)
-	@$(RUN) notebooks/book.py figures
+	@$(RUN) -m workbook book figures
 
 cpp: $(VENV)/ready  ## build the C++ programs that notebook 08 compares with Python, under build/cpp/ (two minutes, once)
-	@$(RUN) -m helpers.programs
+	@$(RUN) -m workbook cpp
 
 handout: $(VENV)/ready  ## make the zip for participants, build/handout.zip: the workbook and the labs without their answers
 	@$(RUN) -m labs.grading handout build/handout.zip
@@ -76,6 +76,8 @@ $(VENV)/ready: requirements.txt pyproject.toml
 	@# the CPU build of torch where its index answers; elsewhere the default index has one, larger on Linux
 	@index=$$($(RUN) -c "import urllib.request as u; u.urlopen('https://download.pytorch.org/whl/cpu/torch/', timeout=3); print('--extra-index-url https://download.pytorch.org/whl/cpu')" 2>/dev/null); \
 	 $(RUN) -m pip install -qq --disable-pip-version-check $$index -r requirements.txt
+	@# helpers was a distribution of its own until version 0.2
+	@$(RUN) -m pip uninstall -qq --yes helpers
 	@$(RUN) -m pip install -qq --disable-pip-version-check --no-deps -e .
 	@touch $@
 

@@ -34,14 +34,14 @@ def bundle() -> dict[str, Path]:
     """
     code = [
         path
-        for package in PACKAGES
+        for package in (*PACKAGES, "workbook")
         for path in (ROOT / package).rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
     ]
     notebooks = [ROOT / "notebooks" / f"{name}.ipynb" for name in ON_THE_PI]
     present = [path for path in notebooks if path.exists()]
     lists = [ROOT / name for name in LISTS]
-    paths = [*code, *present, ROOT / "notebooks/book.py", *lists]
+    paths = [*code, *present, *lists]
     files = {path.relative_to(ROOT).as_posix(): path for path in paths}
     files |= {f"build/models/{path.name}": path for path in model_files.for_the_pi()}
     return files | data.files_here()

@@ -190,7 +190,7 @@ def _set_up(request):
     pip.append("--disable-pip-version-check")
     what = "installing the packages of requirements-pi.txt (some minutes on a Pi)"
     _call(what, *pip, "-r", "requirements-pi.txt")
-    _call("installing helpers", *pip, "--no-deps", "-e", ".")
+    _call("installing the workbook", *pip, "--no-deps", "-e", ".")
     os.sync()  # the packages are on the card before they are called complete
     with open(READY, "w") as file:
         file.write(request["requirements"])
@@ -215,9 +215,9 @@ def _call(what, *command):
 
 
 def _run_notebook(request):
-    sys.path.insert(0, str(FOLDER / "notebooks"))
-    import book
     import nbformat
+
+    from workbook import book
 
     name = request["notebook"]
     overrides = dict(request["parameters"])

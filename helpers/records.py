@@ -146,7 +146,7 @@ def _latency_facts(latency, between) -> dict:
 
 def _helpers_version() -> str | None:
     try:
-        return importlib.metadata.version("helpers")
+        return importlib.metadata.version("pi-workbook")
     except importlib.metadata.PackageNotFoundError:  # run from a copy that was not installed
         return None
 

@@ -7,8 +7,7 @@ the clocks there.
 The process is Python with modelfiles.runtimes, or a program with the same protocol, started as
 `PROGRAM MODEL THREADS`. It writes a line of JSON about the model. Then it answers every line of
 standard input, a list of a command and its arguments, with one line. Images and outputs are passed
-in files of raw numbers: float32, or the type in the answer to "predict". helpers/cpp has such
-programs.
+in files of raw numbers: float32, or the type in the answer to "predict". cpp/ has such programs.
 """
 
 import contextlib
@@ -25,13 +24,22 @@ from helpers import timing
 from helpers.paths import ROOT, show
 from modelfiles.runtimes.opening import check_threads
 
+# Not under WORKBOOK_BUILD: the programs hold no results, and in a new folder they would compile for
+# minutes again.
+CPP_FOLDER = ROOT / "build" / "cpp"
+
+
+def cpp_program(runtime: str) -> Path:
+    """Where the C++ program of "libtorch", "ncnn" or "mnn" is once `make cpp` has built it."""
+    return CPP_FOLDER / f"bench_{runtime}"
+
 
 class Worker:
     """The model at `path` in its own process, with one fixed random image; for timing.benchmark.
 
     Use it in a `with` block: the process ends with the block. `runtime`, `version`, `precision` and
     `input_shape` describe what was loaded; `load_ns` is how long importing the runtime and loading
-    took. A `program`, such as programs.path("ncnn"), replaces Python; `delegate` is that of
+    took. A `program`, such as cpp_program("ncnn"), replaces Python; `delegate` is that of
     runtimes.open_model.
     """
 

@@ -19,12 +19,10 @@ from notebook_code import code_cells, definitions
 
 from helpers import device, metrics, model_files, results, sustained, timing
 from helpers.data import mnist, normalize
-from helpers.paths import ROOT, build, folder
+from helpers.paths import build, folder
 from helpers.runtimes import open_model
 from helpers.timing import Latency, WarmUp
-
-sys.path.insert(0, str(ROOT / "notebooks"))
-import book
+from workbook import book
 
 NAME = "08_benchmark_on_the_pi"
 SMALL = {

@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 import torch
 
-from helpers import convert, metrics, programs, timing
+from helpers import convert, metrics, timing
 from helpers.data import mnist, normalize
 from helpers.paths import ROOT
-from helpers.workers import Worker
+from helpers.workers import Worker, cpp_program
+from workbook import cpp_build
 
 TOOLS = "cmake", "make", "c++"
 pytestmark = pytest.mark.skipif(
@@ -53,7 +54,7 @@ def known(tmp_path_factory):
     source = tmp_path_factory.mktemp("known") / "known.cpp"
     source.write_text(KNOWN)
     made = source.with_suffix("")
-    options = ["-std=c++20", "-O2", "-Wall", "-Wextra", "-pthread", "-I", ROOT / "helpers" / "cpp"]
+    options = ["-std=c++20", "-O2", "-Wall", "-Wextra", "-pthread", "-I", ROOT / "cpp"]
     subprocess.run(["c++", *options, "-o", made, source], check=True)
     return made
 
@@ -75,10 +76,10 @@ def built():
 
     This is quick where it was done before.
     """
-    left_out = programs.build()
-    if "ncnn" in left_out:
-        pytest.skip(left_out["ncnn"])
-    assert left_out == {} or (list(left_out) == ["mnn"] and "MNN_ROOT" in left_out["mnn"])
+    skipped = cpp_build.build()
+    if "ncnn" in skipped:
+        pytest.skip(skipped["ncnn"])
+    assert skipped == {} or (list(skipped) == ["mnn"] and "MNN_ROOT" in skipped["mnn"])
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +100,7 @@ def test_cpp_against_python(built, files, capsys, runtime):
     x = normalize(mnist("test").images)
     with (
         Worker(files[runtime]) as python,
-        Worker(files[runtime], program=programs.path(runtime)) as cpp,
+        Worker(files[runtime], program=cpp_program(runtime)) as cpp,
     ):
         here = python.predict(x)
         there = cpp.predict(x)
@@ -119,7 +120,7 @@ def test_cpp_against_python(built, files, capsys, runtime):
 
 @pytest.mark.parametrize("runtime", ["libtorch", "ncnn"])
 def test_what_is_not_a_model(built, files, tmp_path, runtime):
-    program = programs.path(runtime)
+    program = cpp_program(runtime)
     ending = "".join(files[runtime].suffixes)
     with pytest.raises(ValueError, match=f"^none{ending} does not exist$"):
         Worker(tmp_path / f"none{ending}", program=program)
@@ -132,12 +133,12 @@ def test_what_is_not_a_model(built, files, tmp_path, runtime):
         Worker(tmp_path / f"half{ending}", program=program)
 
 
-def test_an_ncnn_layer_that_was_left_out(built, tmp_path):
+def test_an_ncnn_layer_that_was_skipped(built, tmp_path):
     network = torch.nn.Sequential(OrderedDict(conv=torch.nn.Conv2d(1, 8, 3), gelu=torch.nn.GELU()))
     convert.to_ncnn(network, torch.zeros(1, 1, 28, 28), tmp_path / "gelu.ncnn.param")
-    said = r"are its layers among those of helpers/cpp/CMakeLists\.txt"
+    said = r"are its layers among those of cpp/CMakeLists\.txt"
     with pytest.raises(ValueError, match=said):
-        Worker(tmp_path / "gelu.ncnn.param", program=programs.path("ncnn"))
+        Worker(tmp_path / "gelu.ncnn.param", program=cpp_program("ncnn"))
 
 
 def test_several_channels_whose_rows_ncnn_would_align(built, tmp_path):
@@ -146,7 +147,7 @@ def test_several_channels_whose_rows_ncnn_would_align(built, tmp_path):
     network = torch.nn.Sequential(layers).eval()
     path = convert.to_ncnn(network, torch.zeros(1, 3, 7, 9), tmp_path / "odd.ncnn.param")
     x = np.random.default_rng(0).standard_normal((4, 3, 7, 9), np.float32)
-    with Worker(path, program=programs.path("ncnn")) as cpp:
+    with Worker(path, program=cpp_program("ncnn")) as cpp:
         expected = network(torch.from_numpy(x)).detach().numpy().reshape(4, -1)
         assert metrics.largest_difference(cpp.predict(x), expected) <= 1e-5
 
@@ -276,39 +277,39 @@ def test_started_by_hand_it_says_how_it_is_started(known):
 
 def test_the_ncnn_source_is_that_of_the_pinned_package():
     pinned = re.search(r"^ncnn==(\S+)", (ROOT / "requirements.txt").read_text(), re.MULTILINE)[1]
-    # helpers/programs.py: the SHA-256 of the source distribution
-    assert list(programs.NCNN_SHA256) == [pinned]
+    # workbook/cpp_build.py: the SHA-256 of the source distribution
+    assert list(cpp_build.NCNN_SHA256) == [pinned]
 
 
 def test_a_source_that_was_tampered_with_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(programs, "FOLDER", tmp_path)
-    (version,) = programs.NCNN_SHA256
+    monkeypatch.setattr(cpp_build, "CPP_FOLDER", tmp_path)
+    (version,) = cpp_build.NCNN_SHA256
     (tmp_path / f"ncnn-{version}.tar.gz").write_bytes(b"words")
     with pytest.raises(ValueError, match="its SHA-256 differs: delete it"):
-        programs._ncnn_source()
+        cpp_build._ncnn_source()
     assert len(list(tmp_path.iterdir())) == 1, "nothing was unpacked"
 
 
 def test_without_an_index_it_says_what_to_do(tmp_path, monkeypatch):
-    monkeypatch.setattr(programs, "FOLDER", tmp_path)
+    monkeypatch.setattr(cpp_build, "CPP_FOLDER", tmp_path)
     monkeypatch.setenv("UV_OFFLINE", "1")
     monkeypatch.setenv("UV_NO_CACHE", "1")
     with pytest.raises(OSError, match=r"connect to the Internet, or copy ncnn-.*\.tar\.gz into"):
-        programs._ncnn_source()
+        cpp_build._ncnn_source()
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(ImportError, match="pip install uv, or copy"):
-        programs._ncnn_source()
+        cpp_build._ncnn_source()
 
 
 def test_without_a_compiler_it_says_what_to_install(monkeypatch):
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(RuntimeError, match="sudo apt install cmake make g"):
-        programs.build()
+        cpp_build.build()
 
 
 def test_a_program_that_does_not_compile_is_reported_by_its_first_error(tmp_path, monkeypatch):
-    monkeypatch.setattr(programs, "FOLDER", tmp_path)
+    monkeypatch.setattr(cpp_build, "CPP_FOLDER", tmp_path)
     (tmp_path / "wrong.cpp").write_text("#warning only a warning\nint main() { return nothing; }\n")
-    said = r"c\+\+ failed, log\.txt has the whole story: .*nothing.* was not declared"
+    said = r"c\+\+ failed, log\.txt has the whole output: .*nothing.* was not declared"
     with pytest.raises(RuntimeError, match=said):
-        programs._run("c++", "-o", str(tmp_path / "wrong"), str(tmp_path / "wrong.cpp"))
+        cpp_build._run("c++", "-o", str(tmp_path / "wrong"), str(tmp_path / "wrong.cpp"))

@@ -714,7 +714,7 @@ def test_the_bundle_is_light(monkeypatch, tmp_path):
     assert models == {"mnist_cnn.onnx", "mnist_cnn.tflite"}
     assert {
         "helpers/pi_host.py",
-        "notebooks/book.py",
+        "workbook/book.py",
         "notebooks/00_start_here.ipynb",
         "requirements-pi.txt",
         "requirements.txt",

@@ -9,7 +9,7 @@ import zipfile
 
 import pytest
 
-from helpers.paths import ROOT
+from helpers.paths import PACKAGES, ROOT
 
 REQUIREMENT = re.compile(r"^([A-Za-z0-9_.-]+)([=<>!]=?[^ ;#]+)?\s*(?:;\s*([^#]+?))?\s*(#.*)?$")
 
@@ -82,16 +82,22 @@ def test_the_pi_pins_have_wheels_on_64_bit_raspberry_pi_os(python):
     assert not packages & {"torch", "tensorflow", "tensorflow-cpu", "executorch"}
 
 
-def test_the_installed_package_has_the_sources_of_the_cpp_programs(tmp_path):
+def test_the_installed_package_has_all_rooms_and_the_cpp_programs(tmp_path):
     tree = tmp_path / "tree"
-    shutil.copytree(ROOT / "helpers", tree / "helpers")
+    for folder in (*PACKAGES, "workbook", "cpp"):
+        shutil.copytree(ROOT / folder, tree / folder, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", tree)
     command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation"]
     subprocess.run([*command, "-w", tmp_path, tree], check=True)
     with zipfile.ZipFile(next(tmp_path.glob("*.whl"))) as wheel:
         names = set(wheel.namelist())
-    sources = {f"helpers/cpp/{path.name}" for path in (ROOT / "helpers" / "cpp").iterdir()}
-    assert sources <= names
+    modules = {
+        path.relative_to(ROOT).as_posix()
+        for package in (*PACKAGES, "workbook")
+        for path in (ROOT / package).rglob("*.py")
+    }
+    sources = {f"workbook/cpp/{path.name}" for path in (ROOT / "cpp").iterdir()}
+    assert modules | sources <= names
 
 
 WITHOUT_TORCH = """
@@ -107,7 +113,7 @@ sys.meta_path.insert(0, Absent())
 
 def test_helpers_import_without_torch_and_tensorflow():
     modules = (
-        "data device metrics plots results runtimes timing workers quiet paths peak __main__ "
+        "data device metrics plots results runtimes timing workers quiet paths __main__ "
         "doctor model_files pi pi_host ssh"
     )
     imports = "\n".join(f"import helpers.{module}" for module in modules.split())

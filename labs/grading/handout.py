@@ -20,7 +20,7 @@ NAMES = (
     "requirements.txt",
     "requirements-pi.txt",
 )
-FOLDERS = ("notebooks", *PACKAGES)
+FOLDERS = ("notebooks", *PACKAGES, "workbook", "cpp")
 LEFT_OUT = {"__pycache__", ".ipynb_checkpoints", "build"}
 PREFIX = "pi-workbook"
 

@@ -25,13 +25,13 @@ static std::vector<int64_t> input_shape(const std::string& path) {
 static bench::Model open_model(const std::string& path, int threads) {
     auto net = std::make_shared<ncnn::Net>();
     net->opt.num_threads = threads;
-    // float32 throughout, as helpers/runtimes has it
+    // float32 throughout, as modelfiles/runtimes has it
     net->opt.use_fp16_packed = net->opt.use_fp16_storage = net->opt.use_fp16_arithmetic = false;
     net->opt.use_bf16_storage = false;
     const std::string weights = path.substr(0, path.rfind('.')) + ".bin";
     if (net->load_param(path.c_str()) || net->load_model(weights.c_str())) {
-        throw std::runtime_error("ncnn cannot load it: is it damaged, do its weights (" + weights.substr(weights.rfind('/') + 1) +
-                                 ") lie beside it, and are its layers among those of helpers/cpp/CMakeLists.txt?");
+        throw std::runtime_error("ncnn cannot load it: is it damaged, are its weights (" + weights.substr(weights.rfind('/') + 1) +
+                                 ") next to it, and are its layers among those of cpp/CMakeLists.txt?");
     }
     const std::vector<int64_t> shape = input_shape(path);
     if (shape.empty()) return {"ncnn", NCNN_VERSION_STRING, {}, nullptr};

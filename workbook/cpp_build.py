@@ -1,7 +1,4 @@
-"""The C++ programs of helpers/cpp, for workers.Worker instead of Python: `make cpp` builds them.
-
-On a Pi, without the Makefile's environment: `.venv/bin/python -m helpers.programs`.
-"""
+"""Builds the C++ programs of cpp/, which workers.Worker runs instead of Python."""
 
 import hashlib
 import importlib.metadata
@@ -17,17 +14,10 @@ from pathlib import Path
 
 from helpers.device import limits
 from helpers.paths import ROOT, show
+from helpers.workers import CPP_FOLDER, cpp_program
 
 RUNTIMES = ("libtorch", "ncnn", "mnn")
-# Not under WORKBOOK_BUILD: the programs hold no results, and in a new folder they would compile for
-# minutes again.
-FOLDER = ROOT / "build" / "cpp"
 NCNN_SHA256 = {"1.0.20261020": "ad8cdd63e9755cfa8e23b9b6d9ce46156077d80298a89e7c3ba325ffccfca200"}
-
-
-def path(runtime: str) -> Path:
-    """Where the program of "libtorch", "ncnn" or "mnn" is once it is built."""
-    return FOLDER / f"bench_{runtime}"
 
 
 def build() -> dict[str, str]:
@@ -40,40 +30,56 @@ def build() -> dict[str, str]:
         raise RuntimeError(
             "C++ programs need cmake, make and a compiler: sudo apt install cmake make g++"
         )
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    places = {"TORCH_ROOT": "", "NCNN_SOURCE": "", "MNN_ROOT": os.environ.get("MNN_ROOT", "")}
-    left_out = {}
+    CPP_FOLDER.mkdir(parents=True, exist_ok=True)
+    cmake_options = {
+        "TORCH_ROOT": "",
+        "NCNN_SOURCE": "",
+        "MNN_ROOT": os.environ.get("MNN_ROOT", ""),
+    }
+    skipped = {}
     if torch := importlib.util.find_spec("torch"):
-        places["TORCH_ROOT"] = torch.submodule_search_locations[0]
+        cmake_options["TORCH_ROOT"] = torch.submodule_search_locations[0]
     else:
-        left_out["libtorch"] = "its library comes with PyTorch, which is not installed here"
+        skipped["libtorch"] = "its library comes with PyTorch, which is not installed here"
     try:
-        places["NCNN_SOURCE"], places["NCNN_VERSION"] = _ncnn_source()
+        cmake_options["NCNN_SOURCE"], cmake_options["NCNN_VERSION"] = _ncnn_source()
     except (OSError, ValueError, ImportError) as error:
-        left_out["ncnn"] = str(error)
-    if not places["MNN_ROOT"]:
-        left_out["mnn"] = "no package has its headers: build MNN and let MNN_ROOT name its folder"
-    settings = [f"-D{name}={place}" for name, place in places.items()]
-    _run("cmake", "-S", str(ROOT / "helpers" / "cpp"), "-B", str(FOLDER), *settings)
+        skipped["ncnn"] = str(error)
+    if not cmake_options["MNN_ROOT"]:
+        skipped["mnn"] = "no package has its headers: build MNN and set MNN_ROOT to its folder"
+    settings = [f"-D{name}={place}" for name, place in cmake_options.items()]
+    sources = str(_sources())
+    cache = CPP_FOLDER / "CMakeCache.txt"
+    if cache.exists() and f"HOME_DIRECTORY:INTERNAL={sources}\n" not in cache.read_text():
+        cache.unlink()  # CMake refuses to use it for sources in another folder
+    _run("cmake", "-S", sources, "-B", str(CPP_FOLDER), *settings)
     # the largest source takes a gigabyte to compile
     jobs = min(limits.cores(), max(1, limits.memory_bytes() // 2**30))
     for runtime in RUNTIMES:
-        if runtime not in left_out:
-            target = path(runtime).name
-            _run("cmake", "--build", str(FOLDER), "--target", target, "--parallel", str(jobs))
-    return left_out
+        if runtime not in skipped:
+            target = cpp_program(runtime).name
+            _run("cmake", "--build", str(CPP_FOLDER), "--target", target, "--parallel", str(jobs))
+    return skipped
+
+
+def _sources() -> Path:
+    """The folder cpp of the repository, or of the installed package."""
+    in_repository = ROOT / "cpp"
+    if in_repository.is_dir():
+        return in_repository
+    return Path(__file__).parent / "cpp"
 
 
 def _run(*command: str) -> None:
-    log = FOLDER / "log.txt"
+    log = CPP_FOLDER / "log.txt"
     with log.open("w") as written:
         status = subprocess.run(command, stdout=written, stderr=subprocess.STDOUT).returncode
     if status:
-        lines = log.read_text(errors="replace").splitlines() or ["it said nothing"]
+        lines = log.read_text(errors="replace").splitlines() or ["no output"]
         errors = [line for line in lines if "error:" in line or "CMake Error" in line]
         reason = errors[0] if errors else lines[-1]
         raise RuntimeError(
-            f"{Path(command[0]).name} failed, {show(log)} has the whole story: {reason.strip()}"
+            f"{Path(command[0]).name} failed, {show(log)} has the whole output: {reason.strip()}"
         )
 
 
@@ -92,10 +98,10 @@ def _ncnn_source() -> tuple[str, str]:
     if version not in NCNN_SHA256:
         raise ValueError(
             f"the SHA-256 of ncnn {version}'s source is not known here: "
-            "add it to NCNN_SHA256 in helpers/programs.py"
+            "add it to NCNN_SHA256 in workbook/cpp_build.py"
         )
-    archive = FOLDER / f"ncnn-{version}.tar.gz"
-    unpacked = FOLDER / f"ncnn-{version}"
+    archive = CPP_FOLDER / f"ncnn-{version}.tar.gz"
+    unpacked = CPP_FOLDER / f"ncnn-{version}"
     if not unpacked.exists():
         if not archive.exists():
             _download(version, archive)
@@ -104,7 +110,7 @@ def _ncnn_source() -> tuple[str, str]:
                 f"{show(archive)} is not ncnn's source, its SHA-256 differs: "
                 "delete it and try again"
             )
-        scratch = FOLDER / "unpacking"
+        scratch = CPP_FOLDER / "unpacking"
         shutil.rmtree(scratch, ignore_errors=True)
         with tarfile.open(archive) as files:
             files.extractall(scratch, filter="data")
@@ -140,12 +146,16 @@ def _download(version: str, archive: Path) -> None:
     scratch.replace(archive)
 
 
-if __name__ == "__main__":
+def command() -> int:
+    """Build all programs and print what was built; 1 if that failed, else 0."""
     print("Building the C++ programs (ncnn's library takes a minute or more, once) ...", flush=True)
     try:
-        for runtime, reason in build().items():
-            print(f"{runtime} is left out: {reason}")
+        skipped = build()
     except RuntimeError as error:
-        sys.exit(str(error))
-    built = [show(path(runtime)) for runtime in RUNTIMES if path(runtime).exists()]
+        print(error, file=sys.stderr)
+        return 1
+    for runtime, reason in skipped.items():
+        print(f"{runtime} is skipped: {reason}")
+    built = [show(cpp_program(runtime)) for runtime in RUNTIMES if cpp_program(runtime).exists()]
     print("Built:", ", ".join(built) or "nothing")
+    return 0

@@ -1,44 +1,25 @@
-"""Run the book: every notebook from a fresh kernel, first to last, and pages to read.
+"""Run the book: every notebook from a fresh kernel, first to last."""
 
-python notebooks/book.py workbook    execute copies, write build/html/index.html
-python notebooks/book.py in-place    execute the notebooks themselves, as they are committed
-python notebooks/book.py figures     execute the long runs, which are stored in notebooks/figures/
-"""
-
-import argparse
 import ast
 import base64
-import html
 import io
-import re
 import shutil
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
-from nbconvert import HTMLExporter
-from nbconvert.preprocessors import TagRemovePreprocessor
 
-from helpers.paths import ROOT, build, folder, show
+from helpers.paths import ROOT, build, show
+from workbook import pages
 
 HERE = ROOT / "notebooks"
 METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
 }
-
-STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 75rem; margin: 2rem auto; padding: 0 1rem }
-table { border-collapse: collapse; margin: 1rem 0; font-size: .9rem }
-td, th { padding: .2rem .8rem; text-align: left; border-bottom: 1px solid #ddd }
-td.number { text-align: right }
-img { max-width: 100% }
-"""
-FORMULA = r"\$\$(.+?)\$\$|(?<![\\\w])\$([^$\n]+?)\$"  # $$display$$ or $inline$
 
 
 class NotebookFailed(RuntimeError):
@@ -50,7 +31,7 @@ def names() -> list[str]:
     return sorted(path.stem for path in HERE.glob("[0-9][0-9]_*.ipynb"))
 
 
-def with_a_long_run() -> list[str]:
+def names_with_figures() -> list[str]:
     """The notebooks whose figures come from a longer run of themselves.
 
     They have the parameter `train_everything`.
@@ -105,7 +86,7 @@ def execute(
         elif isinstance(error, CellTimeoutError):
             reason = f"it ran for more than {cell_minutes} minutes"
         else:
-            reason = "the kernel died: was memory short?"
+            reason = "the kernel died: out of memory?"
         raise NotebookFailed(
             f"{name}.ipynb, code cell {code.index(failed) + 1} of {len(code)}:\n"
             f"{notebook.cells[failed].source}\n\n{reason}"
@@ -170,124 +151,35 @@ def _with_palette(picture: str) -> str:
     return base64.b64encode(small.getvalue()).decode()
 
 
-def without_formulas(
-    notebook: nbformat.NotebookNode,
-) -> tuple[nbformat.NotebookNode, dict[str, str]]:
-    """A copy with a placeholder for each formula, and {placeholder: MathML}.
+def run(mode: str, chosen: list[str]) -> int:
+    """Run the notebooks `chosen`, or all, first to last; 1 if one failed, else 0.
 
-    Browsers draw MathML without a script. The Markdown renderer would take it apart, hence the
-    placeholders.
+    `mode` is "workbook" (copies, pages and the table of results), "in-place" (the notebooks
+    themselves, as they are committed) or "figures" (the long runs of notebooks/figures/).
     """
-    from latex2mathml.converter import convert
-
-    formulas: dict[str, str] = {}
-
-    def replace(match: re.Match) -> str:
-        placeholder = f"formula{len(formulas):04}x"
-        if match[1]:
-            formulas[placeholder] = convert(match[1], display="block")
-        else:
-            formulas[placeholder] = convert(match[2], display="inline")
-        return placeholder
-
-    notebook = nbformat.from_dict(notebook)
-    for cell in notebook.cells:
-        if cell.cell_type == "markdown":
-            parts = re.split(r"(```.*?```|`[^`\n]*`)", cell.source, flags=re.S)
-            for i, part in enumerate(parts):
-                if not part.startswith("`"):  # what stands in code is no formula
-                    parts[i] = re.sub(FORMULA, replace, part, flags=re.S)
-            cell.source = "".join(parts)
-    return notebook, formulas
-
-
-def page(notebook: nbformat.NotebookNode, name: str) -> Path:
-    """The notebook as a page under build/html, which loads nothing from elsewhere.
-
-    Of cells tagged hide-input, it shows the output only.
-    """
-    exporter = HTMLExporter(
-        mathjax_url="", require_js_url="", jquery_url="", mermaid_js_url="", embed_images=True
-    )
-    hide_input = TagRemovePreprocessor(enabled=True, remove_input_tags={"hide-input"})
-    exporter.register_preprocessor(hide_input, enabled=True)
-    prepared, formulas = without_formulas(notebook)
-    body, _ = exporter.from_notebook_node(prepared, {"metadata": {"name": title(notebook)}})
-    style = "<style>.highlight pre { white-space: pre-wrap; }</style>"
-    body = body.replace("</head>", f"{style}</head>", 1)
-    body = re.sub("formula[0-9]{4}x", lambda match: formulas[match[0]], body)
-    path = build("html", f"{name}.html")
-    path.write_text(body, encoding="utf-8")
-    return path
-
-
-def title(notebook: nbformat.NotebookNode) -> str:
-    """The notebook's first heading."""
-    return notebook.cells[0].source.splitlines()[0].lstrip("# ")
-
-
-def index(rows: list[tuple[str, str, float]]) -> Path:
-    """build/html/index.html: the pages (name, title, seconds), the results table and its plots."""
-    items = "".join(
-        f'<tr><td><a href="{name}.html">{name[:2]}</a></td>'
-        f'<td><a href="{name}.html">{html.escape(text)}</a></td>'
-        f"<td>{seconds:.0f} s</td></tr>"
-        for name, text, seconds in rows
-    )
-    pictures = sorted(folder("html").glob("*.png"))
-    plots = "".join(f'<img src="{path.name}" alt="{path.stem}">' for path in pictures)
-    path = build("html", "index.html")
-    path.write_text(
-        f"""<!doctype html><meta charset="utf-8"><title>Neural networks on a Raspberry Pi</title>
-<style>{STYLE}</style>
-<h1>Neural networks on a Raspberry Pi</h1>
-<table><tr><th></th><th>Notebook</th><th>ran in</th></tr>{items}</table>
-<h2>Results</h2>{results_table()}{plots}""",
-        encoding="utf-8",
-    )
-    return path
-
-
-def results_table() -> str:
-    """The records under build/results as an HTML table, the fastest first.
-
-    A sentence if there are none.
-    """
-    from helpers import results
-
-    if not list(folder("results").glob("*.jsonl")):
-        return "<p>No measurement has been recorded yet.</p>"
-    return results.summary(results.read_results(folder("results"))).to_html(index=False, border=0)
-
-
-def main(arguments: list[str]) -> None:
-    parser = argparse.ArgumentParser(description="Run the notebooks of the book, first to last.")
-    parser.add_argument("mode", choices=["workbook", "in-place", "figures"])
-    parser.add_argument("names", nargs="*", help="only these notebooks (default: all)")
-    options = parser.parse_args(arguments)
     rows = []
     start = time.monotonic()
-    overrides = {"train_everything": True} if options.mode == "figures" else None
-    for name in options.names or (with_a_long_run() if overrides else names()):
+    overrides = {"train_everything": True} if mode == "figures" else None
+    for name in chosen or (names_with_figures() if overrides else names()):
         begun = time.monotonic()
         print(f"{name:36}", end="", flush=True)
         try:
             notebook = execute(name, overrides, cell_minutes=120 if overrides else 20)
         except NotebookFailed as error:
-            sys.exit(f"FAILED\n{error}")
+            print("FAILED", flush=True)
+            print(error, file=sys.stderr)
+            return 1
         seconds = time.monotonic() - begun
         print(f"{seconds:6.0f} s  ok", flush=True)
-        if options.mode == "in-place":
+        if mode == "in-place":
             nbformat.write(with_small_pictures(notebook), HERE / f"{name}.ipynb")
-        elif options.mode == "workbook":
-            page(notebook, name)
-            rows.append((name, title(notebook), seconds))
+        elif mode == "workbook":
+            pages.page(notebook, name)
+            rows.append((name, pages.title(notebook), seconds))
     picture = build("html", "runtimes.png")
-    if options.mode == "in-place" and picture.exists():
+    if mode == "in-place" and picture.exists():
         shutil.copy(picture, HERE)  # the README shows it
     if rows:
-        print(f"{(time.monotonic() - start) / 60:.1f} minutes in all; read {show(index(rows))}")
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])
+        minutes = (time.monotonic() - start) / 60
+        print(f"{minutes:.1f} minutes in all; read {show(pages.index(rows))}")
+    return 0

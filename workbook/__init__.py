@@ -1,0 +1,7 @@
+"""What people type: `workbook COMMAND`, or `python -m workbook COMMAND`.
+
+cli         the command line; each command imports what serves it when it is called
+book        runs the notebooks
+pages       makes pages of them
+cpp_build   builds the C++ programs of cpp/
+"""
