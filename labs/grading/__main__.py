@@ -64,7 +64,7 @@ def main() -> None:
     handout.set_defaults(run=_handout)
     options = parser.parse_args()
     from labs.grading.course import Course
-    from labs.grading.jail import NoJail
+    from labs.grading.sandbox.sandbox import NoJail
 
     course = Course()
     if options.course:
@@ -87,7 +87,7 @@ def _one(root: str, lab: str, student: str, options: str) -> None:
     # a grammar of web addresses that nbformat's checks never use: 0.9 s to load
     sys.modules["rfc3987_syntax"] = None
     from labs.grading.grade import grade_one
-    from labs.grading.jail import Limits
+    from labs.grading.sandbox.limits import Limits
 
     def end_with_the_parent() -> None:
         sys.stdin.read()
@@ -128,7 +128,7 @@ def _grade(course, options) -> None:
 
     from labs.grading import gradebook
     from labs.grading.grade import grade_all
-    from labs.grading.jail import Limits
+    from labs.grading.sandbox.limits import Limits
 
     if not course.release(options.lab).is_file():
         gradebook.release(course, options.lab)

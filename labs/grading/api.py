@@ -17,8 +17,10 @@ from pathlib import Path
 
 import numpy as np
 
-from labs.grading.jail import DEFAULT_LIMITS, Limits
-from labs.grading.process import GraderError, StudentError, StudentProcess, stage
+from labs.grading.sandbox.errors import GraderError, StudentError
+from labs.grading.sandbox.limits import DEFAULT_LIMITS, Limits
+from labs.grading.sandbox.staging import stage
+from labs.grading.sandbox.worker_client import StudentProcess
 
 __all__ = [
     "GraderError",

@@ -18,7 +18,7 @@ from datetime import datetime
 from pathlib import Path
 
 from labs.grading import names
-from labs.grading.jail import DEFAULT_LIMITS, Limits
+from labs.grading.sandbox.limits import DEFAULT_LIMITS, Limits
 
 MAX_MEMBERS = 2000
 MAX_DEPTH = 3  # of zips in zips

@@ -19,8 +19,8 @@ from typing import BinaryIO
 from labs.grading import archives, names
 from labs.grading.archives import BadZip, File
 from labs.grading.course import Course
-from labs.grading.jail import DEFAULT_LIMITS, Limits
 from labs.grading.roster import Roster, same_name
+from labs.grading.sandbox.limits import DEFAULT_LIMITS, Limits
 
 MAX_DEPTH = 4  # of folders and zips above a student's name
 _NO_ROSTER = Roster()  # every student is who the LMS says

@@ -17,13 +17,15 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
+from helpers.paths import ROOT
 from labs.grading import api
-from labs.grading import jail as jails
 from labs.grading.cells import Unreadable
 from labs.grading.course import Course, Result, digest
-from labs.grading.execute import execute
 from labs.grading.repair import repair
 from labs.grading.roster import same_id
+from labs.grading.sandbox import sandbox
+from labs.grading.sandbox.limits import DEFAULT_LIMITS
+from labs.grading.sandbox.notebook_run import execute
 
 # no honest solution of a lab needs these; they are easy to hide, so they only call a human
 SUSPICIOUS = re.compile(
@@ -37,15 +39,15 @@ def grade_one(
     lab: str,
     student: str,
     jail: bool = True,
-    limits: api.Limits = jails.DEFAULT_LIMITS,
+    limits: api.Limits = DEFAULT_LIMITS,
 ) -> Result:
     """Grade one submission of the course at `root`.
 
     A plain function that only reads the course, so any machine can run it. What goes wrong with a
-    submission is in the Result. Raises jail.NoJail if this machine cannot build a jail.
+    submission is in the Result. Raises NoJail if this machine cannot build a jail.
     """
     if jail:
-        jails.check()
+        sandbox.check()
     course = Course(root)
     began = time.monotonic()
     cpu = time.process_time()
@@ -121,13 +123,13 @@ def grade_in_process(root: Path, lab: str, student: str, jail: bool, limits: api
     try:
         process = subprocess.Popen(
             argv,
-            cwd=jails.ROOT,
+            cwd=ROOT,
             stdin=lifeline,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
-            env=os.environ | jails.THREADS,
+            env=os.environ | sandbox.THREADS,
         )
         out, errors = process.communicate(timeout=longest_s)
     except subprocess.TimeoutExpired:
@@ -150,7 +152,7 @@ def grade_all(
     *,
     jobs: int,
     jail: bool = True,
-    limits: api.Limits = jails.DEFAULT_LIMITS,
+    limits: api.Limits = DEFAULT_LIMITS,
     again: Iterable[str] = (),
     progress: Callable = lambda results, total: results,
 ) -> list[Result]:
@@ -160,7 +162,7 @@ def grade_all(
     `progress(iterator, total)` wraps the loop (tqdm).
     """
     if jail:
-        jails.check()
+        sandbox.check()
     todo = [
         student
         for student in course.students(lab)

@@ -13,7 +13,7 @@ import sys
 from labs.grading import gradebook
 from labs.grading.course import Course, Result
 from labs.grading.grade import grade_one, is_done
-from labs.grading.jail import DEFAULT_LIMITS, Limits
+from labs.grading.sandbox.limits import DEFAULT_LIMITS, Limits
 
 
 def grade_on(

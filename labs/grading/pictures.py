@@ -12,7 +12,7 @@ from urllib.parse import unquote
 import nbformat
 
 from labs.grading.harmless import harmless
-from labs.grading.outputs import as_image
+from labs.grading.sandbox.outputs import as_image
 
 MAX_BYTES = 5 << 20
 _TYPES = {

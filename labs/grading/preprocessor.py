@@ -12,10 +12,12 @@ from nbgrader.converters.base import NbGraderException
 from nbgrader.preprocessors import NbGraderPreprocessor
 from traitlets import Dict
 
-from labs.grading import gradebook, jail
+from labs.grading import gradebook
 from labs.grading.course import Course, Result
 from labs.grading.grade import grade_in_process
-from labs.grading.jail import Limits, NoJail
+from labs.grading.sandbox import sandbox
+from labs.grading.sandbox.limits import Limits
+from labs.grading.sandbox.sandbox import NoJail
 
 
 class SandboxedChecks(NbGraderPreprocessor):
@@ -24,14 +26,16 @@ class SandboxedChecks(NbGraderPreprocessor):
     The notebook that nbgrader passes in is ignored: the checks read the files in submitted/.
     """
 
-    limits = Dict(help="What a submission may use, as labs.grading.jail.Limits").tag(config=True)
+    limits = Dict(help="What a submission may use, as labs.grading.sandbox.limits.Limits").tag(
+        config=True
+    )
 
     def preprocess(self, nb, resources):
         course = Course(Path.cwd())  # nbgrader works in the course's folder
         lab = resources["nbgrader"]["assignment"]
         student = resources["nbgrader"]["student"]
         try:
-            jail.check()
+            sandbox.check()
         except NoJail as error:
             _restore(course, lab, student)
             raise SystemExit(str(error)) from None  # nbgrader would go on to the next student

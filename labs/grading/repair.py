@@ -16,9 +16,9 @@ import nbformat
 from labs.grading import archives, cells, names
 from labs.grading.archives import BadZip
 from labs.grading.cells import Cell, Unreadable
-from labs.grading.jail import DEFAULT_LIMITS, Limits
 from labs.grading.merge import Repaired, merge, own
 from labs.grading.pictures import attach_files
+from labs.grading.sandbox.limits import DEFAULT_LIMITS, Limits
 
 # where a student may have written what belongs into the notebook
 _DOCUMENT = re.compile(

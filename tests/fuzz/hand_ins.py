@@ -14,11 +14,12 @@ import nbformat
 import numpy as np
 import pytest
 
-from labs.grading import api, definitions, gradebook
+from labs.grading import api, gradebook
 from labs.grading.cells import Unreadable
 from labs.grading.collect import collect
 from labs.grading.course import Course, Result
 from labs.grading.repair import repair
+from labs.grading.sandbox import notebook_loader
 from tests.fuzz import mangle
 from tests.labs import toy
 
@@ -33,7 +34,7 @@ class Here:
 
     def call(self, name: str, *args):
         namespace = {"display": print}
-        definitions.load(str(self._folder / "toy.ipynb"), name, namespace, plain=False)
+        notebook_loader.load(str(self._folder / "toy.ipynb"), name, namespace, plain=False)
         try:
             return namespace[name](*args)
         except Exception as error:

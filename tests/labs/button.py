@@ -4,7 +4,7 @@ from nbgrader.api import Gradebook
 
 from labs.grading import gradebook
 from labs.grading.course import Course
-from labs.grading.jail import Limits
+from labs.grading.sandbox.limits import Limits
 
 
 def press(course: Course, lab: str, student: str, limits: Limits | None = None) -> dict:

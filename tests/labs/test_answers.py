@@ -8,8 +8,8 @@ import json
 import nbformat
 import pytest
 
-from labs.grading import definitions
 from labs.grading.repair import repair
+from labs.grading.sandbox import notebook_loader
 from tests.labs import toy
 
 ANSWER = "Because two is even."
@@ -45,7 +45,7 @@ def stub(course, name: str) -> str:
 def result_of(path, x=3):
     """What the notebook's `double` gives as the grader loads it."""
     namespace = {}
-    definitions.load(str(path), "double", namespace, plain=False)
+    notebook_loader.load(str(path), "double", namespace, plain=False)
     return namespace["double"](x)
 
 
@@ -341,7 +341,7 @@ def test_a_call_alone_that_sets_a_module_is_run(as_before, tmp_path, name, plain
     first, expression, expected = SETTINGS[name]
     write_notebook(tmp_path / "a.ipynb", first, f"def ask():\n    return {expression}")
     namespace = {}
-    assert definitions.load(str(tmp_path / "a.ipynb"), "ask", namespace, plain) == []
+    assert notebook_loader.load(str(tmp_path / "a.ipynb"), "ask", namespace, plain) == []
     assert namespace["ask"]() == expected
 
 
@@ -359,5 +359,5 @@ def test_other_calls_that_stand_alone_are_not_run(tmp_path, other):
     ask = "import os, numpy as np\ndef ask():\n    return os.sep, np.pi"
     write_notebook(tmp_path / "a.ipynb", other, ask)
     namespace = {}
-    assert definitions.load(str(tmp_path / "a.ipynb"), "ask", namespace, plain=False) == []
+    assert notebook_loader.load(str(tmp_path / "a.ipynb"), "ask", namespace, plain=False) == []
     assert "torch" not in namespace

@@ -17,9 +17,9 @@ import pytest
 from labs.grading import archives
 from labs.grading.cells import Unreadable
 from labs.grading.collect import collect
-from labs.grading.jail import Limits
 from labs.grading.repair import repair
 from labs.grading.roster import Roster, same_id
+from labs.grading.sandbox.limits import Limits
 from tests.labs import toy
 
 SMALL = Limits(disk_mb=5)

@@ -20,14 +20,15 @@ import psutil
 import pytest
 
 from helpers.paths import ROOT
-from labs.grading import api, definitions, gradebook, jail, wire
+from labs.grading import api, gradebook
 from labs.grading.course import Result
 from labs.grading.grade import grade_one
-from labs.grading.jail import Limits
+from labs.grading.sandbox import messages, notebook_loader, sandbox
+from labs.grading.sandbox.limits import Limits
 from tests.labs import hostile, toy
 
 needs_jail = pytest.mark.skipif(
-    not jail.shutil.which("bwrap"), reason="needs bubblewrap: sudo apt install bubblewrap"
+    not sandbox.shutil.which("bwrap"), reason="needs bubblewrap: sudo apt install bubblewrap"
 )
 QUICK = Limits(
     call_s=2, load_s=10, wall_s=60, notebook_s=8, memory_mb=500, disk_mb=40, processes=64
@@ -44,7 +45,7 @@ def asked(course, folder: Path, book, student="1001", jail=True, result=toy.SECR
     nbformat.write(book, folder / "toy.ipynb")
     (folder / "result.json").write_text(f'{{"answer": {result}}}')
     own_limits = dataclasses.replace(QUICK, **limits)
-    with api.Student(student, folder, "toy.ipynb", jail=jail, limits=own_limits) as handed_in:
+    with api.Student(student, folder, "toy.ipynb", jail=sandbox, limits=own_limits) as handed_in:
         verdicts = api.ask(handed_in, api.load_questions(course.source(toy.LAB) / "hidden.py"))
     return verdicts, handed_in.incidents
 
@@ -121,12 +122,12 @@ def test_nothing_is_left_behind(course, tmp_path, jailed):
     ours = [p for p in psutil.process_iter(["cmdline"]) if p.pid not in before]
     lines = [" ".join(p.info["cmdline"] or []) for p in ours]
     assert not [line for line in lines if "sleep 1234" in line]
-    assert not [line for line in lines if "inside.py" in line and "toy.ipynb" in line]
+    assert not [line for line in lines if "worker.py" in line and "toy.ipynb" in line]
 
 
 @needs_jail
 def test_links_and_modules_in_the_hand_in_lead_nowhere(course, tmp_path):
-    for name in ("numpy.py", "json.py", "wire.py", "definitions.py", "sitecustomize.py"):
+    for name in ("numpy.py", "json.py", "messages.py", "notebook_loader.py", "sitecustomize.py"):
         (tmp_path / name).write_text("raise SystemExit('shadowed')")
     (tmp_path / "stolen.py").symlink_to(course.source(toy.LAB) / "hidden.py")
     verdicts, _ = asked(course, tmp_path, toy.answer(course))
@@ -432,13 +433,13 @@ def test_only_what_a_function_needs_is_loaded(tmp_path):
     book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in cells])
     nbformat.write(book, tmp_path / "a.ipynb")
     namespace = {}
-    assert definitions.load(str(tmp_path / "a.ipynb"), "ask", namespace, plain=False) == []
+    assert notebook_loader.load(str(tmp_path / "a.ipynb"), "ask", namespace, plain=False) == []
     assert namespace["ask"](99) == 3 + 1 + 3
     assert {"np", "Far", "other", "helper2"}.isdisjoint(namespace)
-    failed = definitions.load(str(tmp_path / "a.ipynb"), "helper2", {}, plain=False)
+    failed = notebook_loader.load(str(tmp_path / "a.ipynb"), "helper2", {}, plain=False)
     assert failed == ["cell 2, line 2: ZeroDivisionError", "cell 4, line 1: NameError"]
     namespace = {}
-    assert definitions.load(str(tmp_path / "a.ipynb"), "ask", namespace, plain=True) == []
+    assert notebook_loader.load(str(tmp_path / "a.ipynb"), "ask", namespace, plain=True) == []
     assert namespace["ask"](99) == 4
 
 
@@ -500,20 +501,25 @@ def test_a_check_that_stumbles_calls_a_human_and_shows_nothing(tmp_path):
     ],
 )
 def test_values_cross_unchanged(value):
-    received = wire.decode(wire.encode(value))
+    received = messages.decode(messages.encode(value))
     np.testing.assert_equal(received, value)
     if isinstance(value, np.ndarray) and value.shape:
         assert received.dtype == value.dtype and received.flags.writeable
 
 
 def test_other_byte_orders_cross_by_value():
-    np.testing.assert_array_equal(wire.decode(wire.encode(np.arange(4, dtype=">i4"))), np.arange(4))
+    np.testing.assert_array_equal(
+        messages.decode(messages.encode(np.arange(4, dtype=">i4"))), np.arange(4)
+    )
 
 
 def test_lists_of_numbers_become_arrays_where_asked():
-    assert wire.decode(wire.encode([[1, 2], [3, 4]])).shape == (2, 2)
-    assert wire.decode(wire.encode([[1, 2], [3, 4]]), lists_to_arrays=False) == [[1, 2], [3, 4]]
-    assert wire.decode(wire.encode([1, "two"])) == [1, "two"]
+    assert messages.decode(messages.encode([[1, 2], [3, 4]])).shape == (2, 2)
+    assert messages.decode(messages.encode([[1, 2], [3, 4]]), lists_to_arrays=False) == [
+        [1, 2],
+        [3, 4],
+    ]
+    assert messages.decode(messages.encode([1, "two"])) == [1, "two"]
 
 
 @pytest.mark.parametrize(
@@ -537,10 +543,10 @@ def test_lists_of_numbers_become_arrays_where_asked():
     ],
 )
 def test_malformed_messages_are_refused(tree):
-    with pytest.raises(wire.WireError):
-        wire.decode(wire._HEAD.pack(len(tree), 0) + tree)
-    with pytest.raises(wire.WireError):  # bytes that belong to no array
-        wire.decode(wire._HEAD.pack(14, 8) + b'{"plain": 1}  ' + bytes(8))
+    with pytest.raises(messages.WireError):
+        messages.decode(messages._HEAD.pack(len(tree), 0) + tree)
+    with pytest.raises(messages.WireError):  # bytes that belong to no array
+        messages.decode(messages._HEAD.pack(14, 8) + b'{"plain": 1}  ' + bytes(8))
 
 
 # ------------------------------------------------------------------------------- without bubblewrap
@@ -553,23 +559,23 @@ def test_without_bubblewrap_it_refuses_in_one_sentence_unless_told(course, monke
     assert refused.returncode == 1
     said = r"bubblewrap is not installed, and .*: sudo apt install bubblewrap .*--no-jail\n"
     assert re.fullmatch(said, refused.stderr), refused.stderr
-    monkeypatch.setattr(jail.shutil, "which", lambda name: None)
-    jail.check.cache_clear()
+    monkeypatch.setattr(sandbox.shutil, "which", lambda name: None)
+    sandbox.check.cache_clear()
     try:
-        with pytest.raises(jail.NoJail):
+        with pytest.raises(sandbox.NoJail):
             grade_one(course.root, toy.LAB, "1001")
-        with pytest.raises(jail.NoJail), api.Student("1001", tmp_path, "toy.ipynb") as student:
+        with pytest.raises(sandbox.NoJail), api.Student("1001", tmp_path, "toy.ipynb") as student:
             student.call("double", 1)
         toy.hand_in(course, "3001")
         assert grade_one(course.root, toy.LAB, "3001", jail=False).points == 5
     finally:
-        jail.check.cache_clear()
+        sandbox.check.cache_clear()
 
 
 def test_a_jail_that_does_not_start_is_no_zero(course, tmp_path, monkeypatch):
     toy.hand_in(course, "3002")
     failing = ["sh", "-c", "echo no user namespaces >&2; exit 1"]
-    monkeypatch.setattr(jail, "check", lambda: None)
-    monkeypatch.setattr(jail, "command", lambda argv, *_: failing)
+    monkeypatch.setattr(sandbox, "check", lambda: None)
+    monkeypatch.setattr(sandbox, "command", lambda argv, *_: failing)
     result = grade_one(course.root, toy.LAB, "3002", limits=QUICK)
     assert "no user namespaces" in result.problem and result.points is None

@@ -9,9 +9,10 @@ from nbgrader.apps.api import NbGraderAPI
 from nbgrader.coursedir import CourseDirectory
 from traitlets.config import Config
 
-from labs.grading import gradebook, jail
+from labs.grading import gradebook
 from labs.grading.course import Course
 from labs.grading.grade import grade_in_process
+from labs.grading.sandbox import sandbox
 from tests.labs import button, hostile, toy
 from tests.labs.test_grading import QUICK, function, needs_jail
 from tests.labs.test_labs import LABS, lab_course
@@ -148,12 +149,12 @@ def test_what_cannot_be_graded_is_no_zero(course):
 
 def test_without_bubblewrap_the_button_stops_with_one_sentence(course, monkeypatch):
     toy.hand_in(course, "1006", toy.answer(course, "1006", try_it="open('run', 'w')"))
-    monkeypatch.setattr(jail.shutil, "which", lambda name: None)
-    jail.check.cache_clear()
+    monkeypatch.setattr(sandbox.shutil, "which", lambda name: None)
+    sandbox.check.cache_clear()
     try:
         ran = pressed(course, "1006")
     finally:
-        jail.check.cache_clear()
+        sandbox.check.cache_clear()
     assert not ran["success"]
     assert ran["error"].splitlines()[-1].startswith("SystemExit: bubblewrap is not installed, and")
     assert not course.autograded(toy.LAB, "1006").exists()
@@ -169,9 +170,9 @@ def test_without_bubblewrap_an_earlier_grade_stays(course, monkeypatch):
     shown = nbformat.read(course.autograded(toy.LAB, "1007"), 4)
 
     def no_jail():
-        raise jail.NoJail("no jail here")
+        raise sandbox.NoJail("no jail here")
 
-    monkeypatch.setattr(jail, "check", no_jail)
+    monkeypatch.setattr(sandbox, "check", no_jail)
     assert "SystemExit: no jail here" in pressed(course, "1007")["error"]
     assert row(course, "1007")["automatic"] == 5
     assert nbformat.read(course.autograded(toy.LAB, "1007"), 4) == shown

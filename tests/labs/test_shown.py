@@ -7,8 +7,9 @@ import nbformat
 import psutil
 import pytest
 
-from labs.grading import execute, gradebook, outputs, watch
+from labs.grading import gradebook
 from labs.grading.course import Result
+from labs.grading.sandbox import limits, notebook_run, outputs
 from tests.labs import toy
 
 PNG = (
@@ -95,7 +96,7 @@ def test_handed_in_outputs_stay_where_a_cell_is_not_run(was_run, error, shown):
     if error:
         new.append(nbformat.v4.new_output("error", ename="", evalue="", traceback=["trace"]))
     handed_in = [nbformat.v4.new_output("stream", text="handed in")]
-    kept = execute._with_handed_in(new, handed_in, was_run)
+    kept = notebook_run._with_handed_in(new, handed_in, was_run)
     assert [o.text if o.output_type == "stream" else o.traceback[0] for o in kept] == shown
 
 
@@ -214,7 +215,7 @@ def test_what_processes_share_counts_once():
             return self
 
     processes = [Process(100, 900), Process(100, 900), Process(rss=50), Process(ended=True)]
-    assert watch._memory(processes) == 250
+    assert limits._memory(processes) == 250
 
 
 @pytest.mark.parametrize("name", ["Kurs [WS 26] (alt) + 100% neu #2"])

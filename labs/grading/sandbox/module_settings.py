@@ -2,7 +2,7 @@
 
 Examples are sys.setrecursionlimit(10**5) and torch.manual_seed(0).
 
-A function may need them without naming them. Loaded inside the jail, by definitions.py.
+A function may need them without naming them. Loaded inside the jail, by notebook_loader.py.
 """
 
 import ast

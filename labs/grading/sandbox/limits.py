@@ -1,13 +1,44 @@
-"""Watches a process and all its children: memory, processor time, deadlines, and ending them."""
+"""What a submission may use, and the watch over it: memory, processor time, deadlines."""
 
 import select
 import subprocess
 import threading
 import time
+from dataclasses import dataclass
 
 import psutil
 
-from labs.grading.jail import Limits
+
+@dataclass(frozen=True)
+class Limits:
+    """What one submission may use. Seconds are of the clock on the wall, sizes MB.
+
+    A call, and loading, may take up to three times as long where others keep the processor busy.
+    """
+
+    call_s: float = 10  # one call of a student's function
+    load_s: float = 30  # the definitions of a notebook
+    wall_s: float = 180  # all calls together
+    notebook_s: float = 120  # executing the whole notebook for the feedback page
+    memory_mb: int = 3000  # resident, all processes together
+    disk_mb: int = 256  # what it writes, and what was handed in
+    processes: int = 128  # processes and threads
+
+    def rlimits(self, seconds: float) -> dict[str, int]:
+        """Limits for worker.restrict, with `seconds` of processor time and 10 more.
+
+        The address space is larger than the resident limit: libraries reserve more than they use.
+        """
+        return {
+            "RLIMIT_AS": (2 * self.memory_mb + 2000) << 20,
+            "RLIMIT_FSIZE": self.disk_mb << 20,
+            "RLIMIT_CORE": 0,
+            "RLIMIT_NPROC": self.processes,
+            "RLIMIT_CPU": int(seconds) + 10,
+        }
+
+
+DEFAULT_LIMITS = Limits()
 
 
 class Watch:

@@ -1,8 +1,8 @@
 """The student process: loads what a notebook's functions need, and answers calls.
 
-process.py starts it, inside the jail:
+worker_client.py starts it, inside the jail:
 
-    python -I inside.py code|model NOTEBOOK LIMITS_AS_JSON
+    python -I worker.py code|model NOTEBOOK LIMITS_AS_JSON
 
 The grader trusts nothing here: a student's code in this process can replace all of it. It gains a
 process that knows no expected value, no check and no file but the submission.
@@ -23,10 +23,9 @@ def main(kind: str, notebook: str, limits: dict) -> None:
     requests, answers = _take_over_pipes()
     copy_submission()
     sys.path.insert(0, HERE)
-    import definitions
-
     # this imports numpy: before the limits, and before any file of the student's can be imported
-    import wire
+    import messages
+    import notebook_loader
 
     os.dup2(0, 2)  # until here the grader hears what is wrong with the jail
     sys.path.remove(HERE)
@@ -36,14 +35,16 @@ def main(kind: str, notebook: str, limits: dict) -> None:
     # what was loaded for each function, so that none waits for another's globals
     namespaces: dict[str, dict] = {}
     while True:
-        request = wire.decode(wire.read_frame(lambda n: _read(requests, n)), lists_to_arrays=False)
+        request = messages.decode(
+            messages.read_frame(lambda n: _read(requests, n)), lists_to_arrays=False
+        )
         answer = {"id": request["id"]}
         try:
-            frame = wire.encode(
-                answer | {"result": _answer(request, notebook, namespaces, definitions)}
+            frame = messages.encode(
+                answer | {"result": _answer(request, notebook, namespaces, notebook_loader)}
             )
         except BaseException as error:
-            frame = wire.encode(answer | {"error": _describe(error, definitions)})
+            frame = messages.encode(answer | {"error": _describe(error, notebook_loader)})
         view = memoryview(frame)
         while view:
             view = view[os.write(answers, view) :]
@@ -100,7 +101,7 @@ def restrict(limits: dict) -> None:
         resource.setrlimit(kind, (value, value))
 
 
-def _answer(request: dict, notebook: str, namespaces: dict[str, dict], definitions):
+def _answer(request: dict, notebook: str, namespaces: dict[str, dict], notebook_loader):
     if "ready" in request:
         return True
     if "load" in request:
@@ -109,7 +110,7 @@ def _answer(request: dict, notebook: str, namespaces: dict[str, dict], definitio
         namespace = vars(module)
         namespace["display"] = print
         namespaces[request["load"]] = namespace
-        return definitions.load(notebook, request["load"], namespace, request["plain"])
+        return notebook_loader.load(notebook, request["load"], namespace, request["plain"])
     if "predict" in request:
         from helpers.runtimes import open_model
 
@@ -130,12 +131,12 @@ class Missing(Exception):
     """The notebook does not define what was asked for."""
 
 
-def _describe(error: BaseException, definitions) -> dict:
+def _describe(error: BaseException, notebook_loader) -> dict:
     """What the grader may pass on.
 
     Of a function's error that is the kind and the line: its text could quote hidden inputs.
     """
-    traced = definitions.where(error)
+    traced = notebook_loader.where(error)
     description = {"kind": type(error).__name__[:50], "where": traced, "text": ""}
     if not traced:
         description["text"] = str(error)[:300]

@@ -14,21 +14,13 @@ import sys
 import tempfile
 from pathlib import Path
 
-from labs.grading import jail as jails
-from labs.grading import wire
-from labs.grading.jail import HERE, Limits
-from labs.grading.watch import Deadline, Watch, kill, tree
+from labs.grading.sandbox import messages, sandbox
+from labs.grading.sandbox.errors import GraderError, StudentError
+from labs.grading.sandbox.limits import Deadline, Limits, Watch, kill, tree
+from labs.grading.sandbox.sandbox import HERE
 
 _PLACE = re.compile(r" \(cell \d{1,4}, line \d{1,4}\)")
 _FAILURE = re.compile(r"cell \d{1,4}(, line \d{1,4})?: [A-Z][A-Za-z]{1,30}")
-
-
-class StudentError(Exception):
-    """A student's function or file failed; the text is for the student."""
-
-
-class GraderError(RuntimeError):
-    """The grader's own machinery failed; the submission is not graded, which is not 0 points."""
 
 
 class StudentProcess:
@@ -181,16 +173,16 @@ class StudentProcess:
                 "bufsize": 0,
             }
             if self._jail:
-                jails.check()
-                argv = self._command("/jail/grader/inside.py", limits)
-                self._process = jails.start(argv, self._folder, self._limits.disk_mb, **pipes)
+                sandbox.check()
+                argv = self._command("/jail/grader/worker.py", limits)
+                self._process = sandbox.start(argv, self._folder, self._limits.disk_mb, **pipes)
             else:
                 self._work = tempfile.mkdtemp(prefix="no-jail-")
                 shutil.copytree(self._folder, self._work, dirs_exist_ok=True)
                 # RLIMIT_NPROC would count all processes of this user
                 limits = limits.replace("RLIMIT_NPROC", "RLIMIT_CORE")
-                argv = self._command(str(HERE / "inside.py"), limits)
-                environment = os.environ | jails.THREADS
+                argv = self._command(str(HERE / "worker.py"), limits)
+                environment = os.environ | sandbox.THREADS
                 self._process = subprocess.Popen(argv, cwd=self._work, env=environment, **pipes)
             os.set_blocking(self._process.stdin.fileno(), False)
             os.set_blocking(self._process.stdout.fileno(), False)
@@ -211,8 +203,8 @@ class StudentProcess:
         number = secrets.token_hex(8)
         deadline = Deadline(timeout, self._watch)
         try:
-            self._send(wire.encode({"id": number, **request}), deadline)
-            answer = wire.decode(wire.read_frame(lambda n: self._read(n, deadline)))
+            self._send(messages.encode({"id": number, **request}), deadline)
+            answer = messages.decode(messages.read_frame(lambda n: self._read(n, deadline)))
             is_ours = isinstance(answer, dict) and answer.get("id") == number
             if not is_ours or not {"result", "error"} & set(answer):
                 self._incidents.append(f"{what}: an answer that nobody asked for")
@@ -226,7 +218,7 @@ class StudentProcess:
             self._incidents.append(f"{what}: {reason}")
             self.close()
             raise StudentError(f"{what} gave no answer: {reason}") from error
-        except wire.WireError as error:
+        except messages.WireError as error:
             self._incidents.append(f"{what}: {error}")
             self.close()
             raise StudentError(f"{what}: {error}") from error
@@ -249,24 +241,3 @@ class StudentProcess:
                 raise EOFError
             data += piece
         return bytes(data)
-
-
-def stage(folder: Path, target: Path, limits: Limits) -> None:
-    """Copy the files of a submission, and no links, to where the jail may show them.
-
-    StudentError if they are too large.
-    """
-    target.chmod(0o755)
-    room = limits.disk_mb << 20
-    seen: set[int] = set()  # a file under two names counts once
-    for path in sorted(folder.iterdir()):
-        if path.is_symlink() or not path.is_file():
-            continue
-        inode = path.stat().st_ino
-        if inode not in seen:
-            room -= path.stat().st_size
-        seen.add(inode)
-        if room < 0:
-            raise StudentError(f"the files handed in have more than {limits.disk_mb} MB")
-        shutil.copyfile(path, target / path.name)
-        (target / path.name).chmod(0o644)

@@ -14,11 +14,10 @@ from pathlib import Path
 
 import nbformat
 
-from labs.grading import jail as jails
-from labs.grading import outputs
-from labs.grading.jail import HERE, Limits
-from labs.grading.process import stage
-from labs.grading.watch import Watch
+from labs.grading.sandbox import outputs, sandbox
+from labs.grading.sandbox.limits import Limits, Watch
+from labs.grading.sandbox.sandbox import HERE
+from labs.grading.sandbox.staging import stage
 
 MAX_BYTES = 40 << 20
 STOPPED = "Stopped here: "
@@ -43,10 +42,10 @@ def execute(
             "start_new_session": True,
         }
         if jail:
-            argv = [sys.executable, "-I", "/jail/grader/run_notebook.py", *arguments]
-            process = jails.start(argv, staged, limits.disk_mb, **pipes)
+            argv = [sys.executable, "-I", "/jail/grader/worker_notebook.py", *arguments]
+            process = sandbox.start(argv, staged, limits.disk_mb, **pipes)
         else:
-            argv = [sys.executable, "-I", str(HERE / "run_notebook.py"), *arguments]
+            argv = [sys.executable, "-I", str(HERE / "worker_notebook.py"), *arguments]
             process = subprocess.Popen(argv, cwd=staged, env=os.environ | {"HOME": staged}, **pipes)
         watch = Watch(process, limits)
         try:

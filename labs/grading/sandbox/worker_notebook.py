@@ -1,6 +1,6 @@
 """Executes a notebook inside the jail, for its feedback page.
 
-    python -I run_notebook.py NOTEBOOK LIMITS SECONDS
+    python -I worker_notebook.py NOTEBOOK LIMITS SECONDS
 
 The executed notebook goes to standard output as JSON. No points depend on it.
 """
@@ -12,8 +12,8 @@ import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-import inside
 import outputs
+import worker
 
 MAX_ALL_TEXT = 4_000_000  # characters that all cells together may show
 MAX_ALL_PICTURES = 12_000_000
@@ -23,7 +23,7 @@ END = 5_000  # characters of a long output's end that are shown, too
 def main(notebook: str, limits: dict, seconds: float) -> None:
     answer = os.dup(1)
     os.dup2(os.open(os.devnull, os.O_RDWR), 1)
-    inside.copy_submission()
+    worker.copy_submission()
     cuts: dict[int, Cut] = {}
     room = {"text": MAX_ALL_TEXT, "pictures": MAX_ALL_PICTURES}
     sys.modules["rfc3987_syntax"] = None  # as in __main__.py
@@ -42,8 +42,8 @@ def main(notebook: str, limits: dict, seconds: float) -> None:
             return super().output(outs, message, display_id, cell_index)
 
     os.environ.pop("MPLBACKEND", None)  # the kernel chooses the one that shows plots
-    inside.hide()
-    inside.restrict(limits)
+    worker.hide()
+    worker.restrict(limits)
     book = nbformat.read(notebook, as_version=4)
     python = {"name": "python3", "display_name": "Python 3", "language": "python"}
     book.metadata["kernelspec"] = python

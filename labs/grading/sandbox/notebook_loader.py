@@ -21,7 +21,7 @@ from collections.abc import Iterator
 try:
     import module_settings as settings  # inside the jail
 except ImportError:
-    from labs.grading import module_settings as settings
+    from labs.grading.sandbox import module_settings as settings
 
 _DEFINITIONS = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 _SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)

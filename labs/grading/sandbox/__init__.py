@@ -1,0 +1,12 @@
+"""A student's code, and nothing that trusts it.
+
+    sandbox          the jail that bubblewrap builds; seccomp is its filter of system calls
+    limits           what a submission may use, and the watch over it
+    staging          the copy of a submission that the jail shows
+    worker_client    the grader's side: asks a worker for the results of a student's functions
+    messages         what crosses the pipe between them
+    notebook_run     the grader's side: the whole notebook, executed for its feedback page
+
+These run inside the jail: worker, notebook_loader, module_settings, worker_notebook, outputs,
+messages.
+"""
