@@ -113,8 +113,8 @@ def _release(course, options) -> None:
 
 
 def _collect(course, options) -> None:
-    from labs.grading.collect import collect
-    from labs.grading.roster import Roster
+    from labs.grading.intake.collect import collect
+    from labs.grading.intake.roster import Roster
 
     found = collect(course, options.lab, options.downloads, Roster(options.students))
     problems = {student: entry["problem"] for student, entry in found.items() if entry["problem"]}
@@ -191,7 +191,7 @@ def _tables(course) -> None:
 
 def _check_words(course, options) -> None:
     from helpers.student_ids import check_word
-    from labs.grading.roster import Roster
+    from labs.grading.intake.roster import Roster
 
     for student in Roster(options.students).ids:
         print(f"{student},{check_word(student)}")

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
 
-from labs.grading.archives import listed
+from labs.grading.intake.archives import listed
 
 LABS = Path(__file__).resolve().parents[1]
 

@@ -19,10 +19,10 @@ from pathlib import Path
 
 from helpers.paths import ROOT
 from labs.grading import api
-from labs.grading.cells import Unreadable
 from labs.grading.course import Course, Result, digest
-from labs.grading.repair import repair
-from labs.grading.roster import same_id
+from labs.grading.intake.cells import Unreadable
+from labs.grading.intake.repair import repair
+from labs.grading.intake.roster import same_id
 from labs.grading.sandbox import sandbox
 from labs.grading.sandbox.limits import DEFAULT_LIMITS
 from labs.grading.sandbox.notebook_run import execute

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from helpers import timing, validity
-from labs.grading import record_fields, records_file
+from labs.grading.checks import record_fields, records_file
 
 MIN_CALLS = 50
 # up to MAX_PERIODS periods are looked for in MAX_COMPARED times, which takes a tenth of a second

@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 
 from labs.grading import api, gradebook
-from labs.grading.cells import Unreadable
-from labs.grading.collect import collect
 from labs.grading.course import Course, Result
-from labs.grading.repair import repair
+from labs.grading.intake.cells import Unreadable
+from labs.grading.intake.collect import collect
+from labs.grading.intake.repair import repair
 from labs.grading.sandbox import notebook_loader
 from tests.fuzz import mangle
 from tests.labs import toy

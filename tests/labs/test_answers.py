@@ -8,7 +8,7 @@ import json
 import nbformat
 import pytest
 
-from labs.grading.repair import repair
+from labs.grading.intake.repair import repair
 from labs.grading.sandbox import notebook_loader
 from tests.labs import toy
 

@@ -14,11 +14,11 @@ from datetime import datetime
 import nbformat
 import pytest
 
-from labs.grading import archives
-from labs.grading.cells import Unreadable
-from labs.grading.collect import collect
-from labs.grading.repair import repair
-from labs.grading.roster import Roster, same_id
+from labs.grading.intake import archives
+from labs.grading.intake.cells import Unreadable
+from labs.grading.intake.collect import collect
+from labs.grading.intake.repair import repair
+from labs.grading.intake.roster import Roster, same_id
 from labs.grading.sandbox.limits import Limits
 from tests.labs import toy
 

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from labs.grading import expect, onnx_files, unseen
 from labs.grading.api import Question, Student
+from labs.grading.checks import expect, held_out, onnx_files
 
 FILES = ("model.onnx", "model.tflite")
 COUNT = 400
@@ -54,14 +54,14 @@ def parity_values(student: Student) -> None:
 
 
 def _logits(student: Student, file: str) -> np.ndarray:
-    images, _ = unseen.images(COUNT, SEED)
+    images, _ = held_out.images(COUNT, SEED)
     return expect.array(student.predict(file, images), (COUNT, 10), file)
 
 
 def _accurate(file: str):
     def check(student: Student) -> None:
-        _, digits = unseen.images(COUNT, SEED)
-        labels = unseen.own_code(student.seed)[digits]
+        _, digits = held_out.images(COUNT, SEED)
+        labels = held_out.own_code(student.seed)[digits]
         accuracy = float((_logits(student, file).argmax(axis=1) == labels).mean())
         assert accuracy > 0.9, (
             f"{file} classifies {accuracy:.0%} of the grader's images as your "

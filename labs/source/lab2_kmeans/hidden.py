@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from labs.grading import expect
 from labs.grading.api import Question, Student
+from labs.grading.checks import expect
 
 
 def _weights(seed: int, shape: tuple) -> np.ndarray:

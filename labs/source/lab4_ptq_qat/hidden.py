@@ -7,11 +7,11 @@ import numpy as np
 
 from helpers.data import mnist, normalize
 from helpers.metrics import accuracy
-from labs.grading import expect, onnx_files, unseen
 from labs.grading.api import Question, Student
-from labs.grading.handed_in import CLOSE, RECORDS, belongs_to, rows_of
+from labs.grading.checks import expect, held_out, onnx_files
+from labs.grading.checks.plausible import CLOSE, RECORDS, belongs_to, rows_of
+from labs.grading.checks.records_file import rounds_and_calls
 from labs.grading.records import problems
-from labs.grading.records_file import rounds_and_calls
 
 NAMES = ("float", "ptq", "qat")
 COUNT = 500
@@ -34,13 +34,13 @@ def fake_quantize_values(student: Student) -> None:
 
 def _logits(student: Student, name: str) -> np.ndarray:
     file = f"{name}.onnx"
-    images, _ = unseen.images(COUNT, SEED)
+    images, _ = held_out.images(COUNT, SEED)
     return expect.array(student.predict(file, images), (COUNT, 10), file)
 
 
 def _accuracy(student: Student, name: str) -> float:
-    _, digits = unseen.images(COUNT, SEED)
-    labels = unseen.own_code(student.seed)[digits]
+    _, digits = held_out.images(COUNT, SEED)
+    labels = held_out.own_code(student.seed)[digits]
     return float((_logits(student, name).argmax(axis=1) == labels).mean())
 
 
@@ -105,7 +105,7 @@ def report_files(student: Student) -> None:
     report = _report(student)
     test = mnist("test")
     images = normalize(test.images[:1000])
-    labels = unseen.own_code(student.seed)[test.labels[:1000]]
+    labels = held_out.own_code(student.seed)[test.labels[:1000]]
     answers = {name: student.predict(f"{name}.onnx", images).argmax(axis=1) for name in NAMES}
     # another machine may decide a close image otherwise; a student who could download MNIST has
     # other images

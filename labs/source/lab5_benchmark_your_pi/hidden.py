@@ -5,11 +5,11 @@ Never part of a release, a handout or feedback.
 
 import numpy as np
 
-from labs.grading import expect, unseen
 from labs.grading.api import Question, Student
-from labs.grading.handed_in import CLOSE, RECORDS, belongs_to, rows_of
+from labs.grading.checks import expect, held_out
+from labs.grading.checks.plausible import CLOSE, RECORDS, belongs_to, rows_of
+from labs.grading.checks.records_file import rounds_and_calls
 from labs.grading.records import problems
-from labs.grading.records_file import rounds_and_calls
 
 FILES = ("lenet.onnx", "lenet.tflite")
 COUNT = 400
@@ -78,7 +78,7 @@ def records_yours(student: Student) -> None:
 
 
 def records_accuracy(student: Student) -> None:
-    images, labels = unseen.images(COUNT, SEED)
+    images, labels = held_out.images(COUNT, SEED)
     for file in FILES:
         logits = expect.array(student.predict(file, images), (COUNT, 10), file)
         accuracy = float((logits.argmax(axis=1) == labels).mean())

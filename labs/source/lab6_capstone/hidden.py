@@ -4,9 +4,9 @@ Never part of a release, a handout or feedback.
 """
 
 from labs.grading.api import Question, Student
-from labs.grading.handed_in import RECORDS, rows_of
+from labs.grading.checks.plausible import RECORDS, rows_of
+from labs.grading.checks.records_file import rounds_and_calls
 from labs.grading.records import problems
-from labs.grading.records_file import rounds_and_calls
 
 
 def records_sound(student: Student) -> None:

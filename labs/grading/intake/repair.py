@@ -13,10 +13,10 @@ from pathlib import Path
 
 import nbformat
 
-from labs.grading import archives, cells, names
-from labs.grading.archives import BadZip
-from labs.grading.cells import Cell, Unreadable
-from labs.grading.merge import Repaired, merge, own
+from labs.grading.intake import archives, cells, names
+from labs.grading.intake.archives import BadZip
+from labs.grading.intake.cells import Cell, Unreadable
+from labs.grading.intake.merge import Repaired, merge, own
 from labs.grading.pictures import attach_files
 from labs.grading.sandbox.limits import DEFAULT_LIMITS, Limits
 

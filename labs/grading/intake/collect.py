@@ -16,10 +16,10 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
-from labs.grading import archives, names
-from labs.grading.archives import BadZip, File
 from labs.grading.course import Course
-from labs.grading.roster import Roster, same_name
+from labs.grading.intake import archives, names
+from labs.grading.intake.archives import BadZip, File
+from labs.grading.intake.roster import Roster, same_name
 from labs.grading.sandbox.limits import DEFAULT_LIMITS, Limits
 
 MAX_DEPTH = 4  # of folders and zips above a student's name

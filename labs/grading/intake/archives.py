@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
-from labs.grading import names
+from labs.grading.intake import names
 from labs.grading.sandbox.limits import DEFAULT_LIMITS, Limits
 
 MAX_MEMBERS = 2000

@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 
 import nbformat
 
-from labs.grading import cells
-from labs.grading.cells import Cell
+from labs.grading.intake import cells
+from labs.grading.intake.cells import Cell
 
 
 @dataclass
