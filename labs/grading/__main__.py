@@ -86,7 +86,7 @@ def _one(root: str, lab: str, student: str, options: str) -> None:
 
     # a grammar of web addresses that nbformat's checks never use: 0.9 s to load
     sys.modules["rfc3987_syntax"] = None
-    from labs.grading.grade import grade_one
+    from labs.grading.autograde import grade_one
     from labs.grading.sandbox.limits import Limits
 
     def end_with_the_parent() -> None:
@@ -107,7 +107,7 @@ def _one(root: str, lab: str, student: str, options: str) -> None:
 
 
 def _release(course, options) -> None:
-    from labs.grading import gradebook
+    from labs.grading.report import gradebook
 
     print(gradebook.release(course, options.lab))
 
@@ -126,8 +126,8 @@ def _collect(course, options) -> None:
 def _grade(course, options) -> None:
     from tqdm import tqdm
 
-    from labs.grading import gradebook
-    from labs.grading.grade import grade_all
+    from labs.grading.autograde import grade_all
+    from labs.grading.report import gradebook
     from labs.grading.sandbox.limits import Limits
 
     if not course.release(options.lab).is_file():
@@ -164,13 +164,13 @@ def _grade(course, options) -> None:
 
 
 def _feedback(course, options) -> None:
-    from labs.grading.feedback import feedback
+    from labs.grading.report.feedback import feedback
 
     print(f"{len(feedback(course, options.lab))} pages in {course.root / 'feedback'}")
 
 
 def _overview(course, options) -> None:
-    from labs.grading import gradebook
+    from labs.grading.report import gradebook
 
     for lab in _in_use(course):  # also what a run that was killed has saved
         gradebook.write(course, lab, course.results(lab))
@@ -182,10 +182,10 @@ def _in_use(course) -> list[str]:
 
 
 def _tables(course) -> None:
-    from labs.grading import gradebook, overview
+    from labs.grading.report import grade_table, overview
 
     labs = _in_use(course)
-    print(gradebook.export(course, labs))
+    print(grade_table.export(course, labs))
     print(overview.write(course, labs))
 
 
@@ -198,7 +198,7 @@ def _check_words(course, options) -> None:
 
 
 def _handout(course, options) -> None:
-    from labs.grading.handout import handout
+    from labs.grading.release import handout
 
     print(handout(course, options.zip))
 

@@ -12,9 +12,9 @@ from nbgrader.converters.base import NbGraderException
 from nbgrader.preprocessors import NbGraderPreprocessor
 from traitlets import Dict
 
-from labs.grading import gradebook
+from labs.grading.autograde import grade_in_process
 from labs.grading.course import Course, Result
-from labs.grading.grade import grade_in_process
+from labs.grading.report import gradebook
 from labs.grading.sandbox import sandbox
 from labs.grading.sandbox.limits import Limits
 from labs.grading.sandbox.sandbox import NoJail

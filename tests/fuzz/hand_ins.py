@@ -14,11 +14,12 @@ import nbformat
 import numpy as np
 import pytest
 
-from labs.grading import api, gradebook
+from labs.grading import api
 from labs.grading.course import Course, Result
 from labs.grading.intake.cells import Unreadable
 from labs.grading.intake.collect import collect
 from labs.grading.intake.repair import repair
+from labs.grading.report import grade_table, gradebook
 from labs.grading.sandbox import notebook_loader
 from tests.fuzz import mangle
 from tests.labs import toy
@@ -96,7 +97,7 @@ def silent_zeros(root: Path, count: int, seed: int = SEED) -> tuple[list[str], c
     gradebook.write(course, toy.LAB, results)
     silent = []
     outcomes = collections.Counter()
-    for row in gradebook.rows(course, toy.LAB):
+    for row in grade_table.rows(course, toy.LAB):
         lost = [
             name
             for name, points in row["marks"].items()

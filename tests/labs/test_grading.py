@@ -20,9 +20,10 @@ import psutil
 import pytest
 
 from helpers.paths import ROOT
-from labs.grading import api, gradebook
+from labs.grading import api
+from labs.grading.autograde import grade_one
 from labs.grading.course import Result
-from labs.grading.grade import grade_one
+from labs.grading.report import grade_table, gradebook
 from labs.grading.sandbox import messages, notebook_loader, sandbox
 from labs.grading.sandbox.limits import Limits
 from tests.labs import hostile, toy
@@ -223,7 +224,7 @@ def test_tampered_cells_and_points_are_as_released(course):
     assert given == toy.POINTS | {"double_values": 0}
     assert sum("was changed, and is as released" in note for note in result.notes) == 2
     gradebook.write(course, toy.LAB, [result])
-    most = {row["student"]: row["max_points"] for row in gradebook.rows(course, toy.LAB)}
+    most = {row["student"]: row["max_points"] for row in grade_table.rows(course, toy.LAB)}
     assert most["2001"] == 7
 
 

@@ -21,12 +21,12 @@ import pytest
 from nbgrader.preprocessors import ClearHiddenTests
 
 from helpers.paths import ROOT
-from labs.grading import gradebook, overview
+from labs.grading.autograde import grade_all
 from labs.grading.course import Course, Result
-from labs.grading.feedback import feedback
-from labs.grading.grade import grade_all
-from labs.grading.handout import handout
-from labs.grading.harmless import harmless
+from labs.grading.release import handout
+from labs.grading.report import grade_table, gradebook, overview
+from labs.grading.report.feedback import feedback
+from labs.grading.report.sanitize import harmless
 from tests.labs import toy, wrong
 from tests.labs.test_grading import QUICK, needs_jail
 
@@ -343,7 +343,7 @@ def test_the_handout_holds_no_solution_and_no_hidden_check(real_course, tmp_path
 def test_dask_spreads_a_class_and_one_process_writes(tmp_path):
     from distributed import Client, LocalCluster
 
-    from labs.grading.many_machines import grade_on
+    from labs.grading.dask_grading import grade_on
 
     course = toy.make_course(tmp_path)
     for student in map(str, range(4000, 4006)):
@@ -363,7 +363,7 @@ def test_dask_spreads_a_class_and_one_process_writes(tmp_path):
 
 def automatic_points(course: Course, lab: str) -> dict[str, float | None]:
     """The automatic points of every student in the gradebook."""
-    return {row["student"]: row["automatic"] for row in gradebook.rows(course, lab)}
+    return {row["student"]: row["automatic"] for row in grade_table.rows(course, lab)}
 
 
 LAB2 = "lab2_kmeans"

@@ -18,9 +18,9 @@ from nbgrader.preprocessors import ClearHiddenTests, ClearSolutions
 
 from helpers.paths import ROOT
 from helpers.student_ids import check_word
-from labs.grading import gradebook
 from labs.grading.api import Student, ask, load_questions
 from labs.grading.course import Course
+from labs.grading.report import gradebook
 from tests.labs import button, wrong
 from tests.labs.test_grading import needs_jail
 

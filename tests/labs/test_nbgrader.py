@@ -9,9 +9,9 @@ from nbgrader.apps.api import NbGraderAPI
 from nbgrader.coursedir import CourseDirectory
 from traitlets.config import Config
 
-from labs.grading import gradebook
+from labs.grading.autograde import grade_in_process
 from labs.grading.course import Course
-from labs.grading.grade import grade_in_process
+from labs.grading.report import gradebook
 from labs.grading.sandbox import sandbox
 from tests.labs import button, hostile, toy
 from tests.labs.test_grading import QUICK, function, needs_jail

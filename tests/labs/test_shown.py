@@ -7,8 +7,9 @@ import nbformat
 import psutil
 import pytest
 
-from labs.grading import gradebook
 from labs.grading.course import Result
+from labs.grading.report import grade_table, gradebook
+from labs.grading.report.feedback import _nbgrader_page
 from labs.grading.sandbox import limits, notebook_run, outputs
 from tests.labs import toy
 
@@ -157,7 +158,7 @@ def entered(course, student, texts, untouched=()):
     course.submitted(toy.LAB, student).mkdir(parents=True, exist_ok=True)
     result.write(course.result(toy.LAB, student))
     gradebook.write(course, toy.LAB, [result])
-    return next(row for row in gradebook.rows(course, toy.LAB) if row["student"] == student)
+    return next(row for row in grade_table.rows(course, toy.LAB) if row["student"] == student)
 
 
 def marked(course, student, name, points):
@@ -222,5 +223,5 @@ def test_what_processes_share_counts_once():
 def test_a_course_may_have_any_path(tmp_path, name):
     course = toy.make_course(tmp_path / name)
     assert entered(course, "1", {})["status"] == "written part open"
-    gradebook.feedback_page(course, toy.LAB, "1")
+    _nbgrader_page(course, toy.LAB, "1")
     assert "double_values" in course.feedback(toy.LAB, "1").read_text()

@@ -6,9 +6,9 @@ import string
 import nbformat
 
 from helpers.student_ids import check_word
-from labs.grading import gradebook
 from labs.grading.__main__ import main
 from labs.grading.course import Result
+from labs.grading.report import gradebook
 from tests.labs import toy
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import nbformat
 
-from labs.grading import gradebook
 from labs.grading.course import Course
+from labs.grading.report import gradebook
 
 LAB = "toy"
 POINTS = {"double_values": 2.0, "total_values": 1.0, "total_shape": 1.0, "result_file": 1.0}

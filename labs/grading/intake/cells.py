@@ -9,7 +9,8 @@ from functools import cached_property
 import nbformat
 
 from labs.grading.sandbox import outputs
-from labs.grading.sandbox.notebook_loader import bound_in, parsed
+from labs.grading.sandbox.notebook_loader import parsed
+from labs.grading.sandbox.statement_names import bound_in
 
 MAX_NOTEBOOK_MB = 20
 MAX_CELLS = 2000  # a lab has about 40 cells; checking each takes a while

@@ -17,7 +17,7 @@ from labs.grading.intake import archives, cells, names
 from labs.grading.intake.archives import BadZip
 from labs.grading.intake.cells import Cell, Unreadable
 from labs.grading.intake.merge import Repaired, merge, own
-from labs.grading.pictures import attach_files
+from labs.grading.report.pictures import attach_files
 from labs.grading.sandbox.limits import DEFAULT_LIMITS, Limits
 
 # where a student may have written what belongs into the notebook

@@ -9,22 +9,20 @@ import __future__
 
 import ast
 import builtins
-import dis
 import functools
 import json
 import linecache
 import operator
 import re
-import types
-from collections.abc import Iterator
 
-try:
-    import module_settings as settings  # inside the jail
+try:  # inside the jail
+    import module_settings as settings
+    import statement_names
 except ImportError:
     from labs.grading.sandbox import module_settings as settings
+    from labs.grading.sandbox import statement_names
 
-_DEFINITIONS = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
-_SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
+
 _READS = {"LOAD_GLOBAL", "LOAD_NAME"}
 
 
@@ -116,10 +114,13 @@ def _select(
 
     They are those that write `name`, and those that write or set what the selected ones read.
     """
-    reads = [_names(statement, _READS) for _, statement in statements]
+    reads = [statement_names.read_or_set(statement, _READS) for _, statement in statements]
     bodies = [statement for _, statement in statements]
     writes = _writes(bodies, reads)
-    plain_ones = [_is_definition(statement) or _is_constant(statement) for statement in bodies]
+    plain_ones = [
+        statement_names.is_definition(statement) or statement_names.is_constant(statement)
+        for statement in bodies
+    ]
     given = set().union(*(write for write, is_plain in zip(writes, plain_ones) if is_plain))
     computed = set().union(*(write for write, is_plain in zip(writes, plain_ones) if not is_plain))
     sets = settings.find(bodies, reads, given - computed, only_setters=plain)
@@ -151,17 +152,20 @@ def _writes(statements: list[ast.stmt], reads: list[set[str]]) -> list[set[str]]
     sets = {}
     made_from = {}
     for statement, read in zip(statements, reads):
-        if isinstance(statement, _DEFINITIONS):
-            defined |= _bound(statement)
-            sets |= dict.fromkeys(_bound(statement), _names(statement, {"STORE_GLOBAL"}))
+        if isinstance(statement, statement_names.DEFINITIONS):
+            defined |= statement_names.bound(statement)
+            sets |= dict.fromkeys(
+                statement_names.bound(statement),
+                statement_names.read_or_set(statement, {"STORE_GLOBAL"}),
+            )
         else:  # an optimizer made from a network may change the network
-            for bound in bound_in(statement):
+            for bound in statement_names.bound_in(statement):
                 made_from.setdefault(bound, set()).update(read)
     found = []
     for statement, read in zip(statements, reads):
-        writes = bound_in(statement)
-        if not isinstance(statement, _DEFINITIONS):
-            todo = _changed_in(statement, read) - defined
+        writes = statement_names.bound_in(statement)
+        if not isinstance(statement, statement_names.DEFINITIONS):
+            todo = statement_names.changed_in(statement, read) - defined
             changed = set()
             while todo:
                 changed |= todo
@@ -170,105 +174,3 @@ def _writes(statements: list[ast.stmt], reads: list[set[str]]) -> list[set[str]]
             writes = writes.union(changed, *(sets.get(other, ()) for other in read))
         found.append(writes)
     return found
-
-
-def _is_definition(statement: ast.stmt) -> bool:
-    if not isinstance(statement, (ast.If, ast.Try)):
-        return isinstance(statement, _DEFINITIONS)
-    inner = []  # of try: import torch, except ImportError: torch = None
-    for child in ast.iter_child_nodes(statement):
-        if isinstance(child, ast.ExceptHandler):
-            inner += child.body
-        elif isinstance(child, ast.stmt):
-            inner.append(child)
-    return all(isinstance(s, ast.Pass) or _is_definition(s) or _is_constant(s) for s in inner)
-
-
-def _is_constant(statement: ast.stmt) -> bool:
-    return isinstance(statement, (ast.Assign, ast.AnnAssign)) and not any(
-        isinstance(node, (ast.Call, ast.Await)) for node in ast.walk(statement)
-    )
-
-
-def _names(statement: ast.stmt, operations: set[str]) -> set[str]:
-    """The globals that `operations` of `statement`, or of functions in it, name.
-
-    They are read from byte code, which knows what is local. Not among them: what the statement
-    itself has bound before, as a loop its variable.
-    """
-    try:
-        todo = [compile(ast.Module([statement], []), "<names>", "exec")]
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return set()
-    names = set()
-    while todo:
-        code = todo.pop()
-        bound = set()
-        todo += [constant for constant in code.co_consts if isinstance(constant, types.CodeType)]
-        for instruction in dis.get_instructions(code):
-            if instruction.opname in operations and instruction.argval not in bound:
-                names.add(instruction.argval)
-            elif instruction.opname == "STORE_NAME":
-                bound.add(instruction.argval)
-    return names
-
-
-def bound_in(statement: ast.stmt) -> set[str]:
-    """The globals that `statement` binds, or sets entries or attributes of.
-
-    "*" stands for an import that does not name them.
-    """
-    return {name for node in _outside_functions(statement) for name in _bound(node)}
-
-
-def _bound(node: ast.AST) -> set[str]:
-    if isinstance(node, (ast.Import, ast.ImportFrom)):
-        return {alias.asname or alias.name.partition(".")[0] for alias in node.names}
-    if isinstance(node, ast.Lambda):
-        return set()
-    if isinstance(node, _SCOPES):
-        return {node.name}
-    if isinstance(node, (ast.MatchAs, ast.MatchStar, ast.MatchMapping)):
-        return {getattr(node, "name", None) or getattr(node, "rest", None)}
-    if isinstance(getattr(node, "ctx", None), (ast.Store, ast.Del)):
-        return _base(node)
-    return set()
-
-
-def _changed_in(statement: ast.stmt, read: set[str]) -> set[str]:
-    """The names that `statement` may change without binding them.
-
-    These are x and y of a call `x.fit(y)` that stands alone. A loop or a `with` may change all
-    that it reads.
-    """
-    if isinstance(statement, (ast.For, ast.While, ast.With)):
-        return read
-    if not isinstance(statement, ast.Expr) or not isinstance(statement.value, ast.Call):
-        return set()
-    call = statement.value
-    given = [*call.args, *(keyword.value for keyword in call.keywords)]
-    if isinstance(call.func, ast.Attribute):
-        given.append(call.func)
-    return set().union(*map(_base, given))
-
-
-def _base(node: ast.AST) -> set[str]:
-    """The name at the beginning of a[b].c, as a set; empty if there is none."""
-    while isinstance(node, (ast.Subscript, ast.Attribute, ast.Starred)):
-        node = node.value
-    if isinstance(node, ast.Name):
-        return {node.id}
-    return set()
-
-
-def _outside_functions(statement: ast.stmt) -> Iterator[ast.AST]:
-    """The nodes of `statement`, without those inside functions and classes.
-
-    The names in there are their own.
-    """
-    todo = [statement]
-    while todo:
-        node = todo.pop()
-        yield node
-        if not isinstance(node, _SCOPES):
-            todo += ast.iter_child_nodes(node)

@@ -25,6 +25,7 @@ INSIDE = (
     "worker.py",
     "notebook_loader.py",
     "module_settings.py",
+    "statement_names.py",
     "messages.py",
     "worker_notebook.py",
     "outputs.py",

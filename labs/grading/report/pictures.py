@@ -11,7 +11,7 @@ from urllib.parse import unquote
 
 import nbformat
 
-from labs.grading.harmless import harmless
+from labs.grading.report.sanitize import harmless
 from labs.grading.sandbox.outputs import as_image
 
 MAX_BYTES = 5 << 20

@@ -8,8 +8,8 @@ from collections import Counter
 from pathlib import Path
 from urllib.parse import quote
 
-from labs.grading import gradebook
 from labs.grading.course import Course
+from labs.grading.report import grade_table
 
 _STYLE = """
 body { font: 15px/1.45 sans-serif; max-width: 62em; margin: 2em auto; padding: 0 1em; color: #222 }
@@ -50,8 +50,8 @@ def write(course: Course, labs: list[str]) -> Path:
 
 
 def _lab(course: Course, lab: str) -> str:
-    table = gradebook.rows(course, lab)
-    asked = gradebook.questions(course, lab)
+    table = grade_table.rows(course, lab)
+    asked = grade_table.questions(course, lab)
     counts = Counter(row["status"] for row in table)
     summary = ", ".join(f"{n} {status}" for status, n in counts.most_common())
     graded = [row for row in table if row["marks"]]

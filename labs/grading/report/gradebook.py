@@ -1,21 +1,18 @@
 """nbgrader's gradebook: created by `release`, written by one process only, from saved results."""
 
-import csv
 import json
 import os
 import re
 import shutil
 import sys
 import warnings
-from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
 
 import nbformat
 
 from helpers.student_ids import check_word
 from labs.grading.course import LABS, Course, Result, write_whole
-from labs.grading.pictures import shown
+from labs.grading.report.pictures import shown
 
 
 def release(course: Course, lab: str) -> Path:
@@ -26,7 +23,7 @@ def release(course: Course, lab: str) -> Path:
     source = course.source(lab)
     stale = course.release(lab).parent
     shutil.rmtree(stale, ignore_errors=True)
-    _succeed(_nbgrader(course).generate_assignment(lab), f"the release of {lab}")
+    succeed(nbgrader_api(course).generate_assignment(lab), f"the release of {lab}")
     if leaked := [p.name for p in stale.iterdir() if p.name in ("hidden.py", "rubric.md")]:
         raise RuntimeError(
             f"the release of {source.name} holds {', '.join(leaked)}: see CourseDirectory.ignore"
@@ -34,7 +31,7 @@ def release(course: Course, lab: str) -> Path:
     return course.release(lab)
 
 
-def _nbgrader(course: Course):
+def nbgrader_api(course: Course):
     """nbgrader's Python interface with the settings in labs/nbgrader_config.py."""
     from nbgrader.apps.api import NbGraderAPI
     from nbgrader.coursedir import CourseDirectory
@@ -49,7 +46,7 @@ def _nbgrader(course: Course):
     return NbGraderAPI(CourseDirectory(config=config), config=config)
 
 
-def _succeed(outcome: dict, what: str) -> None:
+def succeed(outcome: dict, what: str) -> None:
     if not outcome["success"]:
         text = outcome.get("error") or outcome.get("log") or "no reason given"
         reason = text.strip().splitlines()[-1]
@@ -158,168 +155,3 @@ def _id_warning(result: Result) -> str:
         f"`student_id = ...`: the check word becomes `{check_word(result.student)}`. Then run the "
         "whole notebook, and submit it again with its new files."
     )
-
-
-def feedback_page(course: Course, lab: str, student: str) -> None:
-    """nbgrader's feedback page from the autograded notebook and the gradebook.
-
-    A question that a human has yet to grade is shown as such, not with 0 points.
-    """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        _succeed(_nbgrader(course).generate_feedback(lab, student), f"the feedback of {student}")
-    path = course.feedback(lab, student)
-    page = path.read_text(encoding="utf-8").replace(
-        "</head>", "<style>pre { white-space: pre-wrap }</style></head>", 1
-    )
-    marks = _marks(course, lab)[student]
-    for name, mark in marks.items():
-        by_kind = rf'(<a href="#{name}">)(Test cell|Written response)</a>'
-        page = re.sub(by_kind, rf"\1{name}</a>", page)
-        if mark.points is None:
-            in_contents = rf'(<a href="#{name}">{name}</a>) \(Score: [^)]*\)'
-            page = re.sub(in_contents, r"\1 (not graded yet)", page)
-            at_cell = rf'(<a name="{name}"></a>.*?)Score: [\d.]+ / ([\d.]+)'
-            page = re.sub(at_cell, r"\1not graded yet, of \2", page, count=1, flags=re.DOTALL)
-    if any(mark.points is None for mark in marks.values()):
-        so_far = sum(mark.points or 0 for mark in marks.values())
-        total = rf"<h4>{re.escape(lab)} \(Score: [\d.]+"
-        page = re.sub(total, f"<h4>{lab} (Score so far: {so_far}", page, count=1)
-    path.write_text(page, encoding="utf-8")
-
-
-def questions(course: Course, lab: str) -> dict[str, dict]:
-    """{grade_id: {"max": points, "written": bool}} in the notebook's order."""
-    cells = nbformat.read(course.release(lab), 4).cells
-    marked = [
-        cell.metadata.nbgrader for cell in cells if cell.metadata.get("nbgrader", {}).get("grade")
-    ]
-    return {m.grade_id: {"max": float(m.points), "written": bool(m.solution)} for m in marked}
-
-
-def rows(course: Course, lab: str) -> list[dict]:
-    """One row for each hand-in: its status, and its points.
-
-    Points that do not exist are None, never 0.
-    """
-    asked = questions(course, lab)
-    marks = _marks(course, lab)
-    results = {result.student: result for result in course.results(lab)}
-    largest = sum(q["max"] for q in asked.values())
-    table = []
-    for student in course.students(lab):
-        collected = course.collected(lab).get(student, {})
-        result = results.get(student)
-        row = {
-            "student": student,
-            "name": collected.get("name", ""),
-            "lab": lab,
-            "points": None,
-            "max_points": largest,
-            "automatic": None,
-            "written": None,
-            "marks": {},
-            "look": [],
-            "notes": [],
-        }
-        if result is not None:
-            row["notes"] = result.notes
-        if result is None or (not result.problem and student not in marks):
-            row["status"] = "not graded yet"
-        elif result.problem:
-            row |= {"status": "could not be graded", "look": [result.problem, *result.look]}
-        else:
-            own = marks[student]
-            points = {name: mark.points for name, mark in own.items()}
-            row["automatic"] = _sum(points[name] for name, q in asked.items() if not q["written"])
-            row["written"] = _sum(points[name] for name, q in asked.items() if q["written"])
-            row["points"] = _sum(points.values())
-            old = [
-                f"{name} has changed since it was marked: the {mark.old:g} points do not count "
-                "until you mark it again"
-                for name, mark in own.items()
-                if mark.old is not None
-            ]
-            row |= {"status": _status(own), "marks": points, "look": [*old, *result.look]}
-        table.append(row)
-    return table
-
-
-def _sum(points: Iterable[float | None]) -> float | None:
-    points = list(points)
-    if None in points:
-        return None
-    return sum(points)
-
-
-def _status(marks: dict[str, "Mark"]) -> str:
-    if any(mark.old is not None for mark in marks.values()):
-        return "changed since marking"
-    if any(mark.points is None for mark in marks.values()):
-        return "written part open"
-    return "graded"
-
-
-class Mark(NamedTuple):
-    """Points of one question, None until a person has graded it.
-
-    old: a mark that was given before the answer changed.
-    """
-
-    points: float | None
-    old: float | None = None
-
-
-def _marks(course: Course, lab: str) -> dict[str, dict[str, Mark]]:
-    """{student: {grade_id: Mark}} as the gradebook has them."""
-    from nbgrader.api import Gradebook
-
-    with Gradebook(course.database) as book:
-        return {
-            submission.student.id: {
-                grade.name: _mark(grade)
-                for notebook in submission.notebooks
-                for grade in notebook.grades
-            }
-            for submission in book.assignment_submissions(lab)
-        }
-
-
-def _mark(grade) -> Mark:
-    if grade.needs_manual_grade:
-        return Mark(None, grade.manual_score)
-    return Mark(grade.score)
-
-
-def export(course: Course, labs: list[str]) -> Path:
-    """Write grades.csv, one row per student and lab; empty points are unknown, not 0."""
-    columns = [
-        "student",
-        "name",
-        "lab",
-        "status",
-        "points",
-        "max_points",
-        "automatic",
-        "written",
-        "look",
-    ]
-    path = course.root / "grades.csv"
-    # utf-8-sig: with its mark, spreadsheets read letters beyond ASCII
-    with open(path, "w", newline="", encoding="utf-8-sig") as file:
-        table = csv.writer(file)
-        table.writerow(columns)
-        for lab in labs:
-            for row in rows(course, lab):
-                row["look"] = "; ".join(row["look"])
-                table.writerow([_plain(row[column]) for column in columns])
-    return path
-
-
-def _plain(value):
-    """Text that a spreadsheet would run as a formula gets an apostrophe."""
-    if value is None:
-        return ""
-    if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t")):
-        return "'" + value
-    return value

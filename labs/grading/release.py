@@ -7,8 +7,8 @@ import zipfile
 from pathlib import Path
 
 from helpers.paths import PACKAGES, ROOT
-from labs.grading import gradebook
 from labs.grading.course import Course
+from labs.grading.report import gradebook
 
 NAMES = (
     "README.md",

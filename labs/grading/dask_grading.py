@@ -1,6 +1,6 @@
 """Grading on several machines with dask.
 
-    python -m labs.grading.many_machines LAB SCHEDULER    # for example tcp://192.168.1.20:8786
+    python -m labs.grading.dask_grading LAB SCHEDULER    # for example tcp://192.168.1.20:8786
 
 The workers only read the course and compute; this process alone writes. Every worker runs on
 Linux with bubblewrap, in a copy of this repository, and sees the course's folder under the same
@@ -10,9 +10,9 @@ asks for no password.
 
 import sys
 
-from labs.grading import gradebook
+from labs.grading.autograde import grade_one, is_done
 from labs.grading.course import Course, Result
-from labs.grading.grade import grade_one, is_done
+from labs.grading.report import gradebook
 from labs.grading.sandbox.limits import DEFAULT_LIMITS, Limits
 
 
