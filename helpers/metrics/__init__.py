@@ -3,6 +3,11 @@
 Every figure has a library that sets its standard, and the tests compare with it: scikit-learn and
 scipy for classification, pycocotools for detection, torch's FlopCounterMode for
 multiply-accumulates. numpy only; torch for counting MACs.
+
+classification    accuracy with its interval, precision, recall, the confusion matrix
+comparison        two models on the same images: McNemar's test, the largest difference
+detection         IoU, precision and recall, mAP by COCO's rules
+complexity        parameters and MACs
 """
 
 from helpers.metrics.classification import (

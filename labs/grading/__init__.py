@@ -2,6 +2,15 @@
 
 `python -m labs.grading`, run in the repository's root, lists the steps.
 
-Points come from hidden checks that call a student's functions across a process boundary (api.py).
-All code of a student runs in a jail (sandbox.sandbox) that sees neither checks nor expected values.
+Points come from hidden checks that call a student's functions across a process boundary. All code
+of a student runs in a jail (sandbox.sandbox) that sees neither checks nor expected values.
+
+intake          from the zip of an LMS to a folder per student
+sandbox         a student's code, and nothing that trusts it
+checks          what hidden.py is written with; api has Question and Student, records the records
+report          the gradebook, the pages for students, the overview
+course          where the files of a course are, and the result of one submission
+autograde       grades one submission, or all of a lab; dask_grading does it on many machines
+preprocessor    the same as a step of nbgrader
+release         the zip for participants
 """

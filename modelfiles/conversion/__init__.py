@@ -1,6 +1,11 @@
 """What the converters of helpers.convert share: checked inputs, and files that are tried first.
 
-inputs checks networks, examples and calibration images. opener opens a file in a process of its
-own, compare decides whether its answers are right, writing puts it in its place. The other modules
-are for one form of file each.
+inputs          checks networks, examples and calibration images
+writing         puts a file in its place once it was tried
+opener          opens and runs a file in a process of its own
+compare         decides whether a file's answers are right
+culprit         names the layer that stopped a conversion
+int8_forms      every form of int8; tflite_int8, mnn_process and lowering are one of them each
+onnx_source     an ONNX file as the source of another
+ncnn_form       what pnnx needs, to write ncnn's pair of files
 """

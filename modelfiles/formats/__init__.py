@@ -1,1 +1,5 @@
-"""What a model file says about itself: the two encodings that its format is built on."""
+"""What a model file says about itself: the two encodings that its format is built on.
+
+protobuf      ONNX
+flatbuffer    TFLite and MNN
+"""

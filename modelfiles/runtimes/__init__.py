@@ -1,4 +1,13 @@
-"""One way to open and run a model file in any runtime: open_model(path).predict(images)."""
+"""One way to open and run a model file in any runtime: open_model(path).predict(images).
+
+opening        open_model: from a file's name to a loaded model
+model          Model: what goes in, what comes out, and the checks of both
+torch_files    .pt2, .torchscript and .pte
+onnx_file      .onnx
+tflite_file    .tflite; armnn is Arm's own kernels for it
+ncnn_file      .ncnn.param
+mnn_file       .mnn
+"""
 
 from modelfiles.runtimes.model import Model, dequantize, quantize
 from modelfiles.runtimes.opening import OPENERS, open_model

@@ -1,5 +1,6 @@
 """A student's code, and nothing that trusts it.
 
+    errors           what goes wrong: the submission's fault, or the grader's
     sandbox          the jail that bubblewrap builds; seccomp is its filter of system calls
     limits           what a submission may use, and the watch over it
     staging          the copy of a submission that the jail shows
@@ -7,6 +8,6 @@
     messages         what crosses the pipe between them
     notebook_run     the grader's side: the whole notebook, executed for its feedback page
 
-These run inside the jail: worker, notebook_loader, module_settings, worker_notebook, outputs,
-messages.
+These run inside the jail: worker, notebook_loader, statement_names, module_settings,
+worker_notebook, outputs, messages.
 """
