@@ -120,7 +120,7 @@ def pi(options: argparse.Namespace) -> int:
         if not options.hosts:
             return 1
         try:
-            model_files.make_missing()
+            model_files.build_missing()
         except ImportError as error:
             print(f"no model files are made ({error}); those that are here are copied")
     try:

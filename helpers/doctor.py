@@ -184,7 +184,7 @@ def _camera() -> None:
         return
     is_found = done.returncode == 0
     output = done.stdout if is_found else done.stderr
-    last = (output.strip().splitlines() or ["it said nothing"])[-1]
+    last = (output.strip().splitlines() or ["no output"])[-1]
     if is_found:
         last = f"picamera2 sees {last}"
     elif "No module named" in last:

@@ -18,7 +18,7 @@ NETWORKS = {  # network: the shape of its input; 08's table has these rows first
     "resnet18": (1, 3, 224, 224),
 }
 # what follows the network in a file's name: the runtime that opens it, and its precision
-FORMS = {
+VARIANTS = {
     ".onnx": ("ONNX Runtime", "float32"),
     # U8 is faster on x86, which need not hold on Arm: the Pi gets both
     "_int8_u8.onnx": ("ONNX Runtime", "int8, U8 activations"),
@@ -31,12 +31,12 @@ FORMS = {
     "_int8.mnn": ("MNN", "int8 weights"),  # stored as int8, computed with as float32
 }
 # six convolutions with activations that a quantizer knows (ReLU) or does not know (GELU)
-EXAMPLES = {
+TOY_NETWORKS = {
     "six_convs_relu": (1, 3, 28, 28),
     "six_convs_gelu": (1, 3, 28, 28),
 }
-_INPUT_SHAPES = NETWORKS | EXAMPLES
-EXAMPLE_FORMS = (".onnx", "_int8_u8.onnx")
+_INPUT_SHAPES = NETWORKS | TOY_NETWORKS
+TOY_VARIANTS = (".onnx", "_int8_u8.onnx")
 # integer operators with S8 activations, slow on x86: notebook 08 shows it, it does not race
 SIGNED_OPERATORS = "_int8_s8_qoperator.onnx"
 WITH_SIGNED_OPERATORS = ("mnist_cnn", "mobilenet_v2")
@@ -68,23 +68,23 @@ class ModelFile:
 
 
 def files(networks: Sequence[str] = tuple(NETWORKS)) -> list[ModelFile]:
-    """The model files of `networks`, of NETWORKS or EXAMPLES, whether they exist yet or not."""
-    if unknown := set(networks) - set(NETWORKS) - set(EXAMPLES):
+    """The model files of `networks`, of NETWORKS or TOY_NETWORKS, whether they exist yet or not."""
+    if unknown := set(networks) - set(NETWORKS) - set(TOY_NETWORKS):
         raise ValueError(
             f"no network is called {', '.join(sorted(unknown))}; "
             f"there are {', '.join(_INPUT_SHAPES)}"
         )
     found = []
     for network in networks:
-        endings = FORMS if network in NETWORKS else EXAMPLE_FORMS
+        endings = VARIANTS if network in NETWORKS else TOY_VARIANTS
         for ending in endings:
             path = build("models", network + ending)
-            found.append(ModelFile(network, *FORMS[ending], path))
+            found.append(ModelFile(network, *VARIANTS[ending], path))
     return found
 
 
 def facts() -> dict[str, dict]:
-    """What make_missing counted: {network: {"parameters", "macs", "input_shape", "weights"}}.
+    """What build_missing counted: {network: {"parameters", "macs", "input_shape", "weights"}}.
 
     "weights" is "trained" or "random". The result is empty if nothing was made yet. A Pi, which has
     no torch, cannot count and reads it here.
@@ -99,7 +99,7 @@ def _facts_file() -> Path:
     return build("models", "networks.json")
 
 
-def for_the_pi() -> list[Path]:
+def deployable_files() -> list[Path]:
     """The files to copy to a Pi: every model file that exists, 03's batches, what facts() reads."""
     paths = [path for file in files(list(_INPUT_SHAPES)) if file.exists for path in file.parts]
     paths += map(signed_operators_file, WITH_SIGNED_OPERATORS)
@@ -117,8 +117,8 @@ def _batch_file(batch: int) -> Path:
     return build("models", f"mnist_cnn_batch{batch}.onnx")
 
 
-def make_missing(
-    networks: Sequence[str] = (*NETWORKS, *EXAMPLES), batches: Sequence[int] = BATCHES
+def build_missing(
+    networks: Sequence[str] = (*NETWORKS, *TOY_NETWORKS), batches: Sequence[int] = BATCHES
 ) -> list[Path]:
     """Convert what is missing of `networks`, and mnist_cnn for `batches`; return what was made.
 
@@ -164,7 +164,7 @@ def _make(name: str, missing: list[Path]) -> list[Path]:
     if is_trained:
         network = training.trained(name)
     else:
-        network = _six_convs(name) if name in EXAMPLES else models.torchvision_model(name)
+        network = _six_convs(name) if name in TOY_NETWORKS else models.torchvision_model(name)
         print(
             f"{name} has random weights: as fast as trained ones, and no accuracy is shown for it"
         )
@@ -202,7 +202,7 @@ def _six_convs(name: str):
 
 
 def _convert(network, name: str, path: Path) -> None:
-    """Write one file. int8 and MNN files are made from a float32 file, which FORMS has before."""
+    """Write one file. int8 and MNN files are made from a float32 file, which comes before them."""
     import torch
 
     from helpers import convert

@@ -61,9 +61,9 @@ class Block(nn.Module):
     def __init__(self, inputs: int, outputs: int, stride: int, factor: int = 3) -> None:
         super().__init__()
         wide = factor * inputs
-        self.expand = conv_norm_relu(inputs, wide, 1)
-        self.depthwise = conv_norm_relu(wide, wide, 3, stride, groups=wide)
-        self.project = conv_norm_relu(wide, outputs, 1)[:2]  # no ReLU
+        self.expand = conv_bn_relu(inputs, wide, 1)
+        self.depthwise = conv_bn_relu(wide, wide, 3, stride, groups=wide)
+        self.project = conv_bn_relu(wide, outputs, 1)[:2]  # no ReLU
         self.skip = stride == 1 and inputs == outputs
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -71,7 +71,7 @@ class Block(nn.Module):
         return x + y if self.skip else y
 
 
-def conv_norm_relu(
+def conv_bn_relu(
     inputs: int, outputs: int, size: int, stride: int = 1, groups: int = 1
 ) -> nn.Sequential:
     """A convolution without bias, batch normalization and a ReLU."""
@@ -92,9 +92,9 @@ class DepthwiseNet(nn.Sequential):
         # made first: the order decides which random numbers the weights get
         blocks = [Block(16, 24, 2), Block(24, 24, 1), Block(24, 32, 2), Block(32, 32, 1)]
         super().__init__(
-            conv_norm_relu(1, 16, 3, 2),
+            conv_bn_relu(1, 16, 3, 2),
             *blocks,
-            conv_norm_relu(32, 96, 1),
+            conv_bn_relu(32, 96, 1),
             nn.AdaptiveAvgPool2d(1),
             nn.Flatten(),
             nn.Linear(96, 10),
@@ -116,7 +116,7 @@ def fold_batch_norm(model: nn.Module) -> nn.Module:
     return folded
 
 
-def rescaled_twin(folded: nn.Module, factor: float = 4.0, seed: int = 0) -> nn.Module:
+def unequalize_channels(folded: nn.Module, factor: float = 4.0, seed: int = 0) -> nn.Module:
     """A copy of a folded DepthwiseNet that computes the same, its channels unequally scaled.
 
     In each block half of the channels enter the depthwise layer divided by `factor` and leave it

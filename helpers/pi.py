@@ -43,8 +43,8 @@ def bundle() -> dict[str, Path]:
     lists = [ROOT / name for name in LISTS]
     paths = [*code, *present, *lists]
     files = {path.relative_to(ROOT).as_posix(): path for path in paths}
-    files |= {f"build/models/{path.name}": path for path in model_files.for_the_pi()}
-    return files | data.files_here()
+    files |= {f"build/models/{path.name}": path for path in model_files.deployable_files()}
+    return files | data.local_mnist_files()
 
 
 def prepare(pi: Pi, say: Callable[[str], None] = print) -> None:

@@ -27,7 +27,7 @@ KINDS = {
 }
 
 
-def in_onnxruntime(path: Path | str, calls: int):
+def profile_onnxruntime(path: Path | str, calls: int):
     """The operators of an .onnx file, by ONNX Runtime's own profiler.
 
     Further columns: "spent on" (one of KINDS, or "float32"), "layer" (3 x 3, depthwise, linear ...)
@@ -50,7 +50,7 @@ def in_onnxruntime(path: Path | str, calls: int):
     for event, time_us in zip(ran, np.median(taken, axis=0)):
         about = event["args"]
         outputs = _shapes(about["output_type_shape"])
-        layer, macs, moved = work_of(_shapes(about["input_type_shape"]), outputs)
+        layer, macs, moved = layer_cost(_shapes(about["input_type_shape"]), outputs)
         rows.append(
             {
                 "operator": about["op_name"],
@@ -87,7 +87,7 @@ def _fixed(shape: list, path: Path | str) -> tuple[int, ...]:
     return (batch or 1, *rest)
 
 
-def work_of(inputs: list[list[int]], outputs: list[list[int]]) -> tuple[str, float, float]:
+def layer_cost(inputs: list[list[int]], outputs: list[list[int]]) -> tuple[str, float, float]:
     """A float layer's kind, its MACs, and its bytes in inputs, outputs and weights.
 
     They follow from the shapes of its inputs (the weights are second) and outputs. ("-", nan, nan)
@@ -109,7 +109,7 @@ def work_of(inputs: list[list[int]], outputs: list[list[int]]) -> tuple[str, flo
     return "-", float("nan"), float("nan")
 
 
-def in_mnn(path: Path | str, calls: int):
+def profile_mnn(path: Path | str, calls: int):
     """The operators of an .mnn file: MNN calls our functions before and after each."""
     import pandas
 
@@ -138,7 +138,7 @@ def in_mnn(path: Path | str, calls: int):
     return pandas.DataFrame({"operator": operators, "time (µs)": np.median(per_call, axis=0) / 1e3})
 
 
-def in_ncnn(path: Path | str, calls: int):
+def profile_ncnn(path: Path | str, calls: int):
     """The layers of NAME.ncnn.param.
 
     ncnn computes what it is asked for and keeps it, so we ask layer by layer.
@@ -171,7 +171,7 @@ def in_ncnn(path: Path | str, calls: int):
     )
 
 
-def pieces_in_litert(path: Path | str) -> int:
+def count_delegate_partitions(path: Path | str) -> int:
     """Into how many pieces LiteRT cuts the graph of a .tflite file for XNNPACK, its fast kernels.
 
     1 is the whole graph in one piece. LiteRT's Python package has no profiler for operators; this

@@ -112,7 +112,7 @@ def time_calls(
     return wall, cpu, whole
 
 
-class _Here:
+class _InProcess:
     """A candidate that runs in this process; workers.Worker runs a model in its own process."""
 
     threads = 1
@@ -130,7 +130,7 @@ class _Here:
 def _source(candidate):
     if hasattr(candidate, "time_calls"):
         return candidate
-    return _Here(candidate)
+    return _InProcess(candidate)
 
 
 def benchmark(

@@ -142,7 +142,7 @@ def train(
                 schedule.step()
                 step += 1
                 losses.append(loss.item())
-                _follow(average, model, min(recipe.averaging, (1 + step) / (10 + step)))
+                _update_ema(average, model, min(recipe.averaging, (1 + step) / (10 + step)))
             history.loss.append(float(np.mean(losses)))
             history.lr.append(schedule.get_last_lr()[0])
             report = f"epoch {epoch + 1:3} of {recipe.epochs}: loss {history.loss[-1]:.3f}"
@@ -156,8 +156,8 @@ def train(
 
 
 @torch.no_grad()
-def _follow(average: torch.nn.Module, model: torch.nn.Module, decay: float) -> None:
-    for kept, new in zip(average.state_dict().values(), model.state_dict().values()):
+def _update_ema(ema_model: torch.nn.Module, model: torch.nn.Module, decay: float) -> None:
+    for kept, new in zip(ema_model.state_dict().values(), model.state_dict().values()):
         if kept.dtype.is_floating_point:
             kept.lerp_(new, 1 - decay)
         else:

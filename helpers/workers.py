@@ -78,12 +78,12 @@ class Worker:
                 f"{show(command[0])} cannot be started ({error.strerror}): `make cpp` builds it"
             ) from error
         try:
-            about = self._receive()
-            self.runtime = about["runtime"]
-            self.version = about["version"]
-            self.precision = about["precision"]
-            self.input_shape = tuple(about["input_shape"])
-            self.load_ns = about["load_ns"]
+            info = self._receive()
+            self.runtime = info["runtime"]
+            self.version = info["version"]
+            self.precision = info["precision"]
+            self.input_shape = tuple(info["input_shape"])
+            self.load_ns = info["load_ns"]
             with tempfile.TemporaryDirectory() as folder:
                 image = Path(folder, "image")
                 np.random.default_rng(0).standard_normal(self.input_shape, np.float32).tofile(image)
@@ -113,17 +113,17 @@ class Worker:
             images = Path(folder, "images")
             logits = Path(folder, "logits")
             x.tofile(images)
-            about = self._ask("predict", str(images), str(logits))
-            if not isinstance(about, dict):  # a program, which has float32 logits only
-                about = {"dtype": "float32", "shape": (len(x), -1)}
-            return np.fromfile(logits, about["dtype"]).reshape(about["shape"])
+            info = self._ask("predict", str(images), str(logits))
+            if not isinstance(info, dict):  # a program, which has float32 logits only
+                info = {"dtype": "float32", "shape": (len(x), -1)}
+            return np.fromfile(logits, info["dtype"]).reshape(info["shape"])
 
     def warm_up(self) -> timing.WarmUp:
-        """timing.warm_up, in the process."""
+        """Run timing.warm_up in the worker process."""
         return timing.WarmUp(**self._ask("warm_up"))
 
     def time_calls(self, calls: int, discard: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """timing.time_calls, in the process: nanoseconds of each call and of the round, int64."""
+        """Run timing.time_calls there: nanoseconds of each call and of the round, int64."""
         wall, cpu, whole = self._ask("time_calls", calls, discard)
         return np.array(wall, np.int64), np.array(cpu, np.int64), np.array(whole, np.int64)
 
@@ -158,7 +158,7 @@ class Worker:
         if not line:
             code = self._process.wait()
             self._log.seek(0)
-            lines = self._log.read().strip().splitlines() or ["it said nothing; was memory short?"]
+            lines = self._log.read().strip().splitlines() or ["no output; out of memory?"]
             raise RuntimeError(
                 f"the process that runs {self.path.name} died (exit status {code}): {lines[-1]}"
             )
@@ -210,7 +210,7 @@ def _serve(path: str, threads: int, delegate: str | None = None) -> None:
     def call() -> None:
         model.run(image)
 
-    def obey(request: list) -> object:
+    def handle(request: list) -> object:
         nonlocal image
         match request:
             case ["image", file]:
@@ -230,7 +230,7 @@ def _serve(path: str, threads: int, delegate: str | None = None) -> None:
 
     for line in sys.stdin.buffer:  # always UTF-8, unlike the encoding of this process
         try:
-            send(obey(json.loads(line)))
+            send(handle(json.loads(line)))
         except ValueError as error:
             send({"error": str(error)})
 

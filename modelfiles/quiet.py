@@ -40,7 +40,7 @@ def quiet():
                 yield
         except Exception as error:
             log.seek(0)
-            error.add_note("The library's last words:\n" + "".join(log.readlines()[-5:]))
+            error.add_note("Last lines of its output:\n" + "".join(log.readlines()[-5:]))
             raise
         finally:
             logging.disable(disabled_level)

@@ -19,7 +19,7 @@ def model_files(quick_networks):
     """The book's model files, converted on the laptop: a Pi gets them by copy."""
     from helpers import model_files
 
-    return model_files.make_missing(["mnist_cnn", "mobilenet_v2", *model_files.EXAMPLES])
+    return model_files.build_missing(["mnist_cnn", "mobilenet_v2", *model_files.TOY_NETWORKS])
 
 
 @pytest.mark.parametrize("cpu", emulated_pi.CPUS)

@@ -281,7 +281,7 @@ def largest_filtered(block) -> torch.Tensor:
 def test_twin_and_equalized_compute_the_same(folded):
     images = mnist("test").images[:50]
     logits = predict(folded, images)
-    twin = book.rescaled_twin(folded)
+    twin = book.unequalize_channels(folded)
     np.testing.assert_array_equal(predict(twin, images), logits)  # powers of two: not a bit changes
     for scaled, block in zip(blocks(twin), blocks(folded)):
         ratios = largest_filtered(scaled) / largest_filtered(block)
@@ -304,7 +304,7 @@ def test_one_grid_per_tensor_loses_the_twin_and_equalization_brings_it_back(fold
         quantized = book.simulate(network, inputs, 8, granularity, input_bits=16)
         return np.mean(predict(quantized, images).argmax(1) == answers)
 
-    twin = book.rescaled_twin(folded)
+    twin = book.unequalize_channels(folded)
     check("05: same answers of the twin, a grid per tensor", agreement(twin, "tensor"))
     check("05: same answers of the twin, grids per channel", agreement(twin, "channel"))
     check("05: same answers of the twin, equalized", agreement(book.equalized(twin), "tensor"))

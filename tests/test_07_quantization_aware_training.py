@@ -250,7 +250,7 @@ def test_the_twin_computes_the_same_with_weights_far_apart(quick_depthwise):
     unfolded = training.predict(quick_depthwise, images)
     atol = 1e-4 * np.abs(logits).max()
     np.testing.assert_allclose(logits, unfolded, rtol=1e-4, atol=atol)
-    twin = models.rescaled_twin(folded)
+    twin = models.unequalize_channels(folded)
     # powers of two: not a bit changes
     np.testing.assert_array_equal(training.predict(twin, images), logits)
     for block, scaled in zip(list(folded)[1:5], list(twin)[1:5]):
@@ -261,7 +261,7 @@ def test_the_twin_computes_the_same_with_weights_far_apart(quick_depthwise):
 
 def test_equalizing_keeps_the_function_and_evens_out_the_ranges(quick_depthwise):
     images = mnist("test").images[:100]
-    twin = models.rescaled_twin(models.fold_batch_norm(quick_depthwise))
+    twin = models.unequalize_channels(models.fold_batch_norm(quick_depthwise))
     before = copy.deepcopy(twin.state_dict())
     even = models.equalized(twin)
     logits = training.predict(twin, images)

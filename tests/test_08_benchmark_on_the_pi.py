@@ -45,14 +45,14 @@ def notebook():
 @pytest.fixture(scope="module")
 def made(quick_networks):
     """MnistNet's files and the two examples, as the laptop makes them."""
-    return model_files.make_missing(["mnist_cnn", *model_files.EXAMPLES], batches=[1])
+    return model_files.build_missing(["mnist_cnn", *model_files.TOY_NETWORKS], batches=[1])
 
 
 # ---- the files for the Pi
 
 
 def test_the_files_that_are_made(made):
-    of_all_forms = {"mnist_cnn" + ending for ending in model_files.FORMS}
+    of_all_forms = {"mnist_cnn" + ending for ending in model_files.VARIANTS}
     assert {path.name for path in made} == of_all_forms | {
         "mnist_cnn_batch1.onnx",
         "mnist_cnn_int8_s8_qoperator.onnx",
@@ -74,14 +74,14 @@ def test_the_files_that_are_made(made):
 
 
 def test_what_is_there_is_not_made_again_unless_the_network_was_trained_anew(made):
-    assert model_files.make_missing(["mnist_cnn", *model_files.EXAMPLES], batches=[1]) == []
+    assert model_files.build_missing(["mnist_cnn", *model_files.TOY_NETWORKS], batches=[1]) == []
     old = build("models", "mnist_cnn_int8.mnn")
     checkpoint = build("models", "mnist_cnn.pt")
     os.utime(old, (checkpoint.stat().st_mtime - 10,) * 2)
-    assert model_files.make_missing(["mnist_cnn"], batches=[1]) == [old]
+    assert model_files.build_missing(["mnist_cnn"], batches=[1]) == [old]
     os.remove(build("models", "mnist_cnn.ncnn.bin"))  # half a model
     half = build("models", "mnist_cnn.ncnn.param")
-    assert model_files.make_missing(["mnist_cnn"], batches=[1]) == [half]
+    assert model_files.build_missing(["mnist_cnn"], batches=[1]) == [half]
 
 
 def test_every_file_reads_the_digits(made):
@@ -126,7 +126,7 @@ def test_the_slow_file_has_integer_operators_and_signed_activations(made):
 
 
 def test_what_goes_to_the_pi(made):
-    names = {path.name for path in model_files.for_the_pi()}
+    names = {path.name for path in model_files.deployable_files()}
     assert {
         "mnist_cnn.ncnn.param",
         "mnist_cnn.ncnn.bin",
@@ -135,7 +135,7 @@ def test_what_goes_to_the_pi(made):
         "mnist_cnn_int8_s8_qoperator.onnx",
     } <= names
     assert not [name for name in names if name.endswith((".pt", ".pt2", ".pte", ".torchscript"))]
-    assert all(path.exists() for path in model_files.for_the_pi())
+    assert all(path.exists() for path in model_files.deployable_files())
 
 
 def test_an_unknown_network_and_a_machine_without_pytorch(monkeypatch):
@@ -145,7 +145,7 @@ def test_an_unknown_network_and_a_machine_without_pytorch(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
     said = "made on the laptop, where torch is installed: `python -m helpers pi` copies"
     with pytest.raises(ImportError, match=said):
-        model_files.make_missing(["mnist_cnn"])
+        model_files.build_missing(["mnist_cnn"])
 
 
 def test_a_converter_that_is_not_installed_is_named_and_the_rest_is_made(made, monkeypatch, capsys):
@@ -155,12 +155,12 @@ def test_a_converter_that_is_not_installed_is_named_and_the_rest_is_made(made, m
         for module in ("litert_torch", "ai_edge_quantizer"):
             without.setitem(sys.modules, module, None)
         mnn_file = build("models", "mnist_cnn.mnn")
-        assert model_files.make_missing(["mnist_cnn"], batches=[1]) == [mnn_file]
+        assert model_files.build_missing(["mnist_cnn"], batches=[1]) == [mnn_file]
     said = capsys.readouterr().out
     assert re.search(r"mnist_cnn.tflite is left out: .*litert_torch", said)
     reason = "it is made from mnist_cnn.tflite, which is missing"
     assert f"mnist_cnn_int8.tflite is left out: {reason}" in said
-    assert len(model_files.make_missing(["mnist_cnn"], batches=[1])) == 2
+    assert len(model_files.build_missing(["mnist_cnn"], batches=[1])) == 2
 
 
 # ---- a Pi's own word, from its files and its firmware to the ranking
@@ -697,13 +697,13 @@ def shown(executed) -> str:
 
 
 def test_on_a_throttled_pi_without_pytorch_and_again_after_a_break(made, pi, tmp_path, monkeypatch):
-    """Only what for_the_pi() names is there; vcgencmd says "throttled".
+    """Only what deployable_files() names is there; vcgencmd says "throttled".
 
     Then the same again, continued, with a replay.
     """
     copied = tmp_path / "build"
     (copied / "models").mkdir(parents=True)
-    for path in model_files.for_the_pi():
+    for path in model_files.deployable_files():
         shutil.copy(path, copied / "models")
     monkeypatch.setenv("WORKBOOK_BUILD", str(copied))
     absent = ["torch", "torchvision", "tensorflow", "executorch", "litert_torch", "torchao", "onnx"]
@@ -717,7 +717,7 @@ def test_on_a_throttled_pi_without_pytorch_and_again_after_a_break(made, pi, tmp
     text = shown(book.execute(NAME, SMALL))
     frame = results.read_results(folder("results"))
     race = frame.query("scenario == 'SingleStream'")
-    assert len(race) == len(model_files.FORMS) and not frame["valid"].any()
+    assert len(race) == len(model_files.VARIANTS) and not frame["valid"].any()
     assert all("the Pi reported: throttled" in why for why in frame["void_reasons"])
     assert "none of 8 measurements counts" in text and "the table stays empty" in text
     assert "None is, so nothing is ranked" in text and "Fastest:" not in text
@@ -779,7 +779,7 @@ def test_a_network_that_the_memory_cannot_hold_is_left_out_and_named(made, capsy
 
 def test_without_the_files_it_says_what_to_do(tmp_path, monkeypatch):
     monkeypatch.setenv("WORKBOOK_BUILD", str(tmp_path))
-    cell = next(cell for cell in code_cells(NAME) if "make_missing" in cell.source)
+    cell = next(cell for cell in code_cells(NAME) if "build_missing" in cell.source)
     names = {"find_spec": lambda name: None, "model_files": model_files, "networks": ["mnist_cnn"]}
     with pytest.raises(AssertionError, match="`python -m helpers pi` on the laptop copies them"):
         exec(cell.source, names)

@@ -388,7 +388,7 @@ def test_the_product_model_is_valid_onnx_and_multiplies(operator, dtypes):
 
 
 def test_machine_peak_is_plausible():
-    peak = device.machine_peak(seconds=0.05)
+    peak = device.measure_roofline(seconds=0.05)
     print(peak)
     assert min(peak.flops_per_s, peak.bytes_per_s, peak.int8_ops_per_s) > 1e8
     assert set(peak.by) == {"flops_per_s", "int8_ops_per_s", "bytes_per_s"}
@@ -410,7 +410,7 @@ def test_machine_peak_without_onnx_runtime_and_with_one_thread_whatever_was_set(
     monkeypatch.setenv("SEEN", str(tmp_path / "seen"))
     monkeypatch.setenv("OPENBLAS_NUM_THREADS", "2")
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    peak = device.machine_peak(seconds=0.05)
+    peak = device.measure_roofline(seconds=0.05)
     assert (tmp_path / "seen").read_text() == "1"
     assert peak.int8_ops_per_s is None and "int8_ops_per_s" not in peak.by
     assert peak.flops_per_s > 1e8 and peak.by["flops_per_s"].startswith("numpy")
@@ -458,7 +458,7 @@ def test_peak_rss_of_code_that_prints_takes_paths_and_imports_helpers(tmp_path, 
         ("1 / 0", "exit status 1.*ZeroDivisionError"),
         ("def", "SyntaxError"),
         ("raise SystemExit", "exit status 0"),
-        ("import os; os.kill(os.getpid(), 9)", "signal 9: was memory short"),
+        ("import os; os.kill(os.getpid(), 9)", "signal 9: out of memory"),
     ],
 )
 def test_peak_rss_of_code_that_fails(code, message):

@@ -199,18 +199,18 @@ def test_no_proportion_no_interval(successes, n):
 
 def test_changed_predictions_are_counted_not_changed_logits():
     a = np.array([[1.0, 2.0], [2.0, 1.0], [0.0, 5.0]])
-    assert metrics.changed_predictions(a, a + 100) == 0
-    assert metrics.changed_predictions(a, a[:, ::-1]) == 3
-    assert metrics.changed_predictions(a, np.array([[1.0, 2.0], [1.0, 1.1], [0.0, 0.1]])) == 1
+    assert metrics.count_disagreements(a, a + 100) == 0
+    assert metrics.count_disagreements(a, a[:, ::-1]) == 3
+    assert metrics.count_disagreements(a, np.array([[1.0, 2.0], [1.0, 1.1], [0.0, 0.1]])) == 1
 
 
 def test_changed_predictions_refuses_what_has_no_argmax():
     with pytest.raises(ValueError, match="NaN"):
-        metrics.changed_predictions(np.array([[1.0, np.nan]]), np.array([[1.0, 2.0]]))
+        metrics.count_disagreements(np.array([[1.0, np.nan]]), np.array([[1.0, 2.0]]))
     with pytest.raises(ValueError, match="one shape"):
-        metrics.changed_predictions(np.ones((2, 3)), np.ones((2, 4)))
+        metrics.count_disagreements(np.ones((2, 3)), np.ones((2, 4)))
     with pytest.raises(ValueError, match="N x classes"):
-        metrics.changed_predictions(np.ones(3), np.ones(3))
+        metrics.count_disagreements(np.ones(3), np.ones(3))
 
 
 def test_largest_difference():

@@ -571,11 +571,11 @@ def test_the_benchmark_notebook_measures_there(
     from helpers import model_files
 
     shutil.copy(build_folder / "models/mnist_cnn.pt", laptop.tree / "build/models")
-    forms = {form: model_files.FORMS[form] for form in (".onnx", "_int8_u8.onnx", ".mnn")}
+    forms = {form: model_files.VARIANTS[form] for form in (".onnx", "_int8_u8.onnx", ".mnn")}
     with monkeypatch.context() as patch:
         patch.setenv("WORKBOOK_BUILD", laptop.environment["WORKBOOK_BUILD"])
-        patch.setattr(model_files, "FORMS", forms)
-        model_files.make_missing(["mnist_cnn", *model_files.EXAMPLES], batches=())
+        patch.setattr(model_files, "VARIANTS", forms)
+        model_files.build_missing(["mnist_cnn", *model_files.TOY_NETWORKS], batches=())
     forget_measurements(laptop, one)
     parameters = QUICK["08_benchmark_on_the_pi"] | {"thread_counts": [1]}
     given = [word for name, value in parameters.items() for word in ("-p", f"{name}={value!r}")]
@@ -757,7 +757,7 @@ def test_the_command_line_says_what_is_wrong(capsys, monkeypatch):
     def too_early():
         pytest.fail("minutes of conversions before the host is known")
 
-    monkeypatch.setattr(model_files, "make_missing", too_early)
+    monkeypatch.setattr(model_files, "build_missing", too_early)
     hosts = ["pi@no-such-pi.invalid", "no-such-pi.invalid"]
     assert main(["pi", "start", hosts[0]]) == 1
     assert capsys.readouterr().out.count("no machine of this name") == 1

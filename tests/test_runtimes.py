@@ -187,7 +187,7 @@ def test_predict_on_int8_clips_what_would_wrap(files, sample):
     # far outside the calibrated range: saturates, does not wrap
     bright = model.predict(x[:20] * 50)
     saturated = model.predict(np.clip(x[:20] * 50, x.min(), x.max()))
-    assert metrics.changed_predictions(bright, saturated) == 0
+    assert metrics.count_disagreements(bright, saturated) == 0
 
 
 @pytest.mark.parametrize("ending", OPENERS)
@@ -300,7 +300,7 @@ def test_a_failed_conversion_leaves_nothing_and_tells_why(tmp_path):
 
     with pytest.raises(Exception) as raised:
         convert.to_onnx(Odd(), EXAMPLE, tmp_path / "odd.onnx")
-    assert "last words" in "".join(raised.value.__notes__)
+    assert "Last lines" in "".join(raised.value.__notes__)
     with pytest.raises(ValueError, match=r"NAME\.ncnn\.param"):
         convert.to_ncnn(torch.nn.Identity(), EXAMPLE, tmp_path / "odd.param")
     assert not list(tmp_path.iterdir())

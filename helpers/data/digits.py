@@ -62,7 +62,7 @@ def _local_idx(split: str) -> Images | None:
     return _images(*paths, source=f"MNIST, {split} images of WORKBOOK_DATA")
 
 
-def files_here() -> dict[str, Path]:
+def local_mnist_files() -> dict[str, Path]:
     """The MNIST files of this machine, {path in the workbook on a Pi: file here}.
 
     With them, both measure accuracy on the same images. They are the files of WORKBOOK_DATA, for

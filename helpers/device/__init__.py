@@ -2,14 +2,14 @@
 
 machine     what it is: describe, int8_instructions
 state       its clock, temperature and throttling now: conditions, throttle_flags
-roofline    the limits of one core: machine_peak. peak_process measures them in a fresh_process
+roofline    the limits of one core: measure_roofline. peak_process measures them in a fresh_process
 memory      the peak memory of code: peak_rss
 limits      the cores and the memory that this process may use
 """
 
 from helpers.device.machine import describe, int8_instructions
 from helpers.device.memory import peak_rss, peak_rss_of_this_process
-from helpers.device.roofline import Peak, machine_peak
+from helpers.device.roofline import Peak, measure_roofline
 from helpers.device.state import THROTTLE_BITS, conditions, throttle_flags
 
 __all__ = [
@@ -18,7 +18,7 @@ __all__ = [
     "conditions",
     "describe",
     "int8_instructions",
-    "machine_peak",
+    "measure_roofline",
     "peak_rss",
     "peak_rss_of_this_process",
     "throttle_flags",

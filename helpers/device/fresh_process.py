@@ -21,7 +21,7 @@ def run(arguments: list[str], environment: dict[str, str], question: str = "") -
     if done.returncode or not done.stdout:
         how = f"exit status {done.returncode}"
         if done.returncode < 0:
-            how = f"signal {-done.returncode}: was memory short?"
-        said = done.stderr.strip().splitlines() or ["it said nothing"]
+            how = f"signal {-done.returncode}: out of memory?"
+        said = done.stderr.strip().splitlines() or ["no output"]
         raise RuntimeError(f"the measuring process ended early ({how}): {said[-1]}")
     return done.stdout

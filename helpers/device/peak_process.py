@@ -1,4 +1,4 @@
-"""The process in which roofline.machine_peak measures: it prints the fields of Peak as JSON."""
+"""The process in which roofline.measure_roofline measures: it prints the fields of Peak as JSON."""
 
 import json
 import sys
@@ -20,29 +20,29 @@ def measure_peak(seconds: float) -> dict:
     by = {}
     with_numpy = f"numpy {np.__version__}"
 
-    def offer(limit: str, work: int, call: Callable[[], object], what: str) -> None:
-        rate = work / _shortest_s(call, seconds)
-        if rate > (peak.get(limit) or 0):
-            peak[limit] = rate
-            by[limit] = what
+    def keep_best(metric: str, operations: int, function: Callable[[], object], label: str) -> None:
+        rate = operations / _shortest_s(function, seconds)
+        if rate > (peak.get(metric) or 0):
+            peak[metric] = rate
+            by[metric] = label
 
     for size in (512, 384):
         a, b = np.random.default_rng(0).random((2, size, size), np.float32)
         operations = 2 * size**3
         product = partial(np.dot, a, b, out=np.empty_like(a))
-        offer("flops_per_s", operations, product, f"{with_numpy}, {size} x {size}")
+        keep_best("flops_per_s", operations, product, f"{with_numpy}, {size} x {size}")
         try:
             import onnxruntime
         except ImportError:
             continue
         what = f"onnxruntime {onnxruntime.__version__}, {size} x {size}"
-        offer("flops_per_s", operations, _product_call("MatMul", a, b), what)
+        keep_best("flops_per_s", operations, _product_call("MatMul", a, b), what)
         a8 = (a * 256).astype(np.uint8)
         b8 = (b * 255 - 127).astype(np.int8)
-        offer("int8_ops_per_s", operations, _product_call("MatMulInteger", a8, b8), what)
+        keep_best("int8_ops_per_s", operations, _product_call("MatMulInteger", a8, b8), what)
     source = np.ones(64 * 10**6, np.uint8)
     copy = partial(np.copyto, np.zeros(64 * 10**6, np.uint8), source)
-    offer("bytes_per_s", 2 * source.nbytes, copy, f"{with_numpy}, copy of 64 MB")
+    keep_best("bytes_per_s", 2 * source.nbytes, copy, f"{with_numpy}, copy of 64 MB")
     return peak | {"by": by}
 
 

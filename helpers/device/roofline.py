@@ -20,7 +20,7 @@ class Peak:
     by: dict[str, str]
 
 
-def machine_peak(seconds: float = 0.4) -> Peak:
+def measure_roofline(seconds: float = 0.4) -> Peak:
     """The limits of one core of this machine: the best of many short calls.
 
     Seven figures take `seconds` each: matrix products of numpy and, if it is installed, of ONNX

@@ -20,7 +20,7 @@ from helpers.metrics.classification import (
 )
 from helpers.metrics.comparison import (
     Paired,
-    changed_predictions,
+    count_disagreements,
     largest_difference,
     mcnemar,
     mean_absolute_percentage_error,
@@ -47,9 +47,9 @@ __all__ = [
     "accuracy",
     "average_precision",
     "box_iou",
-    "changed_predictions",
     "coco_map",
     "confusion_matrix",
+    "count_disagreements",
     "count_macs",
     "count_parameters",
     "largest_difference",

@@ -101,13 +101,13 @@ def _score(lost: int, gained: int, n: int, difference: float) -> float:
     return deviation / sqrt(variance)
 
 
-def changed_predictions(logits_a: np.ndarray, logits_b: np.ndarray) -> int:
+def count_disagreements(logits_a: np.ndarray, logits_b: np.ndarray) -> int:
     """How many images two models classify differently, by the argmax of their logits, N x classes.
 
     Compare two models on the same images by this count rather than by two accuracies, whose
     intervals are wide. ValueError for NaN, which has no argmax.
 
-    >>> changed_predictions(np.array([[2, 1], [0, 3]]), np.array([[2, 1], [4, 3]]))
+    >>> count_disagreements(np.array([[2, 1], [0, 3]]), np.array([[2, 1], [4, 3]]))
     1
     """
     logits_a, logits_b = same_shape(logits_a, logits_b)

@@ -77,7 +77,7 @@ def writing(path: Path | str, suffix: str) -> Iterator[tuple[Path, Opener]]:
     """A scratch file that takes the name `path` at the end, and the process that opens it before.
 
     An error leaves nothing behind. It becomes a ConversionError that names the form, with the
-    converter's last words as a note. ImportError stays what it is.
+    converter's last lines as a note. ImportError stays what it is.
     """
     path = checked_path(path, suffix)
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:

@@ -13,22 +13,22 @@ LIBRARY = "libarmnnDelegate.so"
 BACKENDS = "CpuAcc,CpuRef"  # Arm's kernels first, then its slow reference for other layers
 
 
-class NotLoaded(ImportError):
+class DelegateUnavailable(ImportError):
     """Arm NN is missing or cannot be loaded; the message says what to do."""
 
 
 def load_delegate(threads: int):
-    """Arm NN as a delegate for ai_edge_litert's Interpreter. NotLoaded if that is impossible."""
+    """Arm NN as a delegate for ai_edge_litert's Interpreter; DelegateUnavailable without it."""
     from ai_edge_litert import interpreter
 
     named = os.environ.get("ARMNN_DELEGATE")
     if named and not os.path.exists(named):
-        raise NotLoaded(
+        raise DelegateUnavailable(
             f"ARMNN_DELEGATE names {named}, which does not exist: let it name Arm NN's {LIBRARY}"
         )
     library = named or ctypes.util.find_library("armnnDelegate")
     if not library:
-        raise NotLoaded(
+        raise DelegateUnavailable(
             f"Arm NN's {LIBRARY} is not on this machine: unpack Arm's release of Arm NN for this "
             f"processor and let the environment variable ARMNN_DELEGATE name the file {LIBRARY} "
             "in it"
@@ -40,7 +40,7 @@ def load_delegate(threads: int):
         return interpreter.load_delegate(library, settings)
     except (OSError, AttributeError, ValueError) as error:
         said = str(error).strip().splitlines()[-1]
-        raise NotLoaded(
+        raise DelegateUnavailable(
             f"Arm NN's delegate {os.path.basename(library)} does not load: is it built for this "
             "processor, and does LD_LIBRARY_PATH name the folder with the rest of its release? "
             f"({said})"

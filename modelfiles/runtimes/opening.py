@@ -65,7 +65,7 @@ def open_model(path: Path | str, threads: int = 1, delegate: str | None = None) 
         raise ImportError(
             f"{path.name} needs {package}, which is not installed here: pip install {package}"
         ) from error
-    except armnn.NotLoaded:
+    except armnn.DelegateUnavailable:
         raise
     except ImportError as error:
         raise ImportError(
