@@ -21,7 +21,7 @@ import pytest
 from nbgrader.preprocessors import ClearHiddenTests
 
 from helpers.paths import ROOT
-from labs.grading.autograde import grade_all
+from labs.grading.autograde import grade_all, grade_one
 from labs.grading.course import Course, Result
 from labs.grading.release import handout
 from labs.grading.report import grade_table, gradebook, overview
@@ -463,3 +463,37 @@ def test_sixty_hand_ins_killed_half_way_and_resumed(large_class, capsys):
             f"{max(cpu):.1f} s at most"
         )
     assert max(cpu) <= 8
+
+
+OTHER_VERSIONS = {"older": "0.1.0", "no stamp": None}
+
+
+@pytest.mark.parametrize("name", OTHER_VERSIONS)
+def test_lost_points_of_another_version_go_to_a_person(tmp_path, name):
+    course = toy.make_course(tmp_path)
+    book = toy.answer(course, "1001", total="def total(x):\n    return old_name(x)", why="Because.")
+    book.metadata["workbook"] = {"version": OTHER_VERSIONS[name]}
+    toy.hand_in(course, "1001", book)
+    result = grade_one(course.root, toy.LAB, "1001", limits=QUICK)
+    result.write(course.result(toy.LAB, "1001"))
+    gradebook.write(course, toy.LAB, [result])
+    assert sorted(result.questions) == ["double_values", "result_file"], "right answers are points"
+    assert "grade total_values, total_shape by hand" in " ".join(result.look)
+    (row,) = grade_table.rows(course, toy.LAB)
+    assert row["marks"] == {
+        "double_values": 2,
+        "total_values": None,
+        "total_shape": None,
+        "result_file": 1,
+        "why": None,
+    }
+
+
+def test_the_release_says_its_version_and_its_own_losses_are_lost(tmp_path):
+    course = toy.make_course(tmp_path)
+    released = nbformat.read(course.release(toy.LAB), 4)
+    assert released.metadata["workbook"]["version"] in (ROOT / "pyproject.toml").read_text()
+    toy.hand_in(course, "1001", toy.answer(course, "1001", total="def total(x):\n    return 0"))
+    result = grade_one(course.root, toy.LAB, "1001", limits=QUICK)
+    assert result.questions["total_values"]["points"] == 0
+    assert not any("version" in reason for reason in result.look)

@@ -78,6 +78,15 @@ def read(content: bytes) -> list[Cell]:
         raise Unreadable("the file is JSON, and no Jupyter notebook") from error
 
 
+def version(content: bytes) -> str | None:
+    """The version of the workbook that released a notebook; None if it does not say it."""
+    try:
+        stamp = json.loads(decoded(content))["metadata"]["workbook"]["version"]
+    except (ValueError, RecursionError, TypeError, KeyError):
+        return None
+    return stamp if isinstance(stamp, str) else None
+
+
 def is_notebook(content: bytes) -> bool:
     """Whether a file of any name holds a notebook."""
     return len(content) <= MAX_NOTEBOOK_MB << 20 and '"cell_type"' in decoded(content)

@@ -21,6 +21,7 @@ class Repaired:
     untouched: list[str] = field(default_factory=list)  # written answers that earn 0 by themselves
     # {grade_id: digest of what a mark is about}
     texts: dict[str, str] = field(default_factory=dict)
+    version: str | None = None  # of the workbook that released the notebook
 
 
 def own(given: list[Cell], was: list[int | None], released: list) -> list[Cell]:

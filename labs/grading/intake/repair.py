@@ -33,6 +33,7 @@ class _Book:
     name: str
     cells: list[Cell]
     was: list[int | None]
+    version: str | None
 
     def own(self, released: list) -> list[Cell]:
         return own(self.cells, self.was, released)
@@ -77,6 +78,7 @@ def repair(folder: Path, release: Path, target: Path, limits: Limits = DEFAULT_L
     if documents:
         found.notes.append(f"also handed in: {', '.join(documents)}")
     elsewhere = [*_unread(book, others, released.cells, found), *documents]
+    found.version = book.version
     merged = merge(book.cells, book.was, released.cells, elsewhere, found)
     attach_files(merged, files)
     found.texts = _digests(merged, released.cells, files)
@@ -140,7 +142,7 @@ def _books(files: dict[str, bytes], released: list, wanted: str, found: Repaired
             continue
         try:
             given = cells.read(content)
-            books.append(_Book(name, given, cells.match(given, released)))
+            books.append(_Book(name, given, cells.match(given, released), cells.version(content)))
         except Unreadable as error:
             unread.append((name, error))
     if books:

@@ -5,11 +5,13 @@ import os
 import re
 import shutil
 import sys
+import tomllib
 import warnings
 from pathlib import Path
 
 import nbformat
 
+from helpers.paths import ROOT
 from helpers.student_ids import check_word
 from labs.grading.course import LABS, Course, Result, write_whole
 from labs.grading.report.pictures import shown
@@ -28,7 +30,17 @@ def release(course: Course, lab: str) -> Path:
         raise RuntimeError(
             f"the release of {source.name} holds {', '.join(leaked)}: see CourseDirectory.ignore"
         )
+    _stamp(course.release(lab))
     return course.release(lab)
+
+
+def _stamp(path: Path) -> None:
+    """Say in a released notebook which version of the workbook it is from."""
+    notebook = nbformat.read(path, 4)
+    with open(ROOT / "pyproject.toml", "rb") as file:
+        version = tomllib.load(file)["project"]["version"]
+    notebook.metadata["workbook"] = {"version": version}
+    nbformat.write(notebook, path)
 
 
 def nbgrader_api(course: Course):
