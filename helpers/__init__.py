@@ -10,7 +10,7 @@ model_files     the files that a Pi gets
 runtimes        open_model(path) -> Model
 timing          warm_up, benchmark, speedup; latency and intervals hold what they return
 workers         a model in a process of its own
-profiles        operators and their time, per runtime
+profiling       operators and their time, per runtime
 device          the measured machine: what it is, its state, its limits
 validity        the one place that says whether a measurement is valid
 records         what a record holds; results appends and reads them, ranking compares them

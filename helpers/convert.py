@@ -12,22 +12,21 @@ near them. Otherwise nothing is written, and ConversionError says what is wrong.
 and images stay as they were. Nothing is installed, and a converter's log is shown only if it fails.
 """
 
-from pathlib import Path
-
-import torch
-
-from helpers.errors import ConversionError
-from modelfiles.conversion import ncnn_form
-from modelfiles.conversion.int8_forms import (
+from modelfiles.conversion.converters import (
+    ConversionError,
     quantize_pt2e,
+    to_executorch,
     to_executorch_int8,
     to_mnn,
+    to_ncnn,
+    to_onnx,
     to_onnx_int8,
+    to_pt2,
+    to_tflite,
     to_tflite_int8,
+    to_torchscript,
     xnnpack_quantizer,
 )
-from modelfiles.conversion.lowering import lower_to_xnnpack
-from modelfiles.conversion.writing import write_network
 
 __all__ = [
     "ConversionError",
@@ -44,69 +43,3 @@ __all__ = [
     "to_torchscript",
     "xnnpack_quantizer",
 ]
-
-
-def to_pt2(model: torch.nn.Module, example: torch.Tensor, path: Path | str) -> Path:
-    """PyTorch's own file: the traced graph and its weights. It runs without the Python classes."""
-    return write_network(model, example, path, ".pt2", _write_pt2)
-
-
-def to_torchscript(model: torch.nn.Module, example: torch.Tensor, path: Path | str) -> Path:
-    """TorchScript, which C++ reads too: the traced graph, its weights, and the example's shape.
-
-    PyTorch calls it deprecated. It stays for what .pt2 cannot do: one file for Python and C++.
-    """
-    return write_network(model, example, path, ".torchscript", _write_torchscript)
-
-
-def to_onnx(model: torch.nn.Module, example: torch.Tensor, path: Path | str) -> Path:
-    """ONNX, for ONNX Runtime and as a way to others. Input "input", output "logits"."""
-    return write_network(model, example, path, ".onnx", _write_onnx)
-
-
-def to_tflite(model: torch.nn.Module, example: torch.Tensor, path: Path | str) -> Path:
-    """TFLite, for LiteRT, straight from PyTorch. The input stays NCHW."""
-    return write_network(model, example, path, ".tflite", _write_tflite)
-
-
-def to_ncnn(model: torch.nn.Module, example: torch.Tensor, path: Path | str) -> Path:
-    """ncnn's pair NAME.ncnn.param (the layers, as text) and NAME.ncnn.bin (the weights, float32).
-
-    The path is that of NAME.ncnn.param. ncnn takes one image at a time.
-    """
-    return write_network(model, example, path, ".ncnn.param", ncnn_form.write)
-
-
-def to_executorch(model: torch.nn.Module, example: torch.Tensor, path: Path | str) -> Path:
-    """ExecuTorch's program, its layers handed to XNNPACK, the same kernels that LiteRT uses."""
-    return write_network(model, example, path, ".pte", lower_to_xnnpack)
-
-
-def _write_pt2(network: torch.nn.Module, example: torch.Tensor, scratch: Path) -> None:
-    torch.export.save(torch.export.export(network, (example,)), scratch)
-
-
-def _write_torchscript(network: torch.nn.Module, example: torch.Tensor, scratch: Path) -> None:
-    frozen = torch.jit.freeze(torch.jit.trace(network, example.clone(), check_trace=False))
-    shape = " ".join(map(str, example.shape))
-    torch.jit.save(frozen, scratch, _extra_files={"input_shape": shape})
-
-
-def _write_onnx(network: torch.nn.Module, example: torch.Tensor, scratch: Path) -> None:
-    torch.onnx.export(
-        network,
-        (example,),
-        scratch,
-        input_names=["input"],
-        output_names=["logits"],
-        dynamo=True,
-        external_data=False,
-        verbose=False,
-    )
-
-
-def _write_tflite(network: torch.nn.Module, example: torch.Tensor, scratch: Path) -> None:
-    import litert_torch
-
-    litert_torch.config.show_progress = False  # it draws into a notebook past any redirection
-    litert_torch.convert(network, (example,)).export(str(scratch))

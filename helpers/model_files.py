@@ -6,8 +6,9 @@ compares them.
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from helpers.paths import build
@@ -174,7 +175,7 @@ def _make(name: str, missing: list[Path]) -> list[Path]:
             _convert(network, name, path)
             made.append(path)
         except (ImportError, FileNotFoundError) as error:  # litert-torch is missing on Windows
-            print(f"{path.name} is left out: {error}")
+            print(f"{path.name} is skipped: {error}")
     shape = _INPUT_SHAPES[name]
     counted = {
         "parameters": metrics.count_parameters(network),
@@ -206,40 +207,15 @@ def _convert(network, name: str, path: Path) -> None:
     import torch
 
     from helpers import convert
+    from modelfiles.conversion import variants
 
     example = torch.zeros(_INPUT_SHAPES[name])
-    ending = path.name.removeprefix(name)
-    if ending.startswith("_batch"):
-        batch = int(ending.removeprefix("_batch").removesuffix(".onnx"))
-        example = example.repeat(batch, 1, 1, 1)
-        ending = ".onnx"
-
-    def float_file(ending: str) -> Path:
-        source = build("models", name + ending)
-        if not source.exists():
-            raise FileNotFoundError(f"it is made from {source.name}, which is missing")
-        return source
-
-    def onnx_int8(**options: bool) -> Path:
-        source = float_file(".onnx")
-        return convert.to_onnx_int8(source, path, _calibration(name), **options)
-
-    def tflite_int8() -> Path:
-        source = float_file(".tflite")
-        return convert.to_tflite_int8(source, path, _calibration(name))
-
-    converters: dict[str, Callable[[], Path]] = {
-        ".onnx": lambda: convert.to_onnx(network, example, path),
-        "_int8_u8.onnx": lambda: onnx_int8(unsigned_activations=True),
-        "_int8_s8.onnx": lambda: onnx_int8(unsigned_activations=False),
-        SIGNED_OPERATORS: lambda: onnx_int8(qdq=False, unsigned_activations=False),
-        ".tflite": lambda: convert.to_tflite(network, example, path),
-        "_int8.tflite": tflite_int8,
-        ".ncnn.param": lambda: convert.to_ncnn(network, example, path),
-        ".mnn": lambda: convert.to_mnn(float_file(".onnx"), path),
-        "_int8.mnn": lambda: convert.to_mnn(float_file(".onnx"), path, weight_bits=8),
-    }
-    converters[ending]()
+    suffix = path.name.removeprefix(name)
+    if suffix.startswith("_batch"):
+        batch = int(suffix.removeprefix("_batch").removesuffix(".onnx"))
+        convert.to_onnx(network, example.repeat(batch, 1, 1, 1), path)
+    else:
+        variants.write(build("models", name), suffix, network, example, partial(_calibration, name))
 
 
 def _calibration(name: str):

@@ -157,9 +157,9 @@ def test_a_converter_that_is_not_installed_is_named_and_the_rest_is_made(made, m
         mnn_file = build("models", "mnist_cnn.mnn")
         assert model_files.build_missing(["mnist_cnn"], batches=[1]) == [mnn_file]
     said = capsys.readouterr().out
-    assert re.search(r"mnist_cnn.tflite is left out: .*litert_torch", said)
+    assert re.search(r"mnist_cnn.tflite is skipped: .*litert_torch", said)
     reason = "it is made from mnist_cnn.tflite, which is missing"
-    assert f"mnist_cnn_int8.tflite is left out: {reason}" in said
+    assert f"mnist_cnn_int8.tflite is skipped: {reason}" in said
     assert len(model_files.build_missing(["mnist_cnn"], batches=[1])) == 2
 
 

@@ -17,6 +17,7 @@ from helpers import device
 from helpers.device import limits, memory, peak_process
 from helpers.device.machine import _machine_id
 from helpers.validity import clock_warnings, throttled_by, throttling_reasons
+from modelfiles.formats import onnx_product
 
 PI_4_FEATURES = "fp asimd evtstrm crc32 cpuid"
 PI_5_FEATURES = (
@@ -381,7 +382,7 @@ def test_the_product_model_is_valid_onnx_and_multiplies(operator, dtypes):
 
     generator = np.random.default_rng(0)
     a, b = (generator.integers(0, 100, (300, 300)).astype(dtype) for dtype in dtypes)
-    model = onnx.load_from_string(peak_process.product_model(operator, a, b))
+    model = onnx.load_from_string(onnx_product.product_model(operator, a, b))
     onnx.checker.check_model(model, full_check=True)
     wanted = a.astype(np.int64) @ b.astype(np.int64)
     assert np.array_equal(peak_process._product_call(operator, a, b)()[0], wanted)

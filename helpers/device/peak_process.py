@@ -8,7 +8,7 @@ from functools import partial
 
 import numpy as np
 
-from modelfiles.formats.protobuf import field
+from modelfiles.formats.onnx_product import product_model
 
 
 def measure_peak(seconds: float) -> dict:
@@ -68,30 +68,6 @@ def _product_call(operator: str, a: np.ndarray, b: np.ndarray) -> Callable[[], o
         product_model(operator, a, b), options, providers=["CPUExecutionProvider"]
     )
     return lambda: session.run(None, {"a": a})
-
-
-def product_model(operator: str, a: np.ndarray, b: np.ndarray) -> bytes:
-    """An ONNX file with one node, product = operator(a, b), all of one square size.
-
-    `b` is a constant, as weights are: that is faster. Written field by field with the numbers of
-    onnx.proto, since the Pi does without the onnx package.
-    """
-    kinds = {"float32": 1, "uint8": 2, "int8": 3, "int32": 6}
-    size = len(b)
-
-    def value(name: str, dtype: str) -> bytes:
-        shape = 2 * field(1, field(1, size))
-        return field(1, name) + field(2, field(1, field(1, kinds[dtype]) + field(2, shape)))
-
-    node = field(1, "a") + field(1, "b") + field(2, "product") + field(4, operator)
-    constant = 2 * field(1, size) + field(2, kinds[b.dtype.name])
-    constant += field(8, "b") + field(9, b.tobytes())
-    result = value("product", "float32" if operator == "MatMul" else "int32")
-    graph = field(1, node) + field(2, "product") + field(5, constant)
-    graph += field(11, value("a", a.dtype.name)) + field(12, result)
-    format_version = field(1, 9)
-    operator_set = field(8, field(2, 17))
-    return format_version + field(7, graph) + operator_set
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 """What the converters of helpers.convert share: checked inputs, and files that are tried first.
 
+converters      to_onnx, to_tflite and the others: one function per runtime
+variants        which of them makes which file, and from what
 inputs          checks networks, examples and calibration images
 writing         puts a file in its place once it was tried
 opener          opens and runs a file in a process of its own

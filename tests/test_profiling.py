@@ -1,4 +1,4 @@
-"""helpers.profiles: operators with known work, and what int8 files spend their time on.
+"""modelfiles.profiling: operators with known work, and what int8 files spend their time on.
 
 Each runtime has its own way to report it.
 """
@@ -6,7 +6,7 @@ Each runtime has its own way to report it.
 import numpy as np
 import pytest
 
-from helpers import model_files, profiles
+from helpers import model_files, profiling
 from helpers.runtimes import open_model
 
 
@@ -21,7 +21,7 @@ def path(quick_networks):
 
 @pytest.mark.parametrize("name", ["mnist_cnn", "six_convs_relu"])
 def test_the_macs_of_the_operators_are_those_of_the_network(path, name):
-    layers = profiles.profile_onnxruntime(path(f"{name}.onnx"), 3)
+    layers = profiling.profile_onnxruntime(path(f"{name}.onnx"), 3)
     counted = model_files.facts()[name]["macs"]
     # a library that works on many channels at once fills up the three of a picture at most
     assert counted <= layers["MACs"].sum() < 1.2 * counted
@@ -30,7 +30,7 @@ def test_the_macs_of_the_operators_are_those_of_the_network(path, name):
 
 
 def test_the_layers_of_mnist_net(path):
-    layers = profiles.profile_onnxruntime(path("mnist_cnn.onnx"), 1)
+    layers = profiling.profile_onnxruntime(path("mnist_cnn.onnx"), 1)
     assert layers.dropna()["layer"].tolist() == ["3 x 3", "3 x 3", "linear", "linear"]
     linear = layers[layers["layer"] == "linear"]
     assert linear["MACs"].tolist() == [9216 * 128, 128 * 10]
@@ -60,7 +60,7 @@ def test_the_layers_of_mnist_net(path):
     ],
 )
 def test_the_work_of_a_layer_by_its_shapes(inputs, outputs, work):
-    assert profiles.layer_cost(inputs, outputs) == work
+    assert profiling.layer_cost(inputs, outputs) == work
 
 
 @pytest.mark.parametrize(
@@ -72,13 +72,13 @@ def test_the_work_of_a_layer_by_its_shapes(inputs, outputs, work):
     ],
 )
 def test_what_does_not_multiply_has_no_macs(inputs, outputs):
-    layer, macs, moved = profiles.layer_cost(inputs, outputs)
+    layer, macs, moved = profiling.layer_cost(inputs, outputs)
     assert layer == "-" and np.isnan(macs) and np.isnan(moved)
 
 
 @pytest.mark.parametrize("name, conversions, floats", [("relu", 2, 0), ("gelu", 12, 6)])
 def test_gelu_makes_islands_of_float_and_relu_does_not(path, name, conversions, floats):
-    layers = profiles.profile_onnxruntime(path(f"six_convs_{name}_int8_u8.onnx"), 1)
+    layers = profiling.profile_onnxruntime(path(f"six_convs_{name}_int8_u8.onnx"), 1)
     spent = layers["spent on"].value_counts()
     assert spent["to and from int8"] == conversions
     assert spent.get("float32", 0) == floats
@@ -86,14 +86,14 @@ def test_gelu_makes_islands_of_float_and_relu_does_not(path, name, conversions, 
 
 
 def test_operators_in_mnn(path, capfd):
-    layers = profiles.profile_mnn(path("mnist_cnn.mnn"), 3)
+    layers = profiling.profile_mnn(path("mnist_cnn.mnn"), 3)
     assert layers["operator"].str.contains("(Convolution)", regex=False).sum() == 4
     assert (layers["time (µs)"] > 0).all()
     assert capfd.readouterr().out == "", "MNN prints about the machine, which nobody asked for"
 
 
 def test_layers_in_ncnn(path):
-    layers = profiles.profile_ncnn(path("mnist_cnn.ncnn.param"), 3)
+    layers = profiling.profile_ncnn(path("mnist_cnn.ncnn.param"), 3)
     assert layers["operator"].str.contains("(InnerProduct)", regex=False).sum() == 2
     assert (layers["time (µs)"] > 0).all()
     assert layers["operator"].str.contains("(Input)", regex=False).sum() == 0
@@ -120,14 +120,14 @@ def test_racing_and_profiling_compute_in_the_same_precision(path, monkeypatch):
     monkeypatch.setattr(ncnn, "Net", Net)
     monkeypatch.setattr(onnxruntime, "InferenceSession", open_session)
     open_model(path("mnist_cnn.ncnn.param"))
-    profiles.profile_ncnn(path("mnist_cnn.ncnn.param"), 1)
+    profiling.profile_ncnn(path("mnist_cnn.ncnn.param"), 1)
     half = ("use_fp16_packed", "use_fp16_storage", "use_fp16_arithmetic", "use_bf16_storage")
     assert len(nets) == 3 and not any(getattr(net.opt, option) for net in nets for option in half)
     open_model(path("six_convs_relu_int8_u8.onnx"))
-    profiles.profile_onnxruntime(path("six_convs_relu_int8_u8.onnx"), 1)
+    profiling.profile_onnxruntime(path("six_convs_relu_int8_u8.onnx"), 1)
     assert exact == ["1", "1"]
 
 
 def test_pieces_in_litert(path):
     for name in ("mnist_cnn.tflite", "mnist_cnn_int8.tflite"):
-        assert profiles.count_delegate_partitions(path(name)) == 1
+        assert profiling.count_delegate_partitions(path(name)) == 1

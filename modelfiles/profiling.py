@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from helpers.quiet import quiet
-from helpers.runtimes import open_model
+from modelfiles.quiet import quiet
+from modelfiles.runtimes import open_model
 from modelfiles.runtimes.model import sizes
 from modelfiles.runtimes.ncnn_file import float32_net
 from modelfiles.runtimes.onnx_file import open_session

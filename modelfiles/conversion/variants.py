@@ -1,0 +1,67 @@
+"""The variants of a network's file: what each is made from, and by which converter."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from modelfiles.conversion.converters import (
+    to_mnn,
+    to_ncnn,
+    to_onnx,
+    to_onnx_int8,
+    to_tflite,
+    to_tflite_int8,
+)
+
+
+@dataclass(frozen=True)
+class Writer:
+    """A converter, and the suffix of the float32 file that it reads; None: it reads the network."""
+
+    convert: Callable[..., Path]
+    source: str | None = None
+    is_calibrated: bool = False
+
+
+# what follows the network's name in the file's
+WRITERS = {
+    ".onnx": Writer(to_onnx),
+    "_int8_u8.onnx": Writer(partial(to_onnx_int8, unsigned_activations=True), ".onnx", True),
+    "_int8_s8.onnx": Writer(partial(to_onnx_int8, unsigned_activations=False), ".onnx", True),
+    "_int8_s8_qoperator.onnx": Writer(
+        partial(to_onnx_int8, qdq=False, unsigned_activations=False), ".onnx", True
+    ),
+    ".tflite": Writer(to_tflite),
+    "_int8.tflite": Writer(to_tflite_int8, ".tflite", True),
+    ".ncnn.param": Writer(to_ncnn),
+    ".mnn": Writer(to_mnn, ".onnx"),
+    "_int8.mnn": Writer(partial(to_mnn, weight_bits=8), ".onnx"),
+}
+
+
+def write(
+    stem: Path,
+    suffix: str,
+    network: torch.nn.Module,
+    example: torch.Tensor,
+    calibration: Callable[[], np.ndarray],
+) -> Path:
+    """Write the variant `suffix`, a key of WRITERS, of `network` next to `stem`; its path.
+
+    `example` is float32, N x channels x height x width. `calibration` returns the images from which
+    int8 takes its ranges. FileNotFoundError if the file that it is made from is missing.
+    """
+    writer = WRITERS[suffix]
+    path = stem.with_name(stem.name + suffix)
+    if writer.source is None:
+        return writer.convert(network, example, path)
+    source = stem.with_name(stem.name + writer.source)
+    if not source.exists():
+        raise FileNotFoundError(f"it is made from {source.name}, which is missing")
+    if writer.is_calibrated:
+        return writer.convert(source, path, calibration())
+    return writer.convert(source, path)
