@@ -17,7 +17,7 @@ from helpers import convert
 from helpers.errors import ConversionError
 from helpers.quiet import quiet
 from helpers.runtimes import dequantize, quantize
-from modelfiles.conversion.opener import opener
+from modelfiles.conversion.opener import Opener
 
 sys.path.insert(0, str(Path(__file__).parent))
 from random_networks import network
@@ -114,8 +114,19 @@ def _names_the_form(sentence: str) -> bool:
 
 
 def _answers(path: Path, images: np.ndarray) -> np.ndarray:
-    with opener(".ncnn.param" if path.suffix == ".param" else path.suffix) as process:
-        return process.answers(path, images).reshape(len(images), -1)
+    return _opener(path.suffix).answers(path, images).reshape(len(images), -1)
+
+
+_openers: dict[str, Opener] = {}
+
+
+def _opener(suffix: str) -> Opener:
+    """A process that opens one file after the other: each was opened in its own process before."""
+    kept = _openers.get(suffix)
+    if kept is None or not kept.is_running:
+        kept = Opener(".ncnn.param" if suffix == ".param" else suffix)
+        _openers[suffix] = kept
+    return kept
 
 
 def _network_answers(made, images):
