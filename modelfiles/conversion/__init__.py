@@ -7,7 +7,7 @@ writing         puts a file in its place once it was tried
 opener          opens and runs a file in a process of its own
 compare         decides whether a file's answers are right
 culprit         names the layer that stopped a conversion
-int8_forms      every form of int8; tflite_int8, mnn_process and lowering are one of them each
+int8_forms      int8 in every form; batch_norms, tflite_int8, mnn_process and lowering serve it
 onnx_source     an ONNX file as the source of another
 ncnn_form       what pnnx needs, to write ncnn's pair of files
 """

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from modelfiles.conversion import compare, inputs, onnx_source, tflite_int8
+from modelfiles.conversion import batch_norms, compare, inputs, onnx_source, tflite_int8
 from modelfiles.conversion.lowering import lower_to_xnnpack
 from modelfiles.conversion.mnn_process import convert as convert_to_mnn
 from modelfiles.conversion.opener import opener
@@ -159,6 +159,7 @@ def _quantized(
     graph = torch.export.export(network, (images[:1],)).module()
     config = get_symmetric_quantization_config(is_per_channel=per_channel)
     observed = prepare_pt2e(graph, xnnpack_quantizer(config))
+    batch_norms.write_out(observed)
     with torch.no_grad():
         for image in images.split(1):
             observed(image)

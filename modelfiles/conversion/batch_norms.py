@@ -1,0 +1,49 @@
+"""Batch normalizations that no layer absorbs, as the product and the sum that they are."""
+
+import torch
+from torch.fx import GraphModule, Node
+
+BATCH_NORM = torch.ops.aten.batch_norm.default
+
+
+def write_out(graph: GraphModule) -> None:
+    """Replace each batch normalization of an exported graph in eval mode by x * scale + shift.
+
+    prepare_pt2e has folded those that follow a convolution. For each other one, convert_pt2e would
+    export 96 small networks, to look for patterns that only training leaves: half a minute.
+    """
+    left = [node for node in graph.graph.nodes if node.target is BATCH_NORM]
+    for number, node in enumerate(left):
+        _replace(graph, node, f"batch_norm_{number}")
+    if left:
+        graph.graph.eliminate_dead_code()
+        graph.recompile()
+
+
+def _replace(graph: GraphModule, node: Node, name: str) -> None:
+    x, weight, bias, mean, variance, _, _, eps, _ = node.args
+    scale = torch.rsqrt(_tensor(graph, variance) + eps)  # [channels]
+    if weight is not None:
+        scale = scale * _tensor(graph, weight)
+    shift = -_tensor(graph, mean) * scale
+    if bias is not None:
+        shift = shift + _tensor(graph, bias)
+    per_channel = (1, -1) + (1,) * (node.meta["val"].dim() - 2)  # N x channels x ...
+    graph.register_buffer(f"{name}_scale", scale.detach().reshape(per_channel))
+    graph.register_buffer(f"{name}_shift", shift.detach().reshape(per_channel))
+    with graph.graph.inserting_before(node):
+        factor = graph.graph.get_attr(f"{name}_scale")
+        product = graph.graph.call_function(torch.ops.aten.mul.Tensor, (x, factor))
+        summand = graph.graph.get_attr(f"{name}_shift")
+        total = graph.graph.call_function(torch.ops.aten.add.Tensor, (product, summand))
+    total.meta = dict(node.meta)
+    node.replace_all_uses_with(total)
+    graph.graph.erase_node(node)
+
+
+def _tensor(graph: GraphModule, node: Node) -> torch.Tensor:
+    """The parameter or buffer that a node of the graph reads."""
+    value = graph
+    for part in node.target.split("."):
+        value = getattr(value, part)
+    return value
