@@ -9,7 +9,7 @@ import torch
 from modelfiles.conversion import inputs
 from modelfiles.errors import ConversionError
 
-LIMIT_S = 60  # after which no further layer is tried
+LIMIT_S = 60  # after which no further layer is tried, and the same for beginnings of the network
 
 Attempt = Callable[[torch.nn.Module, torch.Tensor], object]
 
@@ -28,7 +28,10 @@ class _FromImage(torch.nn.Module):
 
 
 def where_it_fails(network: torch.nn.Module, example: torch.Tensor, attempt: Attempt) -> str:
-    """A sentence that names the innermost layers that fail on their own; "" if nothing is known.
+    """A sentence that names the layers that fail; "" if nothing can be known.
+
+    They are the innermost ones that fail on their own, or else the first that fails after those
+    before it.
 
     `attempt(layer, input)` raises ConversionError if a layer cannot be converted.
     """
@@ -44,9 +47,34 @@ def where_it_fails(network: torch.nn.Module, example: torch.Tensor, attempt: Att
     if layers:
         return f"It fails in {', '.join(layers)}."
     if search.is_over:
-        return ""
+        return f"Which layer is the cause was not found within {LIMIT_S} s."
+    if isinstance(network, torch.nn.Sequential):
+        return _where_a_beginning_fails(network, example, attempt)
     kind = type(network).__name__
     return f"Each layer can be converted on its own; what {kind}.forward makes of them cannot."
+
+
+def _where_a_beginning_fails(
+    network: torch.nn.Sequential, example: torch.Tensor, attempt: Attempt
+) -> str:
+    """A sentence that names the layer with which the beginning of `network` becomes too much.
+
+    Each layer can be converted on its own, and all together cannot. So some beginning is the first
+    that fails; it is found by halving.
+    """
+    end = time.monotonic() + LIMIT_S
+    right = 1  # so many layers can be converted together
+    wrong = len(network)
+    while wrong - right > 1 and time.monotonic() < end:
+        middle = (right + wrong) // 2
+        try:
+            attempt(network[:middle], example)
+            right = middle
+        except ConversionError:
+            wrong = middle
+    names = [f"{name} ({type(layer).__name__})" for name, layer in network.named_children()]
+    between = " or ".join(names[right:wrong])
+    return f"Each layer can be converted on its own, but not {between} after those before it."
 
 
 def _seen_by_layers(
