@@ -4,6 +4,7 @@
 """
 
 import collections
+import copy
 import os
 import re
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import nn
 
 from helpers import convert
 from helpers.errors import ConversionError
@@ -190,4 +192,19 @@ def _simulated(path: Path, made, images) -> np.ndarray:
         return np.concatenate(answers)
     if path.suffix == ".pte":
         return _network_answers(convert.quantize_pt2e(made, images), images)
-    return _answers(path.with_name("net.onnx"), images)  # MNN: int8 weights, float arithmetic
+    return _network_answers(_with_int8_weights(made).eval(), images)  # MNN, with float arithmetic
+
+
+def _with_int8_weights(made):
+    """A copy whose weights are rounded as MNN's: 256 levels from the least to the largest.
+
+    Each output channel has levels of its own.
+    """
+    rounded = copy.deepcopy(made)
+    for layer in rounded.modules():
+        if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)):
+            rows = layer.weight.data.flatten(1)  # [outputs, inputs x height x width]
+            low, high = rows.aminmax(dim=1, keepdim=True)
+            step = ((high - low) / 255).clamp_min(1e-12)
+            layer.weight.data = (((rows - low) / step).round() * step + low).view_as(layer.weight)
+    return rounded
