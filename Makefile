@@ -21,9 +21,10 @@ test: $(VENV)/ready  ## run every test, a quick run of each notebook among them
 	@$(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not alone"
 	@$(RUN) -m pytest -m alone
 
-lint: $(VENV)/ready  ## check form and frequent mistakes of all code; `make format` repairs most of it
+lint: $(VENV)/ready  ## check form, frequent mistakes and types of all code; `make format` repairs most of it
 	@$(RUN) -m ruff check -q .
 	@$(RUN) -m ruff format --check -q .
+	@$(RUN) -m mypy --no-error-summary
 
 format: $(VENV)/ready  ## bring all code into the form that `make lint` checks
 	@$(RUN) -m ruff check --fix -q .

@@ -1,6 +1,7 @@
 """The networks of the book, small enough to read in one look."""
 
 import copy
+from typing import cast
 
 import torch
 from torch import nn
@@ -110,7 +111,7 @@ def fold_batch_norm(model: nn.Module) -> nn.Module:
     for part in folded.modules():
         if not isinstance(part, nn.Sequential) or len(part) < 2:
             continue
-        if isinstance(part[1], nn.BatchNorm2d):
+        if isinstance(part[0], nn.Conv2d) and isinstance(part[1], nn.BatchNorm2d):
             part[0] = fuse_conv_bn_eval(part[0], part[1])
             part[1] = nn.Identity()
     return folded
@@ -131,9 +132,9 @@ def unequalize_channels(folded: nn.Module, factor: float = 4.0, seed: int = 0) -
         order = torch.randperm(expand.out_channels, generator=generator)
         s = torch.where(order % 2 == 0, factor, 1 / factor)
         expand.weight.data /= s.view(-1, 1, 1, 1)
-        expand.bias.data /= s
+        _bias(expand).data /= s
         depthwise.weight.data *= (s * s).view(-1, 1, 1, 1)
-        depthwise.bias.data *= s
+        _bias(depthwise).data *= s
         project.weight.data /= s.view(1, -1, 1, 1)
     return twin
 
@@ -161,7 +162,7 @@ def _equalize(first: nn.Conv2d, second: nn.Conv2d, channel_axis: int) -> None:
     shape = [1, 1, 1, 1]
     shape[channel_axis] = -1
     first.weight.data /= s.view(-1, 1, 1, 1)
-    first.bias.data /= s
+    _bias(first).data /= s
     second.weight.data *= s.view(shape)
 
 
@@ -174,9 +175,15 @@ def _blocks(network: nn.Module) -> list[Block]:
     return [module for module in network.modules() if isinstance(module, Block)]
 
 
-def _convolutions(block: Block) -> tuple[nn.Conv2d, nn.Conv2d, nn.Conv2d]:
+def _convolutions(block: Block) -> list[nn.Conv2d]:
     """The convolutions of a folded block: expand, depthwise, project."""
-    return block.expand[0], block.depthwise[0], block.project[0]
+    parts = (block.expand, block.depthwise, block.project)
+    return [cast(nn.Conv2d, cast(nn.Sequential, part)[0]) for part in parts]
+
+
+def _bias(layer: nn.Conv2d) -> torch.Tensor:
+    """The bias that folding a batch normalization gives every convolution."""
+    return cast(torch.Tensor, layer.bias)
 
 
 BY_NAME = {"mnist_cnn": MnistNet, "lenet": LeNet, "depthwise": DepthwiseNet}

@@ -5,6 +5,7 @@ Otherwise, or if it fails for any reason, the files go through the connection th
 """
 
 import hashlib
+import io
 import re
 import shlex
 import shutil
@@ -12,7 +13,9 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import cast
 
 from helpers.ssh import QUIET, Pi, Program, options, target
 
@@ -57,7 +60,8 @@ def _rsync(pi: Pi, files: dict[str, Path], report: Callable[[float], None]) -> N
         command += [f"{tree}/", f"{name}:{pi.folder}/"]
         process = Program(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
         try:
-            for printed in iter(lambda: process.stdout.read1(4096), b""):
+            output = cast(io.BufferedReader, process.stdout)
+            for printed in iter(lambda: output.read1(4096), b""):
                 for percent in re.findall(rb"(\d+)%", printed):
                     report(int(percent) / 100)
             process.wait()
@@ -69,8 +73,12 @@ def _send(pi: Pi, files: dict[str, Path], report: Callable[[float], None]) -> No
     total = sum(file.stat().st_size for file in files.values()) or 1
     sent = 0
     for path, file in files.items():
-        pi.put(file, path, progress=lambda size, before=sent: report((before + size) / total))
+        pi.put(file, path, progress=partial(_report_part, report, sent, total))
         sent += file.stat().st_size
+
+
+def _report_part(report: Callable[[float], None], before: int, total: int, size: int) -> None:
+    report((before + size) / total)
 
 
 def _reporter(say: Callable[[str], None]) -> Callable[[float], None]:

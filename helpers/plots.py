@@ -43,9 +43,9 @@ def pareto_front(costs: np.ndarray) -> np.ndarray:
     A row is on it if no other row is at least as good in all criteria and better in one.
     """
     costs = np.asarray(costs, float)
-    at_most = (costs[None] <= costs[:, None]).all(axis=2)
-    better = (costs[None] < costs[:, None]).any(axis=2)
-    return ~(at_most & better).any(axis=1)
+    at_most = np.all(costs[None] <= costs[:, None], axis=2)  # [rows, other rows]
+    better = np.any(costs[None] < costs[:, None], axis=2)
+    return ~np.any(at_most & better, axis=1)
 
 
 def pareto(axes: Axes, frame, x: str, y: str, names: str = "runtime") -> list[str]:
@@ -59,10 +59,16 @@ def pareto(axes: Axes, frame, x: str, y: str, names: str = "runtime") -> list[st
     axes.step(line[x], line[y], where="post", color="0.6", linewidth=1, zorder=1)
     for (_, row), on_front in zip(frame.iterrows(), front):
         colour, marker = RUNTIME_STYLE.get(row[names], ("0.3", "o"))
-        style = {"color": colour, "marker": marker, "markersize": 8, "linestyle": "none"}
-        if not on_front:
-            style["markerfacecolor"] = "none"
-        axes.plot(row[x], row[y], label=row[names], **style)
+        axes.plot(
+            row[x],
+            row[y],
+            label=row[names],
+            color=colour,
+            marker=marker,
+            markersize=8,
+            markerfacecolor=colour if on_front else "none",
+            linestyle="none",
+        )
     axes.set_xlabel(x)
     axes.set_ylabel(y)
     if len(frame):

@@ -30,7 +30,7 @@ __all__ = [
 try:
     import fcntl
 except ImportError:  # Windows: there O_APPEND alone keeps two writers apart
-    fcntl = None
+    fcntl = None  # type: ignore[assignment]
 
 
 def append_result(path: Path | str, record: dict) -> None:

@@ -17,6 +17,7 @@ import threading
 import weakref
 from collections.abc import Callable
 from pathlib import Path
+from typing import IO, cast
 
 from helpers import pi_answers, pi_files, pi_host, ssh_problems
 from helpers.pi_answers import RESULT
@@ -78,7 +79,8 @@ def settings(host: str) -> list[tuple[str, str]]:
     listed = subprocess.run(command, capture_output=True, text=True, errors="replace")
     if listed.returncode:
         raise PiError(f"{host}: {ssh_problems.wrong_settings(listed.stderr)}")
-    return [tuple(line.split(" ", 1)) for line in listed.stdout.splitlines() if " " in line]
+    pairs = [line.partition(" ") for line in listed.stdout.splitlines()]
+    return [(name, value) for name, space, value in pairs if space]
 
 
 def options(host: str) -> list[str]:
@@ -155,6 +157,8 @@ class Pi:
         self.folder = ""
         command = ["ssh", *options(host), *QUIET, *target(host), PYTHON]
         self._ssh = Program(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self._requests = cast(IO[bytes], self._ssh.stdin)
+        self._answers = cast(IO[bytes], self._ssh.stdout)
         stop_waiting = threading.Timer(START_S, self._ssh.kill)
         stop_waiting.start()
         printed_at_login: list[str] = []
@@ -215,12 +219,12 @@ class Pi:
 
     def _write(self, content: bytes) -> None:
         with contextlib.suppress(OSError):  # the answer will be missing: _read finds out why
-            self._ssh.stdin.write(content)
-            self._ssh.stdin.flush()
+            self._requests.write(content)
+            self._requests.flush()
 
     def _read(self, say: Callable[[str], None] | None) -> str | None:
         """The next answer; None if the connection ends before it."""
-        for line in iter(self._ssh.stdout.readline, b""):
+        for line in iter(self._answers.readline, b""):
             text, mark, answer = line.decode(errors="replace").partition(RESULT)
             if mark:
                 return answer
@@ -252,7 +256,7 @@ def _program() -> str:
     """One line of Python that loads the modules for the Pi and answers requests."""
     sources = [("helpers", "")]
     for module in (pi_host, pi_files, pi_answers):
-        sources.append((module.__name__, Path(module.__file__).read_text(encoding="utf-8")))
+        sources.append((module.__name__, Path(str(module.__file__)).read_text(encoding="utf-8")))
     loader = f"""
 import sys, types
 for name, source in {sources!a}:

@@ -162,7 +162,7 @@ def benchmark(
     for name, source in sources.items():
         typical_ns = float(np.median(source.time_calls(5, discard=1)[0]))
         calls[name] = max(min_calls, math.ceil(min_round_s * 1e9 / max(typical_ns, 1.0)))
-    taken = {name: [] for name in sources}
+    taken: dict[str, list] = {name: [] for name in sources}
     order = random.Random(seed)
     for _ in range(rounds):
         for name in order.sample(list(sources), len(sources)):

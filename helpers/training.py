@@ -144,7 +144,7 @@ def train(
                 losses.append(loss.item())
                 _update_ema(average, model, min(recipe.averaging, (1 + step) / (10 + step)))
             history.loss.append(float(np.mean(losses)))
-            history.lr.append(schedule.get_last_lr()[0])
+            history.lr.append(float(schedule.get_last_lr()[0]))
             report = f"epoch {epoch + 1:3} of {recipe.epochs}: loss {history.loss[-1]:.3f}"
             if test_set is not None:
                 history.test_accuracy.append(evaluate(average, test_set).value)
@@ -210,9 +210,9 @@ def trained(name: str) -> torch.nn.Module:
         f"{show(path)} is not there yet: training {name} for {recipe.epochs} epochs, "
         "a minute or two."
     )
-    model, history = train(model, train_set, recipe, mnist("test"))
-    save(name, model, history)
-    return model
+    network, history = train(model, train_set, recipe, mnist("test"))
+    save(name, network, history)
+    return network
 
 
 def _loaded(model: torch.nn.Module, path: Path) -> torch.nn.Module:

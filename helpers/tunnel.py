@@ -45,10 +45,11 @@ class Tunnel:
         self.close()
         forward = f"127.0.0.1:{self.local_port}:127.0.0.1:{port}"
         command = ["ssh", *options(self.host), *TUNNEL, "-L", forward, *target(self.host)]
-        self._ssh = Program(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        ssh = Program(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        self._ssh = ssh
         deadline = time.monotonic() + ANSWER_S
         while not _answers(self.local_port):
-            problem = self._problem()
+            problem = self._problem(ssh)
             if problem is None and time.monotonic() > deadline:
                 problem = f"JupyterLab does not answer through the tunnel within {ANSWER_S} s"
             if problem:
@@ -56,8 +57,8 @@ class Tunnel:
                 raise PiError(f"{self.host}: {problem}")
             time.sleep(0.2)
 
-    def _problem(self) -> str | None:
-        complaint = self._ssh.complaint()
+    def _problem(self, ssh: Program) -> str | None:
+        complaint = ssh.complaint()
         if "administratively prohibited" in complaint or "forwarding is disabled" in complaint:
             return (
                 "its SSH server forbids forwarding, which the tunnel to JupyterLab needs; set "
@@ -67,7 +68,7 @@ class Tunnel:
             )
         if f"cannot listen to port: {self.local_port}" in complaint:
             return f"port {self.local_port} of this machine is used by another program now"
-        if self._ssh.poll() is None:
+        if ssh.poll() is None:
             return None
         return why_not_connected(self.host, complaint)
 

@@ -63,12 +63,14 @@ def clock_warnings(before: dict, after: dict) -> list[str]:
     [] if it was not, or if it is unknown. A Pi's clock does not run while it is off: it starts with
     an old time and gets the right one from the network. That changes `at`, not the times of calls.
     """
-    ticks = [state.get("monotonic_ns") for state in (before, after)]
-    if None in ticks:
+    start_ns = before.get("monotonic_ns")
+    end_ns = after.get("monotonic_ns")
+    if start_ns is None or end_ns is None:
         return []
-    moments = [datetime.fromisoformat(state["at"]) for state in (before, after)]
-    passed_s = (ticks[1] - ticks[0]) / 1e9
-    step_s = (moments[1] - moments[0]).total_seconds() - passed_s
+    passed_s = (end_ns - start_ns) / 1e9
+    start = datetime.fromisoformat(before["at"])
+    end = datetime.fromisoformat(after["at"])
+    step_s = (end - start).total_seconds() - passed_s
     # a clock that is corrected slowly may run 0.05 % too fast
     if abs(step_s) <= CLOCK_STEP_S + passed_s / 1000:
         return []
@@ -94,7 +96,8 @@ def row_reasons(row: dict, by: str) -> list[str]:
     reasons = []
     if isinstance(row.get("void_reasons"), list):
         reasons += row["void_reasons"]
-    reasons += invalid_reasons(*states(row), row.get("contention"))
+    before, after = states(row)
+    reasons += invalid_reasons(before, after, row.get("contention"))
     if row.get("valid") is not True and not reasons:
         reasons.append("the record says that it is not valid")
     if row[by] is None or row[by] != row[by]:

@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import IO, Any, cast
 
 import numpy as np
 
@@ -77,6 +78,8 @@ class Worker:
             raise RuntimeError(
                 f"{show(command[0])} cannot be started ({error.strerror}): `make cpp` builds it"
             ) from error
+        self._requests = cast(IO[str], self._process.stdin)
+        self._answers = cast(IO[str], self._process.stdout)
         try:
             info = self._receive()
             self.runtime = info["runtime"]
@@ -113,7 +116,7 @@ class Worker:
             images = Path(folder, "images")
             logits = Path(folder, "logits")
             x.tofile(images)
-            info = self._ask("predict", str(images), str(logits))
+            info: Any = self._ask("predict", str(images), str(logits))
             if not isinstance(info, dict):  # a program, which has float32 logits only
                 info = {"dtype": "float32", "shape": (len(x), -1)}
             return np.fromfile(logits, info["dtype"]).reshape(info["shape"])
@@ -135,9 +138,9 @@ class Worker:
         """End the process."""
         self._process.kill()
         self._process.wait()
-        self._process.stdout.close()
+        self._answers.close()
         with contextlib.suppress(BrokenPipeError):  # a request that the process can no longer read
-            self._process.stdin.close()
+            self._requests.close()
         self._log.close()
 
     def __enter__(self) -> "Worker":
@@ -149,12 +152,12 @@ class Worker:
     def _ask(self, *request: object):
         # if the process has ended, _receive below reports how
         with contextlib.suppress(BrokenPipeError):
-            self._process.stdin.write(json.dumps(request, ensure_ascii=False) + "\n")
-            self._process.stdin.flush()
+            self._requests.write(json.dumps(request, ensure_ascii=False) + "\n")
+            self._requests.flush()
         return self._receive()
 
     def _receive(self):
-        line = self._process.stdout.readline()
+        line = self._answers.readline()
         if not line:
             code = self._process.wait()
             self._log.seek(0)
@@ -202,10 +205,11 @@ def _serve(path: str, threads: int, delegate: str | None = None) -> None:
             "load_ns": time.perf_counter_ns() - start,
         }
     )
-    image = np.zeros(model.input_shape, np.float32)
+    shape = tuple(size for size in model.input_shape if size is not None)
+    image = np.zeros(shape, np.float32)
 
     def images(file: str) -> np.ndarray:
-        return np.fromfile(file, np.float32).reshape(-1, *model.input_shape[1:])
+        return np.fromfile(file, np.float32).reshape(-1, *shape[1:])
 
     def call() -> None:
         model.run(image)
@@ -215,6 +219,7 @@ def _serve(path: str, threads: int, delegate: str | None = None) -> None:
         match request:
             case ["image", file]:
                 image = images(file)
+                return None
             case ["predict", file, logits]:
                 answer = model.predict(images(file))
                 answer.tofile(logits)

@@ -19,7 +19,8 @@ def reason(error: Exception) -> str:
     """One line: the message of a WorkbookError, else the first line of the original cause."""
     if isinstance(error, WorkbookError):
         return str(error)
-    while error.__cause__ is not None:
-        error = error.__cause__
-    lines = str(error).strip().splitlines() or ["no message"]
-    return f"{type(error).__name__}: {lines[0][:200]}"
+    cause: BaseException = error
+    while cause.__cause__ is not None:
+        cause = cause.__cause__
+    lines = str(cause).strip().splitlines() or ["no message"]
+    return f"{type(cause).__name__}: {lines[0][:200]}"

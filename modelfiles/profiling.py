@@ -79,8 +79,9 @@ def _kind(operator: str) -> str:
 
 def _fixed(shape: list, path: Path | str) -> tuple[int, ...]:
     """`shape` if all of it is known; a free batch becomes one image."""
-    batch, *rest = sizes(shape)
-    if None in rest:
+    batch, *others = sizes(shape)
+    rest = [size for size in others if size is not None]
+    if len(rest) < len(others):
         raise ValueError(
             f"{Path(path).name} has free sizes ({shape}): export it with the size to profile"
         )
@@ -153,7 +154,8 @@ def profile_ncnn(path: Path | str, calls: int):
     blobs = net.blobs()
     layers = [layer for layer in net.layers() if layer.type != "Input"]
     # a copy that belongs to ncnn: layers that work in place may not write to numpy's memory
-    image = ncnn.Mat(np.zeros(open_model(path).input_shape[1:], np.float32)).clone()
+    shape = _fixed(list(open_model(path).input_shape or [None]), path)
+    image = ncnn.Mat(np.zeros(shape[1:], np.float32)).clone()
     taken = []
     for _ in range(calls):
         with net.create_extractor() as extractor:

@@ -37,7 +37,8 @@ def build() -> dict[str, str]:
         "MNN_ROOT": os.environ.get("MNN_ROOT", ""),
     }
     skipped = {}
-    if torch := importlib.util.find_spec("torch"):
+    torch = importlib.util.find_spec("torch")
+    if torch and torch.submodule_search_locations:
         cmake_options["TORCH_ROOT"] = torch.submodule_search_locations[0]
     else:
         skipped["libtorch"] = "its library comes with PyTorch, which is not installed here"

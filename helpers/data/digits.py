@@ -59,7 +59,8 @@ def _local_idx(split: str) -> Images | None:
     paths = idx_paths(split)
     if not paths:
         return None
-    return _images(*paths, source=f"MNIST, {split} images of WORKBOOK_DATA")
+    images, labels = paths
+    return _images(images, labels, source=f"MNIST, {split} images of WORKBOOK_DATA")
 
 
 def local_mnist_files() -> dict[str, Path]:

@@ -46,8 +46,9 @@ def idx_paths(split: str) -> list[Path]:
 def _find_pair(root: Path, prefix: str) -> list[Path]:
     """The files of images and labels in the first folder that has both, else none."""
     for place in IDX_FOLDERS:
-        pair = [_find_idx(root / place, prefix, part) for part in ("images", "labels")]
-        if all(pair):
+        found = [_find_idx(root / place, prefix, part) for part in ("images", "labels")]
+        pair = [path for path in found if path]
+        if len(pair) == 2:
             return pair
     return []
 

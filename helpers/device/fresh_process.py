@@ -12,7 +12,7 @@ def run(arguments: list[str], environment: dict[str, str], question: str = "") -
     places = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
     done = subprocess.run(
         [sys.executable, *arguments],
-        env=os.environ | {"PYTHONPATH": places} | environment,
+        env={**os.environ, "PYTHONPATH": places, **environment},
         input=question,
         capture_output=True,
         text=True,

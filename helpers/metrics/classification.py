@@ -1,11 +1,11 @@
 """How good a classifier is: accuracy with its interval, confusion matrix, scores per class."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from math import sqrt
 from statistics import NormalDist
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from helpers.metrics._checks import class_numbers, ratio
 
@@ -55,7 +55,7 @@ def wilson_interval(successes: int, n: int) -> tuple[float, float]:
     return max(0.0, centre - half_width), min(1.0, centre + half_width)
 
 
-def accuracy(labels: Sequence[int], predictions: Sequence[int]) -> Accuracy:
+def accuracy(labels: ArrayLike, predictions: ArrayLike) -> Accuracy:
     """The fraction of equal entries, with its Wilson interval. Both are class numbers, N long.
 
     >>> print(accuracy(labels=[7, 2, 1, 0], predictions=[7, 2, 1, 6]))
@@ -67,7 +67,7 @@ def accuracy(labels: Sequence[int], predictions: Sequence[int]) -> Accuracy:
 
 
 def confusion_matrix(
-    labels: Sequence[int], predictions: Sequence[int], classes: int | None = None
+    labels: ArrayLike, predictions: ArrayLike, classes: int | None = None
 ) -> np.ndarray:
     """Counts, int64 classes x classes: [i, j] is how many images of class i are predicted as j.
 

@@ -1,11 +1,11 @@
 """Whether two models differ, and by how much two arrays do."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from math import sqrt
 from statistics import NormalDist
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from helpers.metrics._checks import class_numbers, same_shape
 
@@ -36,7 +36,7 @@ class Paired:
         )
 
 
-def mcnemar(labels: Sequence[int], a: Sequence[int], b: Sequence[int]) -> Paired:
+def mcnemar(labels: ArrayLike, a: ArrayLike, b: ArrayLike) -> Paired:
     """Whether model b is better or worse than model a, from their predictions of the same images.
 
     `labels`, `a` and `b` are class numbers, N long. Only images that one model alone classifies

@@ -1,9 +1,9 @@
 """How good a detector is: overlap of boxes, precision and recall, COCO's mean average precision."""
 
 from collections import defaultdict
-from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from helpers.metrics._checks import ratio
 
@@ -55,7 +55,7 @@ def _overlaps(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def precision_recall_curve(
-    correct: Sequence[bool], scores: Sequence[float], positives: int
+    correct: ArrayLike, scores: ArrayLike, positives: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Precision, recall and score, a point for each detection, best first.
 
@@ -80,7 +80,7 @@ def precision_recall_curve(
     return found / np.arange(1, len(found) + 1), found / positives, scores[order]
 
 
-def average_precision(correct: Sequence[bool], scores: Sequence[float], positives: int) -> float:
+def average_precision(correct: ArrayLike, scores: ArrayLike, positives: int) -> float:
     """COCO's average precision: the mean over 101 recalls of the best precision from there on."""
     precision, recall, _ = precision_recall_curve(correct, scores, positives)
     best_from_here = np.maximum.accumulate(precision[::-1])[::-1]
@@ -115,16 +115,16 @@ def _class_average_precisions(truth: dict, found: dict) -> list[float]:
 
     `truth` and `found` are {image: N x 5}: box and score.
     """
-    scores = [np.empty(0)]
+    best_scores = [np.empty(0)]
     correct = [np.empty((len(IOU_THRESHOLDS), 0), bool)]
     # the order decides between equal scores: pycocotools goes by image number
     for image in sorted(found):
         order = np.argsort(-found[image][:, 4], kind="stable")
         best = found[image][order[:MAX_DETECTIONS]]
         objects = truth.get(image, np.empty((0, 5)))
-        scores.append(best[:, 4])
+        best_scores.append(best[:, 4])
         correct.append(_match(_overlaps(best[:, :4], objects[:, :4])))
-    scores = np.concatenate(scores)
+    scores = np.concatenate(best_scores)
     positives = sum(map(len, truth.values()))
     return [average_precision(row, scores, positives) for row in np.concatenate(correct, axis=1)]
 
@@ -158,7 +158,7 @@ def _by_class_and_image(entries: list[dict], what: str, scored: bool) -> dict:
         raise ValueError(
             f'a list with one dict per {what} is needed; a COCO file has it under "annotations"'
         )
-    groups = defaultdict(lambda: defaultdict(list))
+    groups: dict = defaultdict(lambda: defaultdict(list))
     values = np.ones((len(entries), 5))
     for i, entry in enumerate(entries):
         if entry.get("iscrowd"):

@@ -1,7 +1,10 @@
 """Batch normalizations that no layer absorbs, as the product and the sum that they are."""
 
+from typing import Any, cast
+
 import torch
 from torch.fx import GraphModule, Node
+from torch.fx.node import Argument
 
 BATCH_NORM = torch.ops.aten.batch_norm.default
 
@@ -21,13 +24,15 @@ def write_out(graph: GraphModule) -> None:
 
 
 def _replace(graph: GraphModule, node: Node, name: str) -> None:
-    x, weight, bias, mean, variance, _, _, eps, _ = node.args
-    scale = torch.rsqrt(_tensor(graph, variance) + eps)  # [channels]
+    x, *parameters = node.args
+    weight, bias, mean, variance = (_tensor(graph, parameter) for parameter in parameters[:4])
+    eps = cast(float, node.args[7])
+    scale = torch.rsqrt(variance + eps)  # [channels]
     if weight is not None:
-        scale = scale * _tensor(graph, weight)
-    shift = -_tensor(graph, mean) * scale
+        scale = scale * weight
+    shift = -mean * scale
     if bias is not None:
-        shift = shift + _tensor(graph, bias)
+        shift = shift + bias
     per_channel = (1, -1) + (1,) * (node.meta["val"].dim() - 2)  # N x channels x ...
     graph.register_buffer(f"{name}_scale", scale.detach().reshape(per_channel))
     graph.register_buffer(f"{name}_shift", shift.detach().reshape(per_channel))
@@ -41,9 +46,11 @@ def _replace(graph: GraphModule, node: Node, name: str) -> None:
     graph.graph.erase_node(node)
 
 
-def _tensor(graph: GraphModule, node: Node) -> torch.Tensor:
-    """The parameter or buffer that a node of the graph reads."""
-    value = graph
-    for part in node.target.split("."):
+def _tensor(graph: GraphModule, argument: Argument) -> Any:
+    """The parameter or buffer that a node of the graph reads; None if there is none."""
+    if not isinstance(argument, Node):
+        return None
+    value: Any = graph
+    for part in str(argument.target).split("."):
         value = getattr(value, part)
     return value

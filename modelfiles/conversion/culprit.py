@@ -81,7 +81,7 @@ def _seen_by_layers(
     network: torch.nn.Module, example: torch.Tensor
 ) -> dict[torch.nn.Module, torch.Tensor]:
     """{layer: its input} of every layer that takes one float tensor."""
-    seen = {}
+    seen: dict[torch.nn.Module, torch.Tensor] = {}
 
     def keep(layer: torch.nn.Module, given: tuple) -> None:
         is_one_tensor = len(given) == 1 and isinstance(given[0], torch.Tensor)

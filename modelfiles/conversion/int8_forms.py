@@ -101,7 +101,7 @@ class _Feed:
 def to_tflite_int8(tflite_file: Path | str, path: Path | str, calibration: np.ndarray) -> Path:
     """Static int8 by Google's quantizer of .tflite files: weights (per channel) and activations."""
     with writing(path, ".tflite") as (scratch, process):
-        shape = process.input_shape(Path(tflite_file))
+        shape = process.input_shape(Path(tflite_file)) or (None, None, None, None)
         inputs.check_calibration(calibration, shape)
         images = inputs.some_calls(calibration, shape[0] or 1, CHECKED_IMAGES)
         wanted = process.answers(Path(tflite_file), images)

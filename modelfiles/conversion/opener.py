@@ -15,6 +15,7 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO, cast
 
 import numpy as np
 
@@ -54,6 +55,8 @@ class Opener:
             encoding="utf-8",
             env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": places},
         )
+        self._requests = cast(IO[str], self._process.stdin)
+        self._replies = cast(IO[str], self._process.stdout)
 
     @property
     def is_running(self) -> bool:
@@ -84,9 +87,9 @@ class Opener:
         """End the process."""
         self._process.kill()
         self._process.wait()
-        self._process.stdout.close()
+        self._replies.close()
         with contextlib.suppress(BrokenPipeError):
-            self._process.stdin.close()
+            self._requests.close()
         self._log.close()
 
     def _ask(self, path: Path, *files: str) -> dict:
@@ -94,9 +97,9 @@ class Opener:
         timer.start()
         try:
             with contextlib.suppress(BrokenPipeError):  # reading below says how the process ended
-                self._process.stdin.write(json.dumps([str(Path(path).resolve()), *files]) + "\n")
-                self._process.stdin.flush()
-            line = self._process.stdout.readline()
+                self._requests.write(json.dumps([str(Path(path).resolve()), *files]) + "\n")
+                self._requests.flush()
+            line = self._replies.readline()
         finally:
             timer.cancel()
         if not line:
@@ -187,7 +190,7 @@ def _serve() -> None:
 def _reply(runtimes, path: str, images: str | None = None, answers: str | None = None) -> dict:
     try:
         model = runtimes.open_model(path)
-        if images:
+        if images and answers:
             found = model.predict(np.load(images, allow_pickle=False))
             np.save(answers, found, allow_pickle=False)
     except ImportError as error:

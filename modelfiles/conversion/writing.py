@@ -63,7 +63,11 @@ def naming_the_layer(
             raise
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder, "layer" + suffix)
-            where = culprit.where_it_fails(network, example, lambda *layer: convert(*layer, file))
+
+            def attempt(layer: torch.nn.Module, image: torch.Tensor) -> None:
+                convert(layer, image, file)
+
+            where = culprit.where_it_fails(network, example, attempt)
         if not where:
             raise
         problem = ConversionError(f"{str(error).removesuffix('.')}. {where}")

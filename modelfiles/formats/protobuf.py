@@ -3,12 +3,16 @@
 The onnx package does the same for whole files; a Pi does without it.
 """
 
+from collections.abc import Iterator
+
 # how a field is stored
 VARINT = 0
 FIXED64 = 1
 LENGTH = 2
 FIXED32 = 5
 BYTES = {FIXED32: 4, FIXED64: 8}  # the sizes of the two fixed kinds
+
+Message = bytes | memoryview
 
 
 def field(number: int, content: int | str | bytes) -> bytes:
@@ -27,13 +31,13 @@ def varint(number: int) -> bytes:
     return bytes([number & 127 | 128]) + varint(number >> 7)
 
 
-def messages(message: bytes, number: int) -> list[memoryview]:
+def messages(message: Message, number: int) -> list[memoryview]:
     """The contents of the fields with this number that hold bytes: texts and inner messages."""
     fields = [content for found, content in _fields(message) if found == number]
     return [content for content in fields if not isinstance(content, int)]
 
 
-def numbers(message: bytes, number: int) -> list[int]:
+def numbers(message: Message, number: int) -> list[int]:
     """The whole numbers in the fields with this number, packed or one by one."""
     values = []
     for found, content in _fields(message):
@@ -49,13 +53,14 @@ def numbers(message: bytes, number: int) -> list[int]:
     return values
 
 
-def _fields(message: bytes):
+def _fields(message: Message) -> Iterator[tuple[int, int | memoryview]]:
     """(number, content) of every field; a content is a number or a view of the bytes."""
     view = memoryview(message)
     at = 0
     while at < len(view):
         tag, at = _read_varint(view, at)
         kind = tag & 7
+        content: int | memoryview
         if kind == VARINT:
             content, at = _read_varint(view, at)
         elif kind == LENGTH:

@@ -45,7 +45,8 @@ def open_mnn(path: Path, threads: int) -> Model:
     # in the order of the network; MNN itself lists them by the alphabet
     names = net.texts(OUTPUT_NAMES) or list(interpreter.getSessionOutputAll(session))
     nchw = MNN.Tensor_DimensionType_Caffe  # MNN itself transposes it for a network from TensorFlow
-    fed = received = None
+    fed: tuple[int, ...] | None = None
+    received: tuple = ()
     lock = threading.Lock()  # a session has one place for its input and one for its answer
 
     def prepare(shape: tuple[int, ...]) -> None:
@@ -78,16 +79,17 @@ def open_mnn(path: Path, threads: int) -> Model:
     if channels_last:
         file_shape = tuple(file_shape[axis] for axis in TO_FIRST)
     if None not in file_shape:
-        prepare(file_shape)
+        prepare(tuple(size for size in file_shape if size is not None))
     return Model(path, "MNN", MNN.version(), _precision(net), threads, file_shape, run)
 
 
 def _precision(net: Table) -> str:
     """int8 if any layer has int8 weights, else what most layers have."""
     found = [
-        _weight_precision(operator.table(CONTENT))
+        _weight_precision(content)
         for operator in net.tables(OPERATORS)
         if operator.number(CONTENT_TYPE, "<B") == CONVOLUTION
+        and (content := operator.table(CONTENT))
     ]
     if "int8" in found:
         return "int8"

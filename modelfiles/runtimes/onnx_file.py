@@ -118,13 +118,13 @@ def precision_of(model: bytes) -> str:
     return "float16" if 2 * half > every else "float32"
 
 
-def _text(message: bytes, number: int) -> str:
+def _text(message: protobuf.Message, number: int) -> str:
     return b"".join(protobuf.messages(message, number)).decode(errors="replace")
 
 
-def _type(weight: bytes) -> int:
+def _type(weight: protobuf.Message) -> int:
     return next(iter(protobuf.numbers(weight, TYPE)), 0)
 
 
-def _count(weight: bytes) -> int:
+def _count(weight: protobuf.Message) -> int:
     return int(np.prod(protobuf.numbers(weight, SIZES), dtype=np.int64))

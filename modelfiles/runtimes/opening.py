@@ -1,5 +1,6 @@
 """open_model: from a file's name to a loaded model."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from modelfiles.runtimes.torch_files import open_pt2, open_pte, open_torchscript
 MAX_THREADS = 256  # more than any Pi or laptop has; runtimes crash or hang with thousands
 
 # suffix: the function that opens it, and the package that must be installed
-OPENERS = {
+OPENERS: dict[str, tuple[Callable[..., Model], str]] = {
     ".pt2": (open_pt2, "torch"),
     ".torchscript": (open_torchscript, "torch"),
     ".onnx": (open_onnx, "onnxruntime"),
