@@ -131,6 +131,29 @@ def test_words_in_cells_of_the_students_own_are_no_zero(course, repaired, where,
     assert taken or "no answer in why, but the student wrote cells of their own" in found.look[0]
 
 
+def test_a_mark_that_moved_to_a_locked_text_hides_no_answer(course, repaired):
+    """The text of another cell is under the answer's mark, the answer has no mark and no type."""
+    book = toy.answer(course)
+    answer = toy.cell(book, "double")
+    locked = toy.cell(book, "double_values")
+    locked.metadata = answer.metadata
+    place = book.cells.index(answer)
+    book.cells[place] = nbformat.v4.new_markdown_cell(answer.source)
+    del locked["id"]
+    found, path = repaired({"toy.ipynb": json.dumps(book)})
+    repaired_book = nbformat.read(path, 4)
+    assert toy.cell(repaired_book, "double_values").source == locked.source
+    assert "double" in " ".join([*found.look, *found.elsewhere]) or result_of(path) == 6
+
+
+def test_an_answer_that_was_joined_to_a_code_cell_is_no_zero(course, repaired):
+    book = toy.answer(course, total=f"{toy.TOTAL}\n{ANSWER}")
+    without(book, "why")
+    found, _ = repaired({"toy.ipynb": book})
+    assert found.untouched == []
+    assert "no answer in why, but the student wrote cells of their own" in found.look[0]
+
+
 def test_nothing_written_is_zero_by_itself(course, repaired):
     book = toy.answer(course, "1001", why=stub(course, "why"))
     own(book, "code", "double(np.ones(3))  # try")

@@ -170,11 +170,10 @@ def match(given: list[Cell], released: list[nbformat.NotebookNode]) -> list[int 
         by_source.setdefault(" ".join(cell.source.split()), []).append(i)
     found = []
     for cell in given:
-        places = [by_grade_id.get(cell.grade_id)]
+        # the text of a released cell says more than a mark, which editors can move
         alike = by_source.get(" ".join(cell.source.split()), [])
-        if len(alike) == 1:
-            places += alike
-        places.append(by_id.get(cell.cell_id))
+        places = alike if len(alike) == 1 else []
+        places = [*places, by_grade_id.get(cell.grade_id), by_id.get(cell.cell_id)]
         fitting = (i for i in places if i is not None and _may_be(cell, released[i]))
         found.append(next(fitting, None))
     _match_by_place(given, released, found)

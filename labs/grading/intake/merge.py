@@ -25,12 +25,15 @@ class Repaired:
 
 
 def own(given: list[Cell], was: list[int | None], released: list) -> list[Cell]:
-    """The cells that the student added, and those around the answers that the student changed."""
+    """The cells that the student added, and those around the answers that the student changed.
+
+    An answer in code that is no Python is among them: other answers may have been joined to it.
+    """
     found = []
     for cell, i in zip(given, was):
-        changed = i is None or (
-            not cells.is_answer(released[i]) and cells.is_worked_on(cell, released[i])
-        )
+        changed = i is None or cells.is_worked_on(cell, released[i])
+        if i is not None and cells.is_answer(released[i]):
+            changed = changed and released[i].cell_type == "code" and cell.names is None
         is_empty = not cell.source.strip() and not cell.node.get("outputs")
         if changed and not is_empty and cell.names != {"student_id"}:
             found.append(cell)
