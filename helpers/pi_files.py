@@ -34,6 +34,7 @@ def plan(request):
     _require_room(request, send)
     for path in send:
         (FOLDER / path).parent.mkdir(parents=True, exist_ok=True)
+    _remove_old_code(sent, request["files"])
     for path, (digest, _) in request["files"].items():
         if path not in kept:
             sent[path] = sorted({*sent.get(path, []), digest})
@@ -43,6 +44,17 @@ def plan(request):
     if not send:
         shutil.rmtree(STATE / "partial", ignore_errors=True)
     return {"send": send, "kept": kept, "rsync": bool(shutil.which("rsync"))}
+
+
+def _remove_old_code(sent, files):
+    """Delete modules that an earlier version of the workbook sent and this one lacks.
+
+    A package that became a module would hide it. Notebooks, models and what was changed here stay.
+    """
+    for path in set(sent) - set(files):
+        is_as_sent = pi_host.digest(FOLDER / path) in sent[path]
+        if path.endswith(".py") and is_as_sent:
+            (FOLDER / path).unlink()
 
 
 def _require_room(request, send):

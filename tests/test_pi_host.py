@@ -118,6 +118,22 @@ def test_an_installation_that_failed_is_not_used(pi_folder, monkeypatch):
     assert not pi_host.is_set_up("new") and not pi_host.is_set_up("old")
 
 
+def test_modules_of_an_earlier_version_go_and_nothing_else(pi_folder):
+    """A package that is a module now would hide it. What was changed there stays."""
+    old = ("helpers/runtimes/__init__.py", "helpers/mine.py", "notebooks/09_gone.ipynb", "a.onnx")
+    sent = {}
+    for name in old:
+        path = pi_folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("as it was sent")
+        sent[name] = [pi_host.digest(path)]
+    (pi_folder / "helpers/mine.py").write_text("changed on the Pi")
+    pi_host.write_state("sent.json", sent)
+    pi_files.plan({"files": {}, "requirements": ""})
+    left = [name for name in old if (pi_folder / name).exists()]
+    assert left == list(old[1:])
+
+
 @pytest.mark.parametrize("damage", ["", "{", '{"send', "\0" * 20])
 def test_a_state_file_that_was_cut_off_counts_as_missing(pi_folder, damage):
     pi_host.write_state("run.json", {"since": 1})
