@@ -34,7 +34,7 @@ def bundle() -> dict[str, Path]:
     """
     code = [
         path
-        for package in (*PACKAGES, "workbook")
+        for package in (*PACKAGES, "workbook", "cpp")
         for path in (ROOT / package).rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
     ]

@@ -64,7 +64,7 @@ class Laptop:
         self.ssh.mkdir(parents=True)
         keygen(self.ssh / "id_ed25519")
         ignored = shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints")
-        for part in (*PACKAGES, "workbook", "notebooks"):
+        for part in (*PACKAGES, "workbook", "cpp", "notebooks"):
             shutil.copytree(ROOT / part, self.tree / part, ignore=ignored)
         for name in ("requirements.txt", "requirements-pi.txt", "pyproject.toml"):
             shutil.copy(ROOT / name, self.tree)
