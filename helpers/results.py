@@ -14,10 +14,11 @@ from pathlib import Path
 
 from helpers.paths import show
 from helpers.ranking import each_run_once, keep_throttled, rank, summary
-from helpers.records import SCHEMA_VERSION, model_facts, record, to_json
+from helpers.records import SCHEMA_VERSION, SESSION_ID, model_facts, record, to_json
 
 __all__ = [
     "SCHEMA_VERSION",
+    "SESSION_ID",
     "append_result",
     "keep_throttled",
     "model_facts",
