@@ -651,7 +651,6 @@ def test_python_and_cpp_are_compared_by_their_logits(tmp_path, notebook, shift, 
             pass
 
     (tmp_path / "it").write_text("")
-    find = types.SimpleNamespace(path=lambda runtime: tmp_path / "it")
     times = types.SimpleNamespace(
         benchmark=lambda pair, **_: {name: latency() for name in pair}, speedup=timing.speedup
     )
@@ -659,7 +658,7 @@ def test_python_and_cpp_are_compared_by_their_logits(tmp_path, notebook, shift, 
         "np": np,
         "in_cpp": {"ncnn": "it"},
         "build": lambda *_: tmp_path / "it",
-        "programs": find,
+        "cpp_program": lambda runtime: tmp_path / "it",
         "Worker": Program,
         "images": None,
         "timing": times,
