@@ -13,20 +13,22 @@ and images stay as they were. Nothing is installed, and a converter's log is sho
 """
 
 from modelfiles.conversion.converters import (
-    ConversionError,
-    quantize_pt2e,
     to_executorch,
-    to_executorch_int8,
-    to_mnn,
     to_ncnn,
     to_onnx,
-    to_onnx_int8,
     to_pt2,
     to_tflite,
-    to_tflite_int8,
     to_torchscript,
+)
+from modelfiles.conversion.int8_forms import (
+    quantize_pt2e,
+    to_executorch_int8,
+    to_mnn,
+    to_onnx_int8,
+    to_tflite_int8,
     xnnpack_quantizer,
 )
+from modelfiles.errors import ConversionError
 
 __all__ = [
     "ConversionError",

@@ -70,6 +70,12 @@ def test_of_layers_that_fail_together_only_the_first_too_many_is_named(too_many)
     assert said == f"Each layer can be converted on its own, but not {name} after those before it."
 
 
+def test_one_layer_that_fails_only_in_its_sequential_has_no_beginning():
+    said = culprit.where_it_fails(nn.Sequential(nn.ReLU()), IMAGE, refusing(nn.Sequential))
+    whole = "what Sequential.forward makes of them cannot."
+    assert said == f"Each layer can be converted on its own; {whole}"
+
+
 def test_a_search_that_takes_too_long_says_so(monkeypatch):
     monkeypatch.setattr(culprit, "LIMIT_S", 0)
     said = culprit.where_it_fails(nn.Sequential(nn.ReLU()), IMAGE, refusing(nn.ReLU))

@@ -5,33 +5,8 @@ from pathlib import Path
 import torch
 
 from modelfiles.conversion import ncnn_form
-from modelfiles.conversion.int8_forms import (
-    quantize_pt2e,
-    to_executorch_int8,
-    to_mnn,
-    to_onnx_int8,
-    to_tflite_int8,
-    xnnpack_quantizer,
-)
 from modelfiles.conversion.lowering import lower_to_xnnpack
 from modelfiles.conversion.writing import write_network
-from modelfiles.errors import ConversionError
-
-__all__ = [
-    "ConversionError",
-    "quantize_pt2e",
-    "to_executorch",
-    "to_executorch_int8",
-    "to_mnn",
-    "to_ncnn",
-    "to_onnx",
-    "to_onnx_int8",
-    "to_pt2",
-    "to_tflite",
-    "to_tflite_int8",
-    "to_torchscript",
-    "xnnpack_quantizer",
-]
 
 
 def to_pt2(model: torch.nn.Module, example: torch.Tensor, path: Path | str) -> Path:

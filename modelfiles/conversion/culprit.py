@@ -48,7 +48,7 @@ def where_it_fails(network: torch.nn.Module, example: torch.Tensor, attempt: Att
         return f"It fails in {', '.join(layers)}."
     if search.is_over:
         return f"Which layer is the cause was not found within {LIMIT_S} s."
-    if isinstance(network, torch.nn.Sequential):
+    if type(network) is torch.nn.Sequential and len(network) > 1:
         return _where_a_beginning_fails(network, example, attempt)
     kind = type(network).__name__
     return f"Each layer can be converted on its own; what {kind}.forward makes of them cannot."

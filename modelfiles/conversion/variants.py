@@ -8,14 +8,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from modelfiles.conversion.converters import (
-    to_mnn,
-    to_ncnn,
-    to_onnx,
-    to_onnx_int8,
-    to_tflite,
-    to_tflite_int8,
-)
+from modelfiles.conversion.converters import to_ncnn, to_onnx, to_tflite
+from modelfiles.conversion.int8_forms import to_mnn, to_onnx_int8, to_tflite_int8
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,11 @@ import builtins
 import re
 from collections.abc import Iterator
 
+try:
+    from statement_names import outside_functions  # inside the jail
+except ImportError:
+    from labs.grading.sandbox.statement_names import outside_functions
+
 # their settings hold for all code; those of other modules for the code that uses the module
 EVERYWHERE = (
     "builtins",
@@ -27,7 +32,6 @@ _SETTER = re.compile(
     r"set|.*seed|use|use_.*|.*filter.*|enable|disable|append|insert|extend|update|putenv|"
     r"makedirs|mkdir|chdir|stack_size|basicConfig|reconfigure|reset.*"
 )
-_FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
 _IN_SETTERS = (
     ast.Expr,
     ast.Assign,
@@ -112,7 +116,7 @@ def _targets(
 ) -> Iterator[set[str]]:
     """The modules whose functions are called, or whose attributes are assigned, for no result."""
     everywhere = {module(name) for name in EVERYWHERE}
-    for node in (node for statement in statements for node in _outside_functions(statement)):
+    for node in (node for statement in statements for node in outside_functions(statement)):
         changed, is_set = _changed_by(node)
         if changed is None or (only_setters and not is_set):
             continue
@@ -147,12 +151,3 @@ def _root(node: ast.AST) -> str:
     if isinstance(node, ast.Name):
         return node.id
     return ""
-
-
-def _outside_functions(statement: ast.stmt) -> Iterator[ast.AST]:
-    todo = [statement]
-    while todo:
-        node = todo.pop()
-        yield node
-        if not isinstance(node, _FUNCTIONS):
-            todo += ast.iter_child_nodes(node)

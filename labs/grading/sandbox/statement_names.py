@@ -55,7 +55,7 @@ def bound_in(statement: ast.stmt) -> set[str]:
 
     "*" stands for an import that does not name them.
     """
-    return {name for node in _outside_functions(statement) for name in bound(node)}
+    return {name for node in outside_functions(statement) for name in bound(node)}
 
 
 def bound(node: ast.AST) -> set[str]:
@@ -98,7 +98,7 @@ def _base(node: ast.AST) -> set[str]:
     return set()
 
 
-def _outside_functions(statement: ast.stmt) -> Iterator[ast.AST]:
+def outside_functions(statement: ast.stmt) -> Iterator[ast.AST]:
     """The nodes of `statement`, without those inside functions and classes.
 
     The names in there are their own.
