@@ -43,7 +43,17 @@ def notebook():
 
 
 @pytest.fixture(scope="module")
-def made(quick_networks):
+def build_of_its_own(quick_networks, tmp_path_factory):
+    """A build folder with nothing but MnistNet's checkpoint: other tests make files, too."""
+    checkpoint = build("models", "mnist_cnn.pt")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("WORKBOOK_BUILD", str(tmp_path_factory.mktemp("build")))
+        shutil.copy(checkpoint, build("models", "mnist_cnn.pt"))
+        yield
+
+
+@pytest.fixture(scope="module")
+def made(build_of_its_own):
     """MnistNet's files and the two examples, as the laptop makes them."""
     return model_files.build_missing(["mnist_cnn", *model_files.TOY_NETWORKS], batches=[1])
 
