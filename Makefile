@@ -43,7 +43,7 @@ lab: $(VENV)/ready  ## open JupyterLab on the notebooks
 	@$(RUN) -m jupyter lab --notebook-dir notebooks
 
 pi: $(VENV)/ready  ## open JupyterLab on a Raspberry Pi, set up if need be: make pi HOST=pi@raspberrypi.local
-	@$(RUN) -m helpers pi start $(HOST)
+	@$(RUN) -m workbook pi start $(HOST)
 
 notebooks: $(VENV)/ready  ## execute the notebooks in place, as they are committed
 	@$(RUN) -m workbook book in-place
@@ -68,7 +68,7 @@ bench: $(VENV)/ready  ## print how good our timing and metrics are, against the 
 	@for script in tests/benchmarks/*.py; do echo "== $$script"; $(RUN) $$script || exit 1; done
 
 doctor: $(VENV)/ready  ## check this machine and say what to do
-	@$(RUN) -m helpers doctor
+	@$(RUN) -m workbook doctor
 
 $(VENV)/ready: requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(None if (3, 11) <= v < (3, 14) and sys.maxsize > 2**32 else f"Python {v[0]}.{v[1]} cannot be used: the workbook needs a 64-bit Python 3.11 to 3.13. Name one: make PYTHON=python3.12 ...")'

@@ -1,10 +1,31 @@
 """The errors that this project raises on purpose. Their messages tell the user what to do.
 
 WorkbookError
-    ConversionError    a model file could not be written, or computes something else
-        ExplainedError     the same, and the message is complete
+    ModelFileError           a model file cannot be opened (also a ValueError)
+    ConversionError          a file could not be written, or computes something else (ValueError)
+        ExplainedError       the same, and the message is complete
+    DelegateUnavailable      Arm NN is missing or cannot be loaded (ImportError)
+    data.ChecksumError       a mirror sent another file than the known one (ValueError)
+    PiError                  a Pi cannot be used (RuntimeError)
+    workbook.book.NotebookFailed    a cell of a notebook failed (RuntimeError)
+
+Wrong arguments of a function are a plain ValueError or TypeError, missing packages an ImportError.
 """
 
-from modelfiles.errors import ConversionError, ExplainedError, WorkbookError, reason
+from modelfiles.errors import (
+    ConversionError,
+    ExplainedError,
+    ModelFileError,
+    WorkbookError,
+    reason,
+)
+from modelfiles.runtimes.armnn import DelegateUnavailable
 
-__all__ = ["ConversionError", "ExplainedError", "WorkbookError", "reason"]
+__all__ = [
+    "ConversionError",
+    "DelegateUnavailable",
+    "ExplainedError",
+    "ModelFileError",
+    "WorkbookError",
+    "reason",
+]

@@ -133,7 +133,7 @@ def build_missing(
     except ImportError as error:
         raise ImportError(
             "model files are made on the laptop, where torch is installed: "
-            "`python -m helpers pi` copies them to the Pi"
+            "`workbook pi` copies them to the Pi"
         ) from error
     for name in networks:
         wanted = {file.path: file.parts for file in files([name])}

@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import re
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -94,7 +95,7 @@ def start(host: str, say: Callable[[str], None] = print) -> None:
         tunnel.open(server["port"])
         say(
             f"\nOpen  {_address(tunnel, server)}\n\nCtrl-C closes this door; "
-            f"`python -m helpers pi stop {host}` ends JupyterLab on the Pi."
+            f"`workbook pi stop {host}` ends JupyterLab on the Pi."
         )
         try:
             while True:
@@ -297,7 +298,7 @@ def on_all(hosts: Sequence[str], do: Callable, say: Callable[[str], None]) -> di
             if not isinstance(error, PiError):
                 text = f"{host}: {type(error).__name__}: {error}"
             if not is_interrupted.is_set():
-                say(text)
+                print(text, file=sys.stderr, flush=True)
 
     threads = [
         threading.Thread(target=one, args=(host,), daemon=True) for host in dict.fromkeys(hosts)

@@ -1,4 +1,4 @@
-"""What the laptop asks of a Pi: `python -m helpers pi` runs this there. Standard library only.
+"""What the laptop asks of a Pi: `workbook pi` runs this there. Standard library only.
 
 The laptop sends this file, pi_files and pi_host as text to the Pi's own python3, then one request
 per line, as JSON. Each answer is one line, RESULT and JSON; {"problem": sentence} if something is
@@ -66,7 +66,7 @@ def run(request):
         if not is_same:
             raise Problem(
                 f"it is running {job['notebook']} {job['parameters'] or ''}: wait, or "
-                "end it with `python -m helpers pi stop`"
+                "end it with `workbook pi stop`"
             )
         return {"state": "running"}
     if is_same and read_state("run.result").get("ok"):  # it finished while no one was connected
@@ -98,7 +98,7 @@ def follow(request):
     }
     free = pi_host.free_bytes()
     if not result["ok"] and read_state("stopped"):
-        result["why"] = "it was ended by `python -m helpers pi stop`"
+        result["why"] = "it was ended by `workbook pi stop`"
     elif not result["ok"] and free < 2_000_000:
         result["why"] = (
             f"its disk is full ({free // 1000:,} kB are free): make room there and run this again"
@@ -172,11 +172,11 @@ def status(request):
 
 
 def doctor(request):
-    """Print what `python -m helpers doctor` reports here: {"failed": sentence or ""}."""
+    """Print what `workbook doctor` reports here: {"failed": sentence or ""}."""
     if not PYTHON.exists():
-        raise Problem("the workbook is not set up there yet: `python -m helpers pi start` does it")
+        raise Problem("the workbook is not set up there yet: `workbook pi start` does it")
     ended = subprocess.run(
-        [str(PYTHON), "-m", "helpers", "doctor"],
+        [str(PYTHON), "-m", "workbook", "doctor"],
         cwd=FOLDER,
         stdin=subprocess.DEVNULL,
         stderr=subprocess.STDOUT,

@@ -21,6 +21,7 @@ from typing import IO, cast
 
 from helpers import pi_answers, pi_files, pi_host, ssh_problems
 from helpers.pi_answers import RESULT
+from modelfiles.errors import WorkbookError
 
 START_S = 90  # until the Pi's python3 answers: the connection, its login shell, Python on a busy Pi
 FIXED = (
@@ -49,7 +50,7 @@ LOST = (
 )
 
 
-class PiError(RuntimeError):
+class PiError(WorkbookError, RuntimeError):
     """What is wrong with a Pi, and what to do: one sentence."""
 
 

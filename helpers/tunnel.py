@@ -64,7 +64,7 @@ class Tunnel:
                 "its SSH server forbids forwarding, which the tunnel to JupyterLab needs; set "
                 "`AllowTcpForwarding yes` in /etc/ssh/sshd_config there, or remove what "
                 "forbids it from your key's line in ~/.ssh/authorized_keys there. "
-                "`python -m helpers pi run` works without it"
+                "`workbook pi run` works without it"
             )
         if f"cannot listen to port: {self.local_port}" in complaint:
             return f"port {self.local_port} of this machine is used by another program now"

@@ -7,6 +7,10 @@ class WorkbookError(Exception):
     exit_code = 1
 
 
+class ModelFileError(WorkbookError, ValueError):
+    """A model file is damaged, of another kind than its name says, or not supported."""
+
+
 class ConversionError(WorkbookError, ValueError):
     """A converter failed, got unusable input, or wrote a file that computes something else."""
 

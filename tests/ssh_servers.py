@@ -147,8 +147,8 @@ class Laptop:
         monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
 
     def command(self, *arguments: str) -> subprocess.Popen:
-        """`python -m helpers pi ...`, started in this laptop's copy of the workbook."""
-        command = [sys.executable, "-m", "helpers", "pi", *arguments]
+        """`workbook pi ...`, started in this laptop's copy of the workbook."""
+        command = [sys.executable, "-m", "workbook", "pi", *arguments]
         # Ctrl-C must work there even if these tests themselves run in the background
         return subprocess.Popen(
             command,

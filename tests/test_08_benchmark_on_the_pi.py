@@ -153,7 +153,7 @@ def test_an_unknown_network_and_a_machine_without_pytorch(monkeypatch):
     with pytest.raises(ValueError, match=unknown):
         model_files.files(["vgg"])
     monkeypatch.setitem(sys.modules, "torch", None)
-    said = "made on the laptop, where torch is installed: `python -m helpers pi` copies"
+    said = "made on the laptop, where torch is installed: `workbook pi` copies"
     with pytest.raises(ImportError, match=said):
         model_files.build_missing(["mnist_cnn"])
 
@@ -790,5 +790,5 @@ def test_without_the_files_it_says_what_to_do(tmp_path, monkeypatch):
     monkeypatch.setenv("WORKBOOK_BUILD", str(tmp_path))
     cell = next(cell for cell in code_cells(NAME) if "build_missing" in cell.source)
     names = {"find_spec": lambda name: None, "model_files": model_files, "networks": ["mnist_cnn"]}
-    with pytest.raises(AssertionError, match="`python -m helpers pi` on the laptop copies them"):
+    with pytest.raises(AssertionError, match="`workbook pi` on the laptop copies them"):
         exec(cell.source, names)

@@ -242,8 +242,9 @@ def test_a_failing_cell_is_named(tmp_path, monkeypatch, capsys):
     ) as raised:
         book.execute("77_bad")
     assert "ZeroDivisionError" in str(raised.value)
-    assert book.run("workbook", ["77_bad"]) == 1
-    assert "code cell 2 of 2" in capsys.readouterr().err
+    with pytest.raises(book.NotebookFailed, match="code cell 2 of 2"):
+        book.run("workbook", ["77_bad"])
+    assert capsys.readouterr().out.rstrip().endswith("FAILED")
 
 
 def test_a_dead_kernel_is_named(tmp_path, monkeypatch):

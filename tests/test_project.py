@@ -113,11 +113,11 @@ sys.meta_path.insert(0, Absent())
 
 def test_helpers_import_without_torch_and_tensorflow():
     modules = (
-        "data device metrics plots results runtimes timing workers quiet paths __main__ "
-        "doctor model_files pi pi_host ssh"
+        "data device metrics plots results runtimes timing workers quiet paths model_files "
+        "pi pi_host ssh"
     )
     imports = "\n".join(f"import helpers.{module}" for module in modules.split())
-    code = f"{WITHOUT_TORCH}\n{imports}\nprint('fine')"
+    code = f"{WITHOUT_TORCH}\n{imports}\nimport workbook.cli, workbook.doctor\nprint('fine')"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout == "fine\n", done.stderr
 
@@ -131,107 +131,6 @@ def test_timing_needs_numpy_and_the_standard_library_only():
     done = subprocess.run([sys.executable, "-S", "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert set(done.stdout.split()) - {"__main__", "sitecustomize"} <= {"helpers", "numpy"}
-
-
-def run(*arguments: str, code: str = "") -> subprocess.CompletedProcess:
-    start = (
-        f"{code}\nimport sys; from helpers.__main__ import main; "
-        f"sys.exit(main({list(arguments)!r}))"
-    )
-    return subprocess.run([sys.executable, "-c", start], capture_output=True, text=True, cwd=ROOT)
-
-
-def test_the_doctor_is_content_here(build_folder, monkeypatch):
-    monkeypatch.setenv("PYTHONIOENCODING", "ascii")  # it prints a degree sign
-    done = run("doctor")
-    assert done.returncode == 0 and "Nothing is wrong." in done.stdout, done.stdout + done.stderr
-    assert "torch 2.13.0" in done.stdout and "onnxruntime" in done.stdout and done.stderr == ""
-
-
-def test_the_doctor_says_what_to_do():
-    done = run("doctor", code=WITHOUT_TORCH)
-    assert done.returncode == 1 and "NO  torch" in done.stdout
-    assert "torch: pip install -r requirements" in done.stdout.split("To do:")[1]
-
-
-def test_the_doctor_runs_the_model_files(monkeypatch, tmp_path):
-    import torch
-
-    from helpers import convert
-    from helpers.models import LeNet
-
-    monkeypatch.setenv("WORKBOOK_BUILD", str(tmp_path))
-    convert.to_onnx(LeNet(), torch.zeros(1, 1, 28, 28), tmp_path / "models" / "mnist_cnn.onnx")
-    (tmp_path / "models" / "mnist_cnn.tflite").write_text("damaged")
-    done = run("doctor", code=WITHOUT_TORCH)
-    assert "ok  running mnist_cnn.onnx" in done.stdout
-    assert "NO  running mnist_cnn.tflite" in done.stdout
-    assert "is it damaged" in done.stdout.split("To do:")[1]
-
-
-def test_the_doctor_without_the_environment():
-    code = "import sys; sys.modules['psutil'] = None"
-    done = run("doctor", code=code)
-    assert done.returncode == 1
-    assert "environment is not complete" in done.stdout
-    assert done.stderr == ""
-
-
-def test_results_command(build_folder):
-    from helpers import device, results, timing
-
-    assert "there are no results" in run("results", "nowhere").stdout
-    path = build_folder / "results" / "here.jsonl"
-    latency = timing.benchmark({"a": lambda: None}, rounds=8, min_round_s=0, min_calls=10)["a"]
-    state = device.conditions()
-    record = results.record(
-        latency,
-        before=state,
-        after=state,
-        model={"name": "a.onnx", "bytes": 10},
-        runtime={"name": "ONNX Runtime", "version": "1"},
-    )
-    results.append_result(path, record)
-    shown = run("results", str(path))
-    assert shown.returncode == 0 and "a.onnx" in shown.stdout and "ONNX Runtime 1" in shown.stdout
-
-
-COMMANDS = [
-    ["results", "{records}"],
-    ["results", "{folder}/µ"],
-    ["pi", "status", "pi@µ.invalid"],
-    ["-h"],
-    ["pi", "run", "µ"],
-]
-
-
-@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252", "gbk", "cp932"])
-def test_what_a_terminal_cannot_show_is_replaced(encoding, tmp_path):
-    """No command ends with a traceback: not for µ and °, not for names in another script."""
-    from helpers import device, results, timing
-
-    latency = timing.benchmark({"a": lambda: None}, rounds=8, min_round_s=0, min_calls=10)["a"]
-    state = device.conditions()
-    record = results.record(
-        latency,
-        before=state,
-        after=state,
-        model={"name": "сеть 网络 µ.onnx"},
-        runtime={"name": "x", "version": "1"},
-    )
-    results.append_result(tmp_path / "r.jsonl", record)
-    for command in COMMANDS if encoding == "ascii" else COMMANDS[:1]:
-        arguments = [word.format(records=tmp_path / "r.jsonl", folder=tmp_path) for word in command]
-        done = subprocess.run(
-            [sys.executable, "-X", "utf8=0", "-m", "helpers", *arguments],
-            capture_output=True,
-            cwd=ROOT,
-            env=os.environ | {"PYTHONIOENCODING": encoding, "WORKBOOK_BUILD": str(tmp_path)},
-        )
-        said = (command, done.stderr[-500:])
-        assert b"Error" not in done.stderr, said
-        assert b"Traceback" not in done.stdout + done.stderr, said
-        assert done.stdout or done.stderr
 
 
 def test_make_help_lists_every_target():

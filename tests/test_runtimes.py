@@ -142,7 +142,7 @@ def test_a_runtime_that_is_installed_and_does_not_load(tmp_path, monkeypatch):
 
     (tmp_path / "model.onnx").write_bytes(b"x")
     monkeypatch.setitem(OPENERS, ".onnx", (fails, "onnxruntime"))
-    with pytest.raises(ImportError, match="installed and does not load: libgomp"):
+    with pytest.raises(ImportError, match="installed but cannot be loaded: libgomp"):
         open_model(tmp_path / "model.onnx")
 
 

@@ -3,5 +3,7 @@
 cli         the command line; each command imports what serves it when it is called
 book        runs the notebooks
 pages       makes pages of them
+doctor      checks this machine and says what to do
+pi          what `workbook pi` does
 cpp_build   builds the C++ programs of cpp/
 """

@@ -4,7 +4,6 @@ import ast
 import base64
 import io
 import shutil
-import sys
 import time
 from collections.abc import Callable
 
@@ -13,6 +12,7 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
 from helpers.paths import ROOT, build, show
+from modelfiles.errors import WorkbookError
 from workbook import pages
 
 HERE = ROOT / "notebooks"
@@ -22,7 +22,7 @@ METADATA = {
 }
 
 
-class NotebookFailed(RuntimeError):
+class NotebookFailed(WorkbookError, RuntimeError):
     """A cell raised; the message names the notebook and the cell."""
 
 
@@ -151,12 +151,18 @@ def _with_palette(picture: str) -> str:
     return base64.b64encode(small.getvalue()).decode()
 
 
-def run(mode: str, chosen: list[str]) -> int:
-    """Run the notebooks `chosen`, or all, first to last; 1 if one failed, else 0.
+def run(mode: str, chosen: list[str]) -> None:
+    """Run the notebooks `chosen`, or all, first to last; NotebookFailed if a cell of one fails.
+
+    WorkbookError for a name that no notebook has.
 
     `mode` is "workbook" (copies, pages and the table of results), "in-place" (the notebooks
     themselves, as they are committed) or "figures" (the long runs of notebooks/figures/).
     """
+    if unknown := set(chosen) - set(names()):
+        raise WorkbookError(
+            f"no notebook is called {', '.join(sorted(unknown))}; there are {', '.join(names())}"
+        )
     rows = []
     start = time.monotonic()
     overrides = {"train_everything": True} if mode == "figures" else None
@@ -165,10 +171,9 @@ def run(mode: str, chosen: list[str]) -> int:
         print(f"{name:36}", end="", flush=True)
         try:
             notebook = execute(name, overrides, cell_minutes=120 if overrides else 20)
-        except NotebookFailed as error:
+        except NotebookFailed:
             print("FAILED", flush=True)
-            print(error, file=sys.stderr)
-            return 1
+            raise
         seconds = time.monotonic() - begun
         print(f"{seconds:6.0f} s  ok", flush=True)
         if mode == "in-place":
@@ -182,4 +187,3 @@ def run(mode: str, chosen: list[str]) -> int:
     if rows:
         minutes = (time.monotonic() - start) / 60
         print(f"{minutes:.1f} minutes in all; read {show(pages.index(rows))}")
-    return 0

@@ -1,22 +1,109 @@
-"""The command line. Each command is a function; what serves it is imported when it is called."""
+"""The command line: one command, `workbook`. What serves a command is imported when it is called.
+
+Results go to standard output; errors, in a sentence that says what to do, to standard error.
+"""
 
 import argparse
+import io
+import sys
+
+from modelfiles.errors import WorkbookError
+from workbook.pi import commands as pi_commands
+
+EXAMPLES = """
+examples:
+  workbook doctor                                  check this machine
+  workbook pi start pi@raspberrypi.local           JupyterLab on a Pi, in the browser here
+  workbook pi run 08_benchmark_on_the_pi pi@raspberrypi.local
+                                                   measure on a Pi and fetch the records
+  workbook results                                 the table of all measurements
+  workbook book in-place 03_measure_latency        execute a notebook from a fresh kernel
+
+exit status: 0 success, 1 something failed and was named, 2 wrong arguments, 130 interrupted
+"""
+INTERRUPTED = 130  # what a shell reports for a program that Ctrl-C ended
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; the exit status is 0 if nothing is wrong."""
-    options = _parser().parse_args(arguments)
-    return options.function(options)
+    """Run one command and return its exit status, 0 for success."""
+    _replace_what_cannot_be_shown()
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if not options.function:
+        parser.print_help()
+        return 0
+    try:
+        return options.function(options)
+    except WorkbookError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print(getattr(options, "when_interrupted", "Interrupted."), file=sys.stderr)
+        return INTERRUPTED
+
+
+def _replace_what_cannot_be_shown() -> None:
+    """Print "?" for a character, such as µ, that the terminal or the output file cannot show."""
+    for stream in (sys.stdout, sys.stderr):
+        # a notebook or a test may have replaced it by another kind of stream
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="workbook", description="Run the notebooks, and build what they compare."
+        prog="workbook",
+        description="Check this machine, use a Raspberry Pi, run the notebooks, show results.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    commands = parser.add_subparsers(required=True)
+    parser.set_defaults(function=None)
+    commands = parser.add_subparsers(metavar="COMMAND")
+    _add_doctor(commands)
+    pi_commands.add_to(commands)
+    _add_results(commands)
+    _add_book(commands)
+    _add_cpp(commands)
+    return parser
+
+
+def _add_doctor(commands) -> None:
+    doctor = commands.add_parser(
+        "doctor", help="check Python, packages, runtimes, memory and disk, with advice"
+    )
+    doctor.set_defaults(function=run_doctor)
+
+
+def run_doctor(options: argparse.Namespace) -> int:
+    from workbook.doctor import doctor
+
+    return doctor()
+
+
+def _add_results(commands) -> None:
+    results = commands.add_parser("results", help="print the table of all measurements")
+    results.add_argument(
+        "path", nargs="?", help="a file, a folder or a pattern (default: build/results)"
+    )
+    results.set_defaults(function=show_results)
+
+
+def show_results(options: argparse.Namespace) -> int:
+    from helpers import results
+    from helpers.paths import folder
+
+    try:
+        frame = results.read_results(options.path or folder("results"))
+    except (FileNotFoundError, ValueError) as error:
+        raise WorkbookError(str(error)) from error
+    print(results.summary(frame).to_string(index=False))
+    return 0
+
+
+def _add_book(commands) -> None:
     book = commands.add_parser(
         "book",
-        help="run the notebooks from fresh kernels, first to last",
+        help="run the notebooks from fresh kernels",
         description="Run the notebooks from fresh kernels, first to last.",
     )
     book.add_argument(
@@ -28,18 +115,22 @@ def _parser() -> argparse.ArgumentParser:
     )
     book.add_argument("names", nargs="*", help="only these notebooks (default: all)")
     book.set_defaults(function=run_book)
-    cpp = commands.add_parser("cpp", help="build the C++ programs that notebook 08 times")
-    cpp.set_defaults(function=build_cpp)
-    return parser
 
 
 def run_book(options: argparse.Namespace) -> int:
     from workbook import book
 
-    return book.run(options.mode, options.names)
+    book.run(options.mode, options.names)
+    return 0
+
+
+def _add_cpp(commands) -> None:
+    cpp = commands.add_parser("cpp", help="build the C++ programs that notebook 08 times")
+    cpp.set_defaults(function=build_cpp)
 
 
 def build_cpp(options: argparse.Namespace) -> int:
     from workbook import cpp_build
 
-    return cpp_build.command()
+    cpp_build.command()
+    return 0

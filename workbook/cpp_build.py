@@ -15,6 +15,7 @@ from pathlib import Path
 from helpers.device import limits
 from helpers.paths import ROOT, show
 from helpers.workers import CPP_FOLDER, cpp_program
+from modelfiles.errors import WorkbookError
 
 RUNTIMES = ("libtorch", "ncnn", "mnn")
 NCNN_SHA256 = {"1.0.20261020": "ad8cdd63e9755cfa8e23b9b6d9ce46156077d80298a89e7c3ba325ffccfca200"}
@@ -147,16 +148,14 @@ def _download(version: str, archive: Path) -> None:
     scratch.replace(archive)
 
 
-def command() -> int:
-    """Build all programs and print what was built; 1 if that failed, else 0."""
+def command() -> None:
+    """Build all programs and print what was built; WorkbookError if that failed."""
     print("Building the C++ programs (ncnn's library takes a minute or more, once) ...", flush=True)
     try:
         skipped = build()
     except RuntimeError as error:
-        print(error, file=sys.stderr)
-        return 1
+        raise WorkbookError(str(error)) from error
     for runtime, reason in skipped.items():
         print(f"{runtime} is skipped: {reason}")
     built = [show(cpp_program(runtime)) for runtime in RUNTIMES if cpp_program(runtime).exists()]
     print("Built:", ", ".join(built) or "nothing")
-    return 0

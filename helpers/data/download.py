@@ -7,6 +7,7 @@ from pathlib import Path
 
 from helpers.paths import build, show
 from helpers.quiet import quiet
+from modelfiles.errors import WorkbookError
 
 
 @dataclass(frozen=True)
@@ -19,8 +20,8 @@ class RemoteFile:
     licence: str
 
 
-class ChecksumError(ValueError):
-    """Something arrived that is not the file we know."""
+class ChecksumError(WorkbookError, ValueError):
+    """A mirror sent another file than the known one."""
 
 
 def _mnist_file(name: str, size: int, sha256: str) -> RemoteFile:

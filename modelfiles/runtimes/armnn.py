@@ -2,18 +2,20 @@
 
 A delegate is a library to which LiteRT hands the layers that it can compute. No package index has
 Arm NN. Arm publishes it as an archive for aarch64, ArmNN-linux-aarch64.tar.gz; the environment
-variable ARMNN_DELEGATE then names the file libarmnnDelegate.so in it.
+variable ARMNN_DELEGATE is then the path of libarmnnDelegate.so in it.
 """
 
 import ctypes
 import ctypes.util
 import os
 
+from modelfiles.errors import WorkbookError
+
 LIBRARY = "libarmnnDelegate.so"
 BACKENDS = "CpuAcc,CpuRef"  # Arm's kernels first, then its slow reference for other layers
 
 
-class DelegateUnavailable(ImportError):
+class DelegateUnavailable(WorkbookError, ImportError):
     """Arm NN is missing or cannot be loaded; the message says what to do."""
 
 
@@ -24,14 +26,14 @@ def load_delegate(threads: int):
     named = os.environ.get("ARMNN_DELEGATE")
     if named and not os.path.exists(named):
         raise DelegateUnavailable(
-            f"ARMNN_DELEGATE names {named}, which does not exist: let it name Arm NN's {LIBRARY}"
+            f"ARMNN_DELEGATE names {named}, which does not exist: "
+            f"set it to the path of Arm NN's {LIBRARY}"
         )
     library = named or ctypes.util.find_library("armnnDelegate")
     if not library:
         raise DelegateUnavailable(
             f"Arm NN's {LIBRARY} is not on this machine: unpack Arm's release of Arm NN for this "
-            f"processor and let the environment variable ARMNN_DELEGATE name the file {LIBRARY} "
-            "in it"
+            f"processor and set ARMNN_DELEGATE to the path of {LIBRARY} in it"
         )
     settings = {"backends": BACKENDS, "number-of-threads": threads, "logging-severity": "fatal"}
     try:
@@ -41,7 +43,7 @@ def load_delegate(threads: int):
     except (OSError, AttributeError, ValueError) as error:
         said = str(error).strip().splitlines()[-1]
         raise DelegateUnavailable(
-            f"Arm NN's delegate {os.path.basename(library)} does not load: is it built for this "
+            f"Arm NN's delegate {os.path.basename(library)} cannot be loaded: is it built for this "
             "processor, and does LD_LIBRARY_PATH name the folder with the rest of its release? "
             f"({said})"
         ) from error

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from modelfiles.errors import ModelFileError
 from modelfiles.places import show
 from modelfiles.quiet import quiet
 from modelfiles.runtimes import armnn
@@ -37,15 +38,17 @@ def open_model(path: Path | str, threads: int = 1, delegate: str | None = None) 
     the file's name (NAME_int8). int8 means that weights have 8 bits.
     `threads` is a whole number from 1 to MAX_THREADS. delegate="armnn" lets Arm NN compute what it
     can of a .tflite file; modelfiles.runtimes.armnn says where its library is looked for.
-    Raises FileNotFoundError, ValueError for arguments and files that cannot be used, ImportError
-    (with the line that installs it) for a missing runtime or delegate.
+    Raises FileNotFoundError, ModelFileError for a file that cannot be used, ValueError for other
+    arguments, ImportError (with the line that installs it) for a missing runtime or delegate.
     """
     path = Path(path)
     threads = check_threads(threads)
     suffix = next((known for known in OPENERS if path.name.lower().endswith(known)), None)
     if suffix is None:
         known = ", ".join(OPENERS)
-        raise ValueError(f"{path.name}: no runtime reads this file; known suffixes are {known}")
+        raise ModelFileError(
+            f"{path.name} has an unsupported file extension; supported are {known}"
+        )
     if delegate not in (None, "armnn"):
         raise ValueError(f'no delegate is called "{delegate}"; there is "armnn"')
     if delegate and suffix != ".tflite":
@@ -57,7 +60,7 @@ def open_model(path: Path | str, threads: int = 1, delegate: str | None = None) 
             f"{show(path)} does not exist; notebook 02 makes the book's model files"
         )
     if path.is_dir():
-        raise ValueError(f"{show(path)} is a folder, not a model file")
+        raise ModelFileError(f"{show(path)} is a folder, not a model file")
     opener, package = OPENERS[suffix]
     try:
         with quiet():
@@ -70,14 +73,14 @@ def open_model(path: Path | str, threads: int = 1, delegate: str | None = None) 
         raise
     except ImportError as error:
         raise ImportError(
-            f"{path.name} needs {package}, which is installed and does not load: {error}"
+            f"{path.name} needs {package}, which is installed but cannot be loaded: {error}"
         ) from error
     except Unsupported as error:
-        raise ValueError(f"{show(path)} {error}") from error
+        raise ModelFileError(f"{show(path)} {error}") from error
     except Exception as error:
-        doubt = "does Arm NN refuse it" if delegate else "another kind of file"
+        doubt = "not supported by Arm NN" if delegate else "another kind of file"
         why = (str(error).splitlines() or [""])[0]
-        raise ValueError(
+        raise ModelFileError(
             f"{show(path)} cannot be loaded as a {suffix} model: is it damaged, or {doubt}? "
             f"({type(error).__name__}: {why})"
         ) from error

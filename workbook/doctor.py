@@ -47,15 +47,15 @@ def doctor() -> int:
         from helpers import device
     except ImportError as error:
         print(
-            f"the environment is not complete ({error}): pip install -r requirements.txt, "
-            "on a Pi requirements-pi.txt"
+            f"The environment is incomplete ({error}). Run pip install -r requirements.txt, "
+            "on a Pi requirements-pi.txt."
         )
         return 1
     machine = device.describe()
     state = device.conditions()
     is_pi = "Raspberry Pi" in (machine["board"] or "")
-    # a machine that `pi` has set up has the light environment, whatever board it is
-    is_light = is_pi or (ROOT / ".pi").exists()
+    # `workbook pi` leaves .pi on machines that it has set up, on boards of any kind
+    is_pi_environment = is_pi or (ROOT / ".pi").exists()
     name = machine["board"] or machine["cpu"]
     memory_gb = machine["ram_mb"] / 1000
     print(f"{name}, {machine['cores']} cores, {memory_gb:.1f} GB, {machine['os']}")
@@ -65,13 +65,13 @@ def doctor() -> int:
     if is_pi:
         advice.append(_system(machine["os"]))
     for package, (module, purpose, on_pi_too) in PACKAGES.items():
-        if on_pi_too or not is_light:
-            advice.append(_package(package, module, purpose, is_light))
-    advice += [_answers(ending) for ending in ("onnx", "tflite", "ncnn.param", "mnn")]
+        if on_pi_too or not is_pi_environment:
+            advice.append(_package(package, module, purpose, is_pi_environment))
+    advice += [_check_inference(suffix) for suffix in ("onnx", "tflite", "ncnn.param", "mnn")]
     if is_pi:
         _notes(state)
         _camera()
-    if is_light:
+    if is_pi_environment:
         advice.append(_model_files())
 
     to_do = [sentence for sentence in advice if sentence]
@@ -87,9 +87,9 @@ def doctor() -> int:
 def _line(is_good: bool, text: str, advice: str) -> str | None:
     """Print the line of a check; return `advice` if it failed."""
     if is_good:
-        print(f"  ok  {text}")
+        print(f"  ok    {text}")
         return None
-    print(f"  NO  {text}")
+    print(f"  FAIL  {text}")
     return advice
 
 
@@ -120,7 +120,7 @@ def _disk() -> str | None:
     return _line(
         free > 1,
         f"{free:.1f} GB of disk free",
-        f"make room: less than 1 GB is free where {ROOT.name} lies",
+        f"free disk space in {ROOT.name}: less than 1 GB is left",
     )
 
 
@@ -154,21 +154,21 @@ def _system(name: str) -> str | None:
 
 
 def _notes(state: dict) -> None:
-    """What is no fault, and good to know before a measurement."""
+    """Print what is useful to know before a measurement."""
     if state["throttled"] is None:
         print(
-            "      throttling: not told; without vcgencmd, or outside the group video, "
-            "nobody can say whether a result counts"
+            "        throttling unknown (no vcgencmd, or you are not in the group video): "
+            "results cannot be validated"
         )
     if state["governor"] not in ("performance", None):
         print(
-            f"      governor {state['governor']}; before you measure: "
+            f"        governor {state['governor']}; before you measure: "
             "echo performance | sudo tee /sys/devices/system/cpu/cpu*/cpufreq/scaling_governor"
         )
 
 
 def _camera() -> None:
-    """One line; a camera is optional, so nothing here is a failure."""
+    """Print one line. A camera is optional, so nothing here is a failure."""
     code = "from picamera2 import Picamera2; print(len(Picamera2.global_camera_info()))"
     try:
         # a separate process, which the camera software may crash if numpy is another version
@@ -180,7 +180,7 @@ def _camera() -> None:
             timeout=60,
         )
     except subprocess.TimeoutExpired:
-        print("      camera (optional): its software does not answer")
+        print("        camera (optional): its software does not respond")
         return
     is_found = done.returncode == 0
     output = done.stdout if is_found else done.stderr
@@ -192,7 +192,7 @@ def _camera() -> None:
             "picamera2 is not found: sudo apt install python3-picamera2, "
             "and make .venv with --system-site-packages"
         )
-    print(f"      camera (optional): {last}")
+    print(f"        camera (optional): {last}")
 
 
 def _model_files() -> str | None:
@@ -200,11 +200,11 @@ def _model_files() -> str | None:
     return _line(
         bool(files),
         f"{len(files)} files of MnistNet to run",
-        "no model files are here: run `make pi` on the laptop, which copies them",
+        "model files are missing: run `make pi` on the laptop, which copies them",
     )
 
 
-def _package(package: str, module: str, purpose: str, is_light: bool) -> str | None:
+def _package(package: str, module: str, purpose: str, is_pi_environment: bool) -> str | None:
     from helpers.quiet import quiet
 
     try:
@@ -216,20 +216,20 @@ def _package(package: str, module: str, purpose: str, is_light: bool) -> str | N
             found = version(package)
     except PackageNotFoundError:
         found = "(version unknown)"
-    except Exception as error:  # whatever keeps it from loading is what the reader must know
+    except Exception as error:  # any reason that keeps it from loading is shown
         why = (str(error).splitlines() or [type(error).__name__])[0]
-        requirements = "requirements-pi.txt" if is_light else "requirements.txt"
+        requirements = "requirements-pi.txt" if is_pi_environment else "requirements.txt"
         advice = f"{package}: pip install -r {requirements}"
         return _line(False, f"{package}, for {purpose}: {why}", advice)
     return _line(True, f"{package} {found}, for {purpose}", "")
 
 
-def _answers(ending: str) -> str | None:
+def _check_inference(suffix: str) -> str | None:
     import numpy as np
 
     from helpers.runtimes import open_model
 
-    path = build("models", f"mnist_cnn.{ending}")
+    path = build("models", f"mnist_cnn.{suffix}")
     if not path.exists():
         return None
     image = np.zeros((1, 1, 28, 28), np.float32)
@@ -240,5 +240,5 @@ def _answers(ending: str) -> str | None:
     return _line(
         bool(np.isfinite(logits).all()),
         f"running {path.name}",
-        f"{show(path)} gives no numbers: make it again with notebook 02",
+        f"{show(path)} gives NaN or infinity: create it again with notebook 02",
     )
