@@ -10,19 +10,20 @@ standard input, a list of a command and its arguments, with one line. Images and
 in files of raw numbers: float32, or the type in the answer to "predict". cpp/ has such programs.
 """
 
-import contextlib
 import json
-import os
-import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import Any
 
 import numpy as np
 
 from helpers import timing
 from helpers.paths import ROOT, show
+from modelfiles import child_process
+from modelfiles.child_process import ChildProcess, ProcessEnded
 from modelfiles.runtimes.opening import check_threads
 
 # Not under WORKBOOK_BUILD: the programs hold no results, and in a new folder they would compile for
@@ -61,27 +62,14 @@ class Worker:
         command += [str(self.path.resolve()), str(threads)]
         if delegate:
             command.append(delegate)
-        environment = os.environ | {"OMP_NUM_THREADS": str(threads), "PYTHONPATH": str(ROOT)}
-        self._log = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115  for close()
         try:
-            self._process = subprocess.Popen(
-                command,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=self._log,
-                text=True,
-                encoding="utf-8",
-                env=environment,
-            )
+            self._process = ChildProcess(command, self.threads)
         except OSError as error:
-            self._log.close()
             raise RuntimeError(
                 f"{show(command[0])} cannot be started ({error.strerror}): `make cpp` builds it"
             ) from error
-        self._requests = cast(IO[str], self._process.stdin)
-        self._answers = cast(IO[str], self._process.stdout)
         try:
-            info = self._receive()
+            info = self._checked(self._process.receive)
             self.runtime = info["runtime"]
             self.version = info["version"]
             self.precision = info["precision"]
@@ -136,12 +124,7 @@ class Worker:
 
     def close(self) -> None:
         """End the process."""
-        self._process.kill()
-        self._process.wait()
-        self._answers.close()
-        with contextlib.suppress(BrokenPipeError):  # a request that the process can no longer read
-            self._requests.close()
-        self._log.close()
+        self._process.close()
 
     def __enter__(self) -> "Worker":
         return self
@@ -149,23 +132,15 @@ class Worker:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _ask(self, *request: object):
-        # if the process has ended, _receive below reports how
-        with contextlib.suppress(BrokenPipeError):
-            self._requests.write(json.dumps(request, ensure_ascii=False) + "\n")
-            self._requests.flush()
-        return self._receive()
+    def _ask(self, *request: object) -> Any:
+        return self._checked(self._process.ask, *request)
 
-    def _receive(self):
-        line = self._answers.readline()
-        if not line:
-            code = self._process.wait()
-            self._log.seek(0)
-            lines = self._log.read().strip().splitlines() or ["no output; out of memory?"]
-            raise RuntimeError(
-                f"the process that runs {self.path.name} died (exit status {code}): {lines[-1]}"
-            )
-        answer = json.loads(line)
+    def _checked(self, exchange: Callable[..., Any], *request: object) -> Any:
+        """The answer, or its error as an exception that names the model."""
+        try:
+            answer = exchange(*request)
+        except ProcessEnded as error:
+            raise RuntimeError(f"the process that runs {self.path.name} died ({error})") from error
         if isinstance(answer, dict) and "error" in answer:
             raise ValueError(answer["error"])
         return answer
@@ -176,14 +151,7 @@ def _serve(path: str, threads: int, delegate: str | None = None) -> None:
 
     from helpers import device, runtimes
 
-    # answers go to the real standard output; what a runtime prints goes to the error stream
-    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)
-
-    def send(content: object) -> None:
-        answers.write(json.dumps(content) + "\n")
-        answers.flush()
-
+    send = partial(child_process.send, child_process.only_answers_on_stdout())
     start = time.perf_counter_ns()
     try:
         model = runtimes.open_model(path, threads, delegate)

@@ -8,19 +8,16 @@ import atexit
 import contextlib
 import importlib
 import json
-import os
-import subprocess
 import sys
 import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, cast
 
 import numpy as np
 
+from modelfiles.child_process import ChildProcess, ProcessEnded, only_answers_on_stdout, send
 from modelfiles.errors import ConversionError
-from modelfiles.places import ROOT
 
 TORCH_SUFFIXES = (".pt2", ".torchscript", ".pte")  # they share a process that has loaded torch
 # what a process imports while the network is still being converted
@@ -44,24 +41,14 @@ class Opener:
     """
 
     def __init__(self, suffix: str) -> None:
-        places = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
-        self._log = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115  (close ends it)
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "modelfiles.conversion.opener", PRELOAD[suffix]],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._log,
-            text=True,
-            encoding="utf-8",
-            env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": places},
+        self._process = ChildProcess(
+            [sys.executable, "-m", "modelfiles.conversion.opener", PRELOAD[suffix]]
         )
-        self._requests = cast(IO[str], self._process.stdin)
-        self._replies = cast(IO[str], self._process.stdout)
 
     @property
     def is_running(self) -> bool:
         """Whether the process has not ended."""
-        return self._process.poll() is None
+        return self._process.is_running
 
     def input_shape(self, path: Path) -> tuple[int | None, ...] | None:
         """The input's shape, NCHW; None in it is a free size, None instead of it an unknown one."""
@@ -85,38 +72,22 @@ class Opener:
 
     def close(self) -> None:
         """End the process."""
-        self._process.kill()
-        self._process.wait()
-        self._replies.close()
-        with contextlib.suppress(BrokenPipeError):
-            self._requests.close()
-        self._log.close()
+        self._process.close()
 
     def _ask(self, path: Path, *files: str) -> dict:
         timer = threading.Timer(LIMIT_S, self._process.kill)
         timer.start()
         try:
-            with contextlib.suppress(BrokenPipeError):  # reading below says how the process ended
-                self._requests.write(json.dumps([str(Path(path).resolve()), *files]) + "\n")
-                self._requests.flush()
-            line = self._replies.readline()
+            reply = self._process.ask(str(Path(path).resolve()), *files)
+        except ProcessEnded as error:
+            raise ConversionError(f"opening or running it ends the process ({error})") from error
         finally:
             timer.cancel()
-        if not line:
-            raise ConversionError(self._how_it_ended())
-        reply = json.loads(line)
         if "missing" in reply:
             raise ImportError(reply["missing"])
         if "error" in reply:
             raise ConversionError(reply["error"])
         return reply
-
-    def _how_it_ended(self) -> str:
-        status = self._process.wait()
-        self._log.seek(0)
-        words = self._log.read().strip().splitlines() or ["no output"]
-        how = f"signal {-status}" if status < 0 else f"exit status {status}"
-        return f"opening or running it ends the process ({how}: {words[-1][:200]})"
 
 
 @contextlib.contextmanager
@@ -176,15 +147,12 @@ atexit.register(_shared.close)
 def _serve() -> None:
     from modelfiles import runtimes
 
-    # replies go to the real standard output; what a runtime prints goes to the error stream
-    replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)
+    answers = only_answers_on_stdout()
     for module in sys.argv[1:]:
         with contextlib.suppress(ImportError):  # open_model says what to install
             importlib.import_module(module)
     for line in sys.stdin:
-        replies.write(json.dumps(_reply(runtimes, *json.loads(line))) + "\n")
-        replies.flush()
+        send(answers, _reply(runtimes, *json.loads(line)))
 
 
 def _reply(runtimes, path: str, images: str | None = None, answers: str | None = None) -> dict:

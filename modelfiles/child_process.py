@@ -1,0 +1,100 @@
+"""A process that is asked questions: one line of JSON to it, one line of JSON back.
+
+Workers that time a model and the process that opens converted files are such processes, and so are
+the C++ programs.
+"""
+
+import contextlib
+import json
+import os
+import subprocess
+import tempfile
+from typing import IO, Any, cast
+
+from modelfiles.places import ROOT
+
+
+class ProcessEnded(Exception):
+    """The process ended instead of answering; the message is how, and its last line of output."""
+
+
+class ChildProcess:
+    """`command`, running with `threads` OpenMP threads and this workbook on its path.
+
+    OSError if it cannot be started.
+    """
+
+    def __init__(self, command: list[str], threads: int = 1) -> None:
+        places = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+        self._log = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115  for close()
+        try:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._log,
+                text=True,
+                encoding="utf-8",
+                env=os.environ | {"OMP_NUM_THREADS": str(threads), "PYTHONPATH": places},
+            )
+        except OSError:
+            self._log.close()
+            raise
+        self._requests = cast(IO[str], self._process.stdin)
+        self._answers = cast(IO[str], self._process.stdout)
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the process has not ended."""
+        return self._process.poll() is None
+
+    def ask(self, *request: object) -> Any:
+        """The answer to `request`; ProcessEnded if there is none."""
+        # if the process has ended, receive reports how
+        with contextlib.suppress(BrokenPipeError):
+            self._requests.write(json.dumps(request, ensure_ascii=False) + "\n")
+            self._requests.flush()
+        return self.receive()
+
+    def receive(self) -> Any:
+        """The next answer; ProcessEnded if there is none."""
+        line = self._answers.readline()
+        if not line:
+            raise ProcessEnded(self._how_it_ended())
+        return json.loads(line)
+
+    def _how_it_ended(self) -> str:
+        status = self._process.wait()
+        how = f"signal {-status}" if status < 0 else f"exit status {status}"
+        self._log.seek(0)
+        lines = self._log.read().strip().splitlines() or ["no output; out of memory?"]
+        return f"{how}: {lines[-1][:200]}"
+
+    def kill(self) -> None:
+        """End the process; a thread that waits for an answer gets ProcessEnded."""
+        self._process.kill()
+
+    def close(self) -> None:
+        """End the process and forget it."""
+        self.kill()
+        self._process.wait()
+        self._answers.close()
+        with contextlib.suppress(BrokenPipeError):  # a request that it can no longer read
+            self._requests.close()
+        self._log.close()
+
+
+def only_answers_on_stdout() -> IO[str]:
+    """In such a process: the stream for its answers.
+
+    What a library prints to standard output goes to standard error from now on.
+    """
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    return answers
+
+
+def send(answers: IO[str], content: object) -> None:
+    """Write one answer."""
+    answers.write(json.dumps(content) + "\n")
+    answers.flush()
