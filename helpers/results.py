@@ -112,12 +112,12 @@ def read_results(path: Path | str):
                 skipped.append(f"{file.name} line {number}")
                 continue
             _check_version(entry, f"{show(file)} line {number}")
-            rows.append(_flat(entry))
+            rows.append(entry)
     if skipped:
         warnings.warn(
-            f"left out {len(skipped)} unfinished line(s): {', '.join(skipped[:3])}", stacklevel=2
+            f"skipped {len(skipped)} unfinished line(s): {', '.join(skipped[:3])}", stacklevel=2
         )
-    frame = each_run_once(pandas.DataFrame(rows))
+    frame = each_run_once(pandas.json_normalize(rows))
     frame.attrs |= {"skipped_lines": len(skipped), "repeated_records": len(rows) - len(frame)}
     return frame
 
@@ -142,13 +142,3 @@ def _check_version(entry, where: str) -> None:
             f"{where} was written by a newer workbook (version {version} of the records, "
             f"this one knows {SCHEMA_VERSION}); update the workbook"
         )
-
-
-def _flat(entry: dict, prefix: str = "") -> dict:
-    flat = {}
-    for key, value in entry.items():
-        if isinstance(value, dict):
-            flat.update(_flat(value, f"{prefix}{key}."))
-        else:
-            flat[prefix + key] = value
-    return flat

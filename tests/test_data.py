@@ -116,7 +116,7 @@ def test_without_a_mirror_real_embedded_images_and_one_line(mirror, capsys):
 
 def test_offline_asks_nobody(mirror, monkeypatch):
     monkeypatch.setenv("WORKBOOK_OFFLINE", "1")
-    monkeypatch.setattr(download, "_download", lambda *_: pytest.fail("went online"))
+    monkeypatch.setattr(download, "_retrieve", lambda *_: pytest.fail("went online"))
     assert len(data.mnist("test").images) == 1000
 
 

@@ -300,7 +300,7 @@ def test_a_record_is_on_the_disk_before_append_result_returns(tmp_path, monkeypa
 def test_a_torn_last_line_is_read_past_and_repaired_by_the_next_record(tmp_path):
     path = write(tmp_path / "pi.jsonl", made(), made())
     path.write_bytes(path.read_bytes()[:-700])
-    with pytest.warns(UserWarning, match=r"left out 1 unfinished line\(s\): pi.jsonl line 2"):
+    with pytest.warns(UserWarning, match=r"skipped 1 unfinished line\(s\): pi.jsonl line 2"):
         assert len(results.read_results(path)) == 1
     write(path, made())
     with pytest.warns(UserWarning) as said:
@@ -322,7 +322,7 @@ def test_a_full_disk_is_said_and_the_next_record_stays_whole(tmp_path, monkeypat
         results.append_result(path, made())
     monkeypatch.undo()
     write(path, made())
-    with pytest.warns(UserWarning, match="left out 1"):
+    with pytest.warns(UserWarning, match="skipped 1"):
         assert len(results.read_results(path)) == 2
 
 
@@ -341,7 +341,7 @@ def test_a_limit_on_the_size_of_files_is_a_full_disk(tmp_path):
     first, second = done.stdout.splitlines()  # a short write, then none at all
     assert "is the disk full? (only 269 of 731 bytes were taken)" in first
     assert "(File too large)" in second
-    with pytest.warns(UserWarning, match="left out 1"):
+    with pytest.warns(UserWarning, match="skipped 1"):
         assert len(results.read_results(write(path, made()))) == 2
 
 

@@ -69,52 +69,52 @@ def fetch(name: str) -> Path:
         return path
     if os.environ.get("WORKBOOK_OFFLINE"):
         raise ConnectionError(f"WORKBOOK_OFFLINE is set, so {name} is not downloaded")
-    problem = ""
+    problem: ChecksumError | None = None
     for url in known.urls:
-        partial = path.with_name(f"{name}.{os.getpid()}.part")
         try:
-            _download(url, partial)
-            if _matches(partial, known):
-                partial.replace(path)  # atomic: a reader sees the whole file or none
-                return path
-            problem = problem or _wrong_content(url, partial, name)
+            _retrieve(url, path, known.sha256)
+            return path
         except ConnectionError:
             continue  # the next mirror may answer; if none does, the error below says so
-        finally:
-            partial.unlink(missing_ok=True)
+        except ChecksumError as error:
+            problem = problem or error
     if problem:
-        raise ChecksumError(problem)
+        raise problem
     raise ConnectionError(
         f"no mirror of {name} answers; connect to the Internet once, "
         f"or put it into {show(path.parent)}"
     )
 
 
-def _download(url: str, path: Path) -> None:
+def _matches(path: Path, known: RemoteFile) -> bool:
+    return hashlib.sha256(path.read_bytes()).hexdigest() == known.sha256
+
+
+def _retrieve(url: str, path: Path, sha256: str) -> None:
+    """Download `url` to `path`, whole or not at all. ConnectionError, ChecksumError."""
     with quiet():  # tqdm, which pooch loads, warns inside a notebook
         import pooch
     import requests
 
+    pooch.get_logger().setLevel("WARNING")
     downloader = pooch.HTTPDownloader(timeout=CONNECT_TIMEOUT_S)
+    broke_off = (
+        requests.exceptions.ChunkedEncodingError,
+        requests.exceptions.ContentDecodingError,
+    )
     try:
-        downloader(url, str(path), None, check_only=False)
-    except (requests.exceptions.ChunkedEncodingError, requests.exceptions.ContentDecodingError):
-        path.touch()  # it broke off in the middle: the hash decides about what arrived
+        pooch.retrieve(url, f"sha256:{sha256}", path.name, path.parent, downloader=downloader)
+    except broke_off as error:
+        raise ChecksumError(_wrong_content(url, path.name, sha256)) from error
     except requests.exceptions.RequestException as error:
         raise ConnectionError(f"{url}: {error}") from error
+    except ValueError as error:  # another hash; pooch has deleted what arrived
+        raise ChecksumError(_wrong_content(url, path.name, sha256)) from error
 
 
-def _matches(path: Path, known: RemoteFile) -> bool:
-    if path.stat().st_size != known.size:
-        return False
-    return hashlib.sha256(path.read_bytes()).hexdigest() == known.sha256
-
-
-def _wrong_content(url: str, received: Path, name: str) -> str:
-    known = FILES[name]
+def _wrong_content(url: str, name: str, sha256: str) -> str:
     return (
-        f"{url} sent {received.stat().st_size:,} bytes that are not {name} "
-        f"({known.size:,} bytes, SHA-256 {known.sha256[:12]}...). Nothing was kept. "
+        f"{url} sent something other than {name} (SHA-256 {sha256[:12]}...). Nothing was kept. "
         "Does the Wi-Fi ask for a log-in page? Try again, or set WORKBOOK_OFFLINE=1 "
         "to work with the images that come with the environment."
     )

@@ -1,8 +1,7 @@
 """How good, how equal, how big: accuracy, comparison of two models, detection, parameters and MACs.
 
 Every figure has a library that sets its standard, and the tests compare with it: scikit-learn and
-scipy for classification, pycocotools for detection, torch's FlopCounterMode for
-multiply-accumulates. numpy only; torch for counting MACs.
+scipy for classification, pycocotools for detection. numpy only; torch for counting MACs.
 
 classification    accuracy with its interval, precision, recall, the confusion matrix
 comparison        two models on the same images: McNemar's test, the largest difference
@@ -23,8 +22,6 @@ from helpers.metrics.comparison import (
     count_disagreements,
     largest_difference,
     mcnemar,
-    mean_absolute_percentage_error,
-    mean_squared_error,
 )
 from helpers.metrics.complexity import count_macs, count_parameters
 from helpers.metrics.detection import (
@@ -54,8 +51,6 @@ __all__ = [
     "count_parameters",
     "largest_difference",
     "mcnemar",
-    "mean_absolute_percentage_error",
-    "mean_squared_error",
     "precision_recall_curve",
     "precision_recall_f1",
     "wilson_interval",

@@ -126,22 +126,3 @@ def largest_difference(a: np.ndarray, b: np.ndarray) -> float:
     """
     a, b = same_shape(a, b)
     return float(np.abs(a - b).max())
-
-
-def mean_absolute_percentage_error(targets: np.ndarray, predictions: np.ndarray) -> float:
-    """The mean of |target - prediction| / |target|: a fraction, 0.05 for 5 %.
-
-    ValueError if a target is 0.
-    """
-    targets, predictions = same_shape(targets, predictions)
-    if (targets == 0).any():
-        raise ValueError(
-            "a target is 0, and an error relative to 0 is not defined; use mean_squared_error"
-        )
-    return float(np.mean(np.abs(targets - predictions) / np.abs(targets)))
-
-
-def mean_squared_error(targets: np.ndarray, predictions: np.ndarray) -> float:
-    """The mean of (target - prediction)**2, in the square of their unit."""
-    targets, predictions = same_shape(targets, predictions)
-    return float(np.mean((targets - predictions) ** 2))

@@ -14,37 +14,25 @@ def count_parameters(model) -> int:
 
 
 def count_macs(model, input_shape: tuple[int, ...]) -> int:
-    """Multiply-accumulates of the Conv2d and Linear layers of a torch module for one input.
+    """Multiply-accumulates of the convolutions and matrix products of a torch module for one input.
 
-    `input_shape` starts with the batch. One MAC is two floating-point operations. Biases,
-    activations, pooling and batch norm (which converters fold away) are not counted; neither is
-    what a forward method calls as a function. ValueError for other layers that multiply: without
-    them the sum would be too low.
+    `input_shape` starts with the batch. One MAC is two floating-point operations, which torch's
+    FlopCounterMode counts. Biases, activations, pooling and batch norm (which converters fold away)
+    are not counted. ValueError for layers whose products it would miss: the sum would be too low.
 
     >>> from torch import nn
     >>> count_macs(nn.Conv2d(1, 8, 3), input_shape=(1, 1, 28, 28))  # 26 x 26 x 8 outputs, 9 each
     48672
     """
     from torch import inference_mode, nn, zeros
+    from torch.utils.flop_counter import FlopCounterMode
 
-    counted = (nn.Conv2d, nn.Linear)
-    others = (nn.modules.conv._ConvNd, nn.RNNBase, nn.MultiheadAttention, nn.Bilinear)
-    model = copy.deepcopy(model).eval()  # no hook and no changed running mean stays in the original
-    macs = 0
-
-    def count(layer, inputs, output) -> None:
-        nonlocal macs
-        # one row of weights makes one output number, grouped or not
-        macs += output.numel() * layer.weight[0].numel()
-
+    missed = (nn.RNNBase, nn.RNNCellBase, nn.MultiheadAttention, nn.Bilinear)
     for layer in model.modules():
-        if isinstance(layer, counted):
-            layer.register_forward_hook(count)
-        elif isinstance(layer, others):
-            raise ValueError(
-                f"count_macs knows Conv2d and Linear; this model also has {type(layer).__name__}"
-            )
+        if isinstance(layer, missed):
+            raise ValueError(f"count_macs cannot count {type(layer).__name__}, which the model has")
+    model = copy.deepcopy(model).eval()  # no changed running mean stays in the original
     example = next(model.parameters(), zeros(1))
-    with inference_mode():
+    with inference_mode(), FlopCounterMode(display=False) as counter:
         model(zeros(input_shape, dtype=example.dtype, device=example.device))
-    return macs
+    return counter.get_total_flops() // 2
