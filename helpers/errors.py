@@ -4,6 +4,7 @@ WorkbookError
     ModelFileError           a model file cannot be opened (also a ValueError)
     ConversionError          a file could not be written, or computes something else (ValueError)
         ExplainedError       the same, and the message is complete
+    ProgramFailed            a program that the workbook started failed (RuntimeError)
     DelegateUnavailable      Arm NN is missing or cannot be loaded (ImportError)
     data.ChecksumError       a mirror sent another file than the known one (ValueError)
     PiError                  a Pi cannot be used (RuntimeError)
@@ -19,6 +20,7 @@ from modelfiles.errors import (
     WorkbookError,
     reason,
 )
+from modelfiles.programs import ProgramFailed
 from modelfiles.runtimes.armnn import DelegateUnavailable
 
 __all__ = [
@@ -26,6 +28,7 @@ __all__ = [
     "DelegateUnavailable",
     "ExplainedError",
     "ModelFileError",
+    "ProgramFailed",
     "WorkbookError",
     "reason",
 ]

@@ -2,7 +2,6 @@
 
 import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.axes import Axes
 
 # one colour and one marker per runtime in the whole book; the palette is Okabe and Ito's, whose
 # colours colour-blind readers can tell apart
@@ -46,45 +45,6 @@ def pareto_front(costs: np.ndarray) -> np.ndarray:
     at_most = np.all(costs[None] <= costs[:, None], axis=2)  # [rows, other rows]
     better = np.any(costs[None] < costs[:, None], axis=2)
     return ~np.any(at_most & better, axis=1)
-
-
-def pareto(axes: Axes, frame, x: str, y: str, names: str = "runtime") -> list[str]:
-    """Draw a point per row of `frame` at its columns `x` and `y`, where less is better.
-
-    The points on the Pareto front are filled and joined by steps; returns their names. `names` is
-    the column that names the rows in the legend.
-    """
-    front = pareto_front(frame[[x, y]].to_numpy())
-    line = frame[front].sort_values(x)
-    axes.step(line[x], line[y], where="post", color="0.6", linewidth=1, zorder=1)
-    for (_, row), on_front in zip(frame.iterrows(), front):
-        colour, marker = RUNTIME_STYLE.get(row[names], ("0.3", "o"))
-        axes.plot(
-            row[x],
-            row[y],
-            label=row[names],
-            color=colour,
-            marker=marker,
-            markersize=8,
-            markerfacecolor=colour if on_front else "none",
-            linestyle="none",
-        )
-    axes.set_xlabel(x)
-    axes.set_ylabel(y)
-    if len(frame):
-        axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
-    return line[names].tolist()
-
-
-def show_images(images: np.ndarray, titles: list[str], columns: int = 8) -> None:
-    """Small grey images in a grid, each under its title."""
-    rows = -(-len(images) // columns)
-    _, grid = plt.subplots(rows, columns, figsize=(columns * 0.95, rows * 1.15), squeeze=False)
-    for axes in grid.flat:
-        axes.axis("off")
-    for axes, image, title in zip(grid.flat, images, titles):
-        axes.imshow(image, cmap="gray_r")
-        axes.set_title(title, fontsize=8, loc="center")
 
 
 def sustained(trace, title: str) -> None:

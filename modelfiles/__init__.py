@@ -7,5 +7,6 @@ runtimes      open_model(path) -> Model, one module per runtime
 conversion    from a network to a file that was opened, run and compared before it gets its name
 profiling     operators and their time, per runtime
 
-errors, places, quiet and child_process serve all of them. Nothing here imports helpers.
+programs and child_process run other programs; errors, places and quiet serve all of them.
+Nothing here imports helpers.
 """

@@ -11,7 +11,7 @@ import subprocess
 import tempfile
 from typing import IO, Any, cast
 
-from modelfiles.places import ROOT
+from modelfiles.programs import environment, outcome
 
 
 class ProcessEnded(Exception):
@@ -25,7 +25,6 @@ class ChildProcess:
     """
 
     def __init__(self, command: list[str], threads: int = 1) -> None:
-        places = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
         self._log = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115  for close()
         try:
             self._process = subprocess.Popen(
@@ -35,7 +34,7 @@ class ChildProcess:
                 stderr=self._log,
                 text=True,
                 encoding="utf-8",
-                env=os.environ | {"OMP_NUM_THREADS": str(threads), "PYTHONPATH": places},
+                env=environment({"OMP_NUM_THREADS": str(threads)}),
             )
         except OSError:
             self._log.close()
@@ -65,10 +64,8 @@ class ChildProcess:
 
     def _how_it_ended(self) -> str:
         status = self._process.wait()
-        how = f"signal {-status}" if status < 0 else f"exit status {status}"
         self._log.seek(0)
-        lines = self._log.read().strip().splitlines() or ["no output; out of memory?"]
-        return f"{how}: {lines[-1][:200]}"
+        return outcome(status, self._log.read())
 
     def kill(self) -> None:
         """End the process; a thread that waits for an answer gets ProcessEnded."""

@@ -2,7 +2,7 @@
 
 machine     what it is: describe, int8_instructions
 state       its clock, temperature and throttling now: conditions, throttle_flags
-roofline    the limits of one core: measure_roofline. peak_process measures them in a fresh_process
+roofline    the limits of one core: measure_roofline; peak_process measures them
 memory      the peak memory of code: peak_rss
 limits      the cores and the memory that this process may use
 """

@@ -3,10 +3,11 @@
 import json
 import os
 import re
+import sys
 from pathlib import Path
 
-from helpers.device import fresh_process
 from helpers.device._files import read
+from modelfiles.programs import run_program
 
 # Runs in the fresh process of peak_rss, which imports nothing else. What the code prints goes to
 # the error stream.
@@ -35,7 +36,7 @@ def peak_rss(code: str, **names: object) -> dict[str, int]:
 
     The result is {"start": ..., the code's own marks, "end": ...}; "start" is bare Python, and a
     mark never falls. {} if the system has no /proc (macOS, Windows). The code gets `names` as
-    variables: numbers, texts, lists; a path becomes its text. RuntimeError, with the last line of
+    variables: numbers, texts, lists; a path becomes its text. ProgramFailed, with the last line of
     the code's error output, if the code fails.
 
     The values are VmHWM in /proc/self/status. resource.getrusage's ru_maxrss would be wrong here:
@@ -45,7 +46,11 @@ def peak_rss(code: str, **names: object) -> dict[str, int]:
     if peak_rss_of_this_process() is None:
         return {}
     question = json.dumps({"code": code, "names": names}, default=os.fspath)
-    return json.loads(fresh_process.run(["-c", _MARKING_PROCESS], {}, question))
+    command = [sys.executable, "-c", _MARKING_PROCESS]
+    marks = run_program(command, "the measuring process", question=question)
+    if not marks:
+        raise RuntimeError("the code ended its process early, with exit status 0")
+    return json.loads(marks)
 
 
 def peak_rss_of_this_process() -> int | None:

@@ -1,9 +1,10 @@
 """The limits of one core: arithmetic and memory, as a roofline shows them."""
 
 import json
+import sys
 from dataclasses import dataclass
 
-from helpers.device import fresh_process
+from modelfiles.programs import run_program
 
 
 @dataclass(frozen=True)
@@ -32,5 +33,6 @@ def measure_roofline(seconds: float = 0.4) -> Peak:
         ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"),
         "1",
     )
-    answer = fresh_process.run(["-m", "helpers.device.peak_process", str(seconds)], one_thread)
+    command = [sys.executable, "-m", "helpers.device.peak_process", str(seconds)]
+    answer = run_program(command, "the measuring process", settings=one_thread)
     return Peak(**json.loads(answer))

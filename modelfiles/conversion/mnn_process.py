@@ -1,12 +1,10 @@
 """MNN's converter in a process of its own, because it ends the process when it fails."""
 
-import os
-import subprocess
 import sys
 from pathlib import Path
 
 from modelfiles.errors import ConversionError
-from modelfiles.places import ROOT
+from modelfiles.programs import ProgramFailed, run_program
 
 
 def convert(onnx_file: Path, mnn_file: Path, *options: str) -> None:
@@ -14,22 +12,23 @@ def convert(onnx_file: Path, mnn_file: Path, *options: str) -> None:
     source = str(Path(onnx_file).resolve())
     target = Path(mnn_file).resolve()
     arguments = ["-f", "ONNX", "--modelFile", source, "--MNNModel", str(target), *options]
-    places = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
-    done = subprocess.run(
-        [sys.executable, "-m", "modelfiles.conversion.mnn_process", *arguments],
-        cwd=target.parent,  # it leaves a hidden file in the folder that it runs in
-        env=os.environ | {"PYTHONPATH": places},
-        capture_output=True,
-        text=True,
-        errors="replace",
-    )
-    if "ModuleNotFoundError" in done.stderr:
+    command = [sys.executable, "-m", "modelfiles.conversion.mnn_process", *arguments]
+    # it leaves a hidden file in the folder that it runs in
+    output, error = _run(command, target.parent)
+    if "ModuleNotFoundError" in output:
         raise ImportError("MNN is not installed here: pip install MNN")
-    if done.returncode or not Path(mnn_file).exists():
-        words = (done.stdout + done.stderr).strip().splitlines() or ["no output"]
-        words = [line for line in words if "Not Support" in line] or words
-        how = f"MNN's converter failed with {Path(onnx_file).name}"
-        raise ConversionError(f"{how} (exit status {done.returncode}): {words[-1][:200]}")
+    if error or not target.exists():
+        reasons = [line for line in output.splitlines() if "Not Support" in line]
+        reason = reasons[-1][:200] if reasons else error or "it wrote no file"
+        raise ConversionError(f"MNN cannot convert {Path(onnx_file).name}: {reason}") from error
+
+
+def _run(command: list[str], folder: Path) -> tuple[str, ProgramFailed | None]:
+    """The output of the converter, and its failure if it failed."""
+    try:
+        return run_program(command, "MNN's converter", folder=folder), None
+    except ProgramFailed as error:
+        return error.output, error
 
 
 if __name__ == "__main__":

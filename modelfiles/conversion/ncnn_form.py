@@ -5,13 +5,13 @@ names, and parameters as key=value.
 """
 
 import os
-import subprocess
 import tempfile
 from pathlib import Path
 
 import torch
 
 from modelfiles.errors import ConversionError, ExplainedError
+from modelfiles.programs import ProgramFailed, run_program
 
 # layers that write to a place of their own; others work in place or pass their input on
 COPYING = ("Convolution", "ConvolutionDepthWise", "Pooling")
@@ -69,10 +69,12 @@ def _run_pnnx(network: torch.nn.Module, example: torch.Tensor, scratch: Path) ->
             f"pnnxpy={stem}_pnnx.py",
             f"pnnxonnx={stem}.onnx",
         ]
-        done = subprocess.run(command, capture_output=True, text=True, errors="replace")
-    if done.returncode or not scratch.exists():
-        words = (done.stdout + done.stderr).strip().splitlines() or ["no output"]
-        raise ConversionError(f"pnnx failed (exit status {done.returncode}): {words[-1][:200]}")
+        try:
+            output = run_program(command, "pnnx")
+        except ProgramFailed as error:
+            raise ConversionError(str(error)) from error
+    if not scratch.exists():
+        raise ConversionError(f"pnnx wrote no file: {output.strip()[-200:] or 'no output'}")
 
 
 def _layers(scratch: Path) -> list[list[str]]:
