@@ -10,7 +10,7 @@ from helpers.intervals import Interval, Ratio, bootstrap, percentile, student_t
 
 CONTENDED = 0.1  # a thread that was off the CPU for more of its time than this was disturbed
 SMALLEST_ROUNDS = 6  # resampling fewer rounds than this gives intervals that promise too much
-SMALLEST_PIECES = 6
+SMALLEST_REPEATS = 6
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Latency:
         None if there are fewer than six rounds, or so few calls that the smallest and the largest
         enclose the percentile with less than 95 % probability, 1 - q**n - (1 - q)**n.
 
-        It shows how steady this run was. Another session differs by more: see between_pieces.
+        It shows how steady this run was. Another session differs by more: see mean_across_repeats.
         """
         if len(self.samples_ns) < SMALLEST_ROUNDS:
             return None
@@ -122,19 +122,19 @@ def speedup(baseline: Latency, candidate: Latency, q: float = 50) -> Ratio:
     return Ratio(value, low, high)
 
 
-def between_pieces(pieces: Sequence[Latency], q: float = 50) -> Interval:
-    """The mean percentile of pieces measured with pauses between, and its interval by Student's t.
+def mean_across_repeats(repeats: Sequence[Latency], q: float = 50) -> Interval:
+    """The mean percentile of repeated measurements, and its interval by Student's t.
 
-    Both are in nanoseconds. Give at least six pieces, seconds or better minutes apart. The interval
-    of one piece does not include how the machine drifts; this one does and is wider. Print it next
-    to a latency that stands alone.
+    Both are in nanoseconds. Give at least six measurements, seconds or better minutes apart. The
+    interval of a single one does not include how the machine drifts; this one does and is wider.
+    Print it next to a latency that stands alone.
     """
-    if len(pieces) < SMALLEST_PIECES:
+    if len(repeats) < SMALLEST_REPEATS:
         raise ValueError(
-            f"between_pieces needs at least {SMALLEST_PIECES} pieces spread over time, "
-            f"not {len(pieces)}"
+            f"mean_across_repeats needs at least {SMALLEST_REPEATS} measurements spread over time, "
+            f"not {len(repeats)}"
         )
-    values = np.array([piece.percentile(q) for piece in pieces])
+    values = np.array([latency.percentile(q) for latency in repeats])
     mean = values.mean()
     half = student_t(len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values))
     return Interval(float(mean), float(mean - half), float(mean + half))

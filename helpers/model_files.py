@@ -5,20 +5,19 @@ compares them.
 """
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from helpers.paths import build
+from helpers.paths import build, whole_file
 
 NETWORKS = {  # network: the shape of its input; 08's table has these rows first
     "mnist_cnn": (1, 1, 28, 28),
     "mobilenet_v2": (1, 3, 224, 224),
     "resnet18": (1, 3, 224, 224),
 }
-# what follows the network in a file's name: the runtime that opens it, and its precision
+# suffix after the network's name: the runtime that opens the file, and its precision
 VARIANTS = {
     ".onnx": ("ONNX Runtime", "float32"),
     # U8 is faster on x86, which need not hold on Arm: the Pi gets both
@@ -75,13 +74,11 @@ def files(networks: Sequence[str] = tuple(NETWORKS)) -> list[ModelFile]:
             f"no network is called {', '.join(sorted(unknown))}; "
             f"there are {', '.join(_INPUT_SHAPES)}"
         )
-    found = []
-    for network in networks:
-        endings = VARIANTS if network in NETWORKS else TOY_VARIANTS
-        for ending in endings:
-            path = build("models", network + ending)
-            found.append(ModelFile(network, *VARIANTS[ending], path))
-    return found
+    return [
+        ModelFile(network, *VARIANTS[suffix], build("models", network + suffix))
+        for network in networks
+        for suffix in (VARIANTS if network in NETWORKS else TOY_VARIANTS)
+    ]
 
 
 def facts() -> dict[str, dict]:
@@ -183,9 +180,8 @@ def _make(name: str, missing: list[Path]) -> list[Path]:
         "input_shape": shape,
         "weights": "trained" if is_trained else "random",
     }
-    scratch = _facts_file().with_suffix(".part")
-    scratch.write_text(json.dumps(facts() | {name: counted}, indent=1))
-    os.replace(scratch, _facts_file())
+    with whole_file(_facts_file()) as part:
+        part.write_text(json.dumps(facts() | {name: counted}, indent=1))
     return made
 
 

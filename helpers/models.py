@@ -53,18 +53,19 @@ class LeNet(nn.Sequential):
         self.fc3 = nn.Linear(84, 10, bias=False)
 
 
-class Block(nn.Module):
-    """An inverted residual block: widen, filter each channel alone, narrow.
+class InvertedResidual(nn.Module):
+    """MobileNetV2's block: expand the channels, filter each one alone, project to fewer.
 
-    If input and output have the same shape, the input is added to the output.
+    If input and output have the same shape, a skip connection adds the input to the output.
+    Sandler et al., 2018: https://arxiv.org/abs/1801.04381
     """
 
-    def __init__(self, inputs: int, outputs: int, stride: int, factor: int = 3) -> None:
+    def __init__(self, inputs: int, outputs: int, stride: int, expand_ratio: int = 3) -> None:
         super().__init__()
-        wide = factor * inputs
-        self.expand = conv_bn_relu(inputs, wide, 1)
-        self.depthwise = conv_bn_relu(wide, wide, 3, stride, groups=wide)
-        self.project = conv_bn_relu(wide, outputs, 1)[:2]  # no ReLU
+        hidden = expand_ratio * inputs
+        self.expand = conv_bn_relu(inputs, hidden, 1)
+        self.depthwise = conv_bn_relu(hidden, hidden, 3, stride, groups=hidden)
+        self.project = conv_bn_relu(hidden, outputs, 1)[:2]  # no ReLU
         self.skip = stride == 1 and inputs == outputs
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -91,7 +92,8 @@ class DepthwiseNet(nn.Sequential):
 
     def __init__(self) -> None:
         # made first: the order decides which random numbers the weights get
-        blocks = [Block(16, 24, 2), Block(24, 24, 1), Block(24, 32, 2), Block(32, 32, 1)]
+        sizes = [(16, 24, 2), (24, 24, 1), (24, 32, 2), (32, 32, 1)]
+        blocks = [InvertedResidual(*size) for size in sizes]
         super().__init__(
             conv_bn_relu(1, 16, 3, 2),
             *blocks,
@@ -171,11 +173,11 @@ def _channel_ranges(layer: nn.Conv2d, axis: int) -> torch.Tensor:
     return layer.weight.data.abs().amax(others).clamp_min(1e-8)
 
 
-def _blocks(network: nn.Module) -> list[Block]:
-    return [module for module in network.modules() if isinstance(module, Block)]
+def _blocks(network: nn.Module) -> list[InvertedResidual]:
+    return [module for module in network.modules() if isinstance(module, InvertedResidual)]
 
 
-def _convolutions(block: Block) -> list[nn.Conv2d]:
+def _convolutions(block: InvertedResidual) -> list[nn.Conv2d]:
     """The convolutions of a folded block: expand, depthwise, project."""
     parts = (block.expand, block.depthwise, block.project)
     return [cast(nn.Conv2d, cast(nn.Sequential, part)[0]) for part in parts]

@@ -3,9 +3,9 @@
 import os
 from pathlib import Path
 
-from modelfiles.places import ROOT, show
+from modelfiles.places import ROOT, show, whole_file
 
-__all__ = ["PACKAGES", "ROOT", "build", "folder", "show"]
+__all__ = ["PACKAGES", "ROOT", "build", "folder", "show", "whole_file"]
 
 # what a notebook needs of this repository: it is copied to a Pi, and shown to a submission
 PACKAGES = ("helpers", "modelfiles")

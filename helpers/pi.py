@@ -6,7 +6,6 @@ machine. A connection that breaks loses nothing that was measured: the same comm
 
 import hashlib
 import json
-import os
 import re
 import sys
 import threading
@@ -15,7 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from helpers import data, model_files, pi_transfer, results
-from helpers.paths import PACKAGES, ROOT, build, folder, show
+from helpers.paths import PACKAGES, ROOT, folder, show, whole_file
 from helpers.ssh import Pi, PiError
 from helpers.tunnel import Tunnel
 
@@ -321,6 +320,5 @@ def _folder_of(host: str) -> Path:
 
 
 def _store(path: Path, content: bytes) -> None:
-    part = build("pi", f"{path.name}.{threading.get_ident()}.part")
-    part.write_bytes(content)
-    os.replace(part, path)
+    with whole_file(path) as part:
+        part.write_bytes(content)

@@ -59,8 +59,8 @@ def record(
     scenario: "SingleStream" (one image after another), "Offline" (batches), "Camera", "Sustained"
     (a slice of a long run) or "Metered" (while a power meter was read).
     stages: what was timed, of "preprocess", "inference" and "postprocess".
-    between: the timing.between_pieces of further pieces; `p50_ci` is the interval of `latency`
-    within its session.
+    between: the timing.mean_across_repeats of further measurements; `p50_ci` is the interval of
+    `latency` within its session.
     peak_rss: bytes by mark, as device.peak_rss gives them.
 
     `void_reasons` has the reasons why the measurement is invalid: throttling, or contention above

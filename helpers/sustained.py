@@ -26,10 +26,8 @@ def over_time(records: pd.DataFrame) -> pd.DataFrame:
     minute = (end - begin.min()).dt.total_seconds() / 60
 
     def known(name: str) -> pd.Series:
-        column = f"conditions.after.{name}"  # older records have no clock_khz
-        if column not in trace:
-            return pd.Series(np.nan, trace.index)
-        return trace[column].astype(float)
+        unknown = pd.Series(np.nan, trace.index)  # older records have no clock_khz
+        return trace.get(f"conditions.after.{name}", unknown).astype(float)
 
     return trace.assign(
         **{

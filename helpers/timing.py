@@ -22,7 +22,14 @@ from collections.abc import Callable
 import numpy as np
 
 from helpers.intervals import Interval, Ratio, percentile
-from helpers.latency import CONTENDED, SMALLEST_ROUNDS, Latency, WarmUp, between_pieces, speedup
+from helpers.latency import (
+    CONTENDED,
+    SMALLEST_ROUNDS,
+    Latency,
+    WarmUp,
+    mean_across_repeats,
+    speedup,
+)
 
 __all__ = [
     "CONTENDED",
@@ -32,7 +39,7 @@ __all__ = [
     "Ratio",
     "WarmUp",
     "benchmark",
-    "between_pieces",
+    "mean_across_repeats",
     "percentile",
     "speedup",
     "time_calls",

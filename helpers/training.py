@@ -14,22 +14,22 @@ import torch.nn.functional as F
 from helpers.data import PIXEL_MEAN, PIXEL_STD, Images, mnist, normalize
 from helpers.metrics import Accuracy, accuracy
 from helpers.models import BY_NAME
-from helpers.paths import build, show
+from helpers.paths import build, show, whole_file
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to train a network. `epochs` is for 4,000 images; `scaled` keeps the number of steps."""
+    """How to train. `epochs` is for 4,000 images; `scaled_to` keeps the number of steps."""
 
     epochs: int
     peak_lr: float
     label_smoothing: float
     batch: int = 64
     weight_decay: float = 1e-2
-    averaging: float = 0.999
+    ema_decay: float = 0.999
     seed: int = 0
 
-    def scaled(self, images: int) -> "Recipe":
+    def scaled_to(self, images: int) -> "Recipe":
         """This recipe for `images` images: as many steps, but never less than two epochs."""
         return replace(self, epochs=max(2, round(self.epochs * 4000 / images)))
 
@@ -37,7 +37,7 @@ class Recipe:
 RECIPES = {
     "mnist_cnn": Recipe(epochs=25, peak_lr=2e-3, label_smoothing=0.1),
     "lenet": Recipe(epochs=100, peak_lr=4e-3, label_smoothing=0.05),
-    "depthwise": Recipe(epochs=15, peak_lr=4e-3, label_smoothing=0.05, averaging=0.99),
+    "depthwise": Recipe(epochs=15, peak_lr=4e-3, label_smoothing=0.05, ema_decay=0.99),
 }
 
 
@@ -142,7 +142,7 @@ def train(
                 schedule.step()
                 step += 1
                 losses.append(loss.item())
-                _update_ema(average, model, min(recipe.averaging, (1 + step) / (10 + step)))
+                _update_ema(average, model, min(recipe.ema_decay, (1 + step) / (10 + step)))
             history.loss.append(float(np.mean(losses)))
             history.lr.append(float(schedule.get_last_lr()[0]))
             report = f"epoch {epoch + 1:3} of {recipe.epochs}: loss {history.loss[-1]:.3f}"
@@ -186,9 +186,8 @@ def save(name: str, model: torch.nn.Module, history: History) -> None:
     The file holds weights and history: no code, no pickled objects.
     """
     path = build("models", f"{name}.pt")
-    part = path.with_suffix(".part")
-    torch.save({"weights": model.state_dict(), "history": asdict(history)}, part)
-    part.replace(path)
+    with whole_file(path) as part:
+        torch.save({"weights": model.state_dict(), "history": asdict(history)}, part)
 
 
 def trained(name: str) -> torch.nn.Module:
@@ -205,7 +204,7 @@ def trained(name: str) -> torch.nn.Module:
     if path.exists():
         return _loaded(model, path)
     train_set = mnist("train")
-    recipe = RECIPES[name].scaled(len(train_set.images))
+    recipe = RECIPES[name].scaled_to(len(train_set.images))
     print(
         f"{show(path)} is not there yet: training {name} for {recipe.epochs} epochs, "
         "a minute or two."

@@ -1,5 +1,9 @@
-"""Where the workbook is, and how messages name its files."""
+"""Where the workbook is, how messages name its files, and files that appear as a whole."""
 
+import contextlib
+import os
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -11,3 +15,17 @@ def show(path: Path | str) -> str:
     if path.is_relative_to(ROOT):
         return path.relative_to(ROOT).as_posix()
     return path.name
+
+
+@contextlib.contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """A file to write, which gets the name `path` when the block succeeds, and is deleted if not.
+
+    So a reader finds the whole file or none, also after a crash or a power cut.
+    """
+    part = path.with_name(f"{path.name}.{os.getpid()}.{threading.get_ident()}.part")
+    try:
+        yield part
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)

@@ -225,10 +225,10 @@ def test_largest_difference():
 
 def test_box_iou_by_hand():
     square = [[0, 0, 10, 10]]
-    others = [[0, 0, 10, 10], [5, 0, 10, 10], [10, 0, 10, 10], [2, 2, 5, 4], [3, 3, 0, 0]]
+    others = [[0, 0, 10, 10], [5, 0, 15, 10], [10, 0, 20, 10], [2, 2, 7, 6], [3, 3, 3, 3]]
     assert metrics.box_iou(square, others).tolist() == [[1.0, 50 / 150, 0.0, 20 / 100, 0.0]]
     assert metrics.box_iou(np.empty((0, 4)), square).shape == (0, 1)
-    assert metrics.box_iou([[3, 3, 0, 0]], [[3, 3, 0, 0]]).tolist() == [[0.0]]
+    assert metrics.box_iou([[3, 3, 3, 3]], [[3, 3, 3, 3]]).tolist() == [[0.0]]
     with pytest.raises(ValueError, match="N x 4"):
         metrics.box_iou([0, 0, 10, 10], square)
     for wrong in ([[0, 0, -10, 10]], [[0, np.nan, 10, 10]], [[0, np.inf, 10, 10]]):

@@ -22,7 +22,7 @@ QUICK = {
     "03_measure_latency": {
         "rounds": 6,
         "repeats": 2,
-        "pieces": 6,
+        "measurements": 6,
         "pause_s": 0,
         "batches": [1, 10],
         "image_count": 100,

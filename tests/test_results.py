@@ -110,7 +110,7 @@ def test_the_figures_of_a_record_follow_from_its_raw_times():
     assert got["cpu_ns"]["p50"] == pytest.approx(np.median(timed.cpu_ns), rel=0.01)
 
 
-def test_the_interval_between_pieces_is_named_so():
+def test_the_interval_mean_across_repeats_is_named_so():
     got = made(between=Interval(141.0, 139.0, 143.0))["latency_ns"]
     assert got["p50_between"] == {"value": 141.0, "low": 139.0, "high": 143.0}
     low, high = got["p50_ci"]

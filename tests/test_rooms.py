@@ -18,6 +18,7 @@ MAY_IMPORT = {
     "labs.grading": {"helpers", "modelfiles"},
 }
 LONGEST = 260
+MOST_STATEMENTS = 1800  # of helpers: it stays a package that a reader can know
 IMPORT_TORCH = {"helpers.models", "helpers.training", "helpers.convert"}
 # modules of helpers that are for the command line: they move to workbook/
 COMMAND_LINE = re.compile(r"helpers\.(__main__|doctor|pi|pi_\w+|ssh|ssh_\w+|tunnel)$")
@@ -83,6 +84,22 @@ def test_no_module_needs_itself():
 def test_no_module_is_long(name):
     if name not in ("helpers.pi", "helpers.ssh"):  # these two move to workbook/pi
         assert len(modules()[name].read_text(encoding="utf-8").splitlines()) <= LONGEST
+
+
+def statements(name: str) -> int:
+    """How many statements a module has, without its docstrings."""
+    nodes = list(ast.walk(parsed(name)))
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    docstrings = [
+        node for node in nodes if isinstance(node, documented) and ast.get_docstring(node)
+    ]
+    return sum(isinstance(node, ast.stmt) for node in nodes) - len(docstrings)
+
+
+def test_helpers_is_small():
+    names = [name for name in modules() if package_of(name) == "helpers"]
+    counted = {name: statements(name) for name in names if not COMMAND_LINE.fullmatch(name)}
+    assert sum(counted.values()) <= MOST_STATEMENTS
 
 
 @pytest.mark.parametrize("name", [name for name in sorted(modules()) if name.startswith("helpers")])

@@ -122,26 +122,26 @@ def test_intervals_cover_what_they_promise():
     assert 85 <= covered <= 100
 
 
-def test_between_pieces_is_students_t():
+def test_mean_across_repeats_is_students_t():
     from scipy import stats
 
     values = [100, 103, 98, 101, 99, 104, 97]
-    found = timing.between_pieces([latency(np.full((6, 10), value)) for value in values])
+    found = timing.mean_across_repeats([latency(np.full((6, 10), value)) for value in values])
     low, high = stats.t.interval(0.95, len(values) - 1, np.mean(values), stats.sem(values))
     expected = pytest.approx((np.mean(values), low, high), rel=1e-4)
     assert (found.value, found.low, found.high) == expected
     for n in (6, 12, 30):
         assert intervals.STUDENT_T[n - 3] == pytest.approx(stats.t.ppf(0.975, n - 1), abs=6e-4)
-    with pytest.raises(ValueError, match="at least 6 pieces"):
-        timing.between_pieces([latency(np.ones((6, 10)))] * 5)
+    with pytest.raises(ValueError, match="at least 6 measurements"):
+        timing.mean_across_repeats([latency(np.ones((6, 10)))] * 5)
 
 
 @pytest.mark.parametrize("n", [30, 31, 60, 400])
-def test_any_number_of_pieces_has_an_interval(n):
+def test_any_number_of_repeats_has_an_interval(n):
     from scipy import stats
 
     values = np.random.default_rng(n).integers(90, 110, n)
-    found = timing.between_pieces([latency(np.full((6, 10), value)) for value in values])
+    found = timing.mean_across_repeats([latency(np.full((6, 10), value)) for value in values])
     low, high = stats.t.interval(0.95, n - 1, values.mean(), stats.sem(values))
     assert (found.low, found.high) == pytest.approx((low, high), rel=1e-4)
 

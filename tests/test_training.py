@@ -74,9 +74,9 @@ def test_the_history_tells_what_happened():
 
 def test_more_images_fewer_epochs():
     recipe = training.RECIPES["lenet"]
-    assert recipe.scaled(4000) == recipe
-    assert recipe.scaled(60_000).epochs == 7
-    assert recipe.scaled(10**9).epochs == 2
+    assert recipe.scaled_to(4000) == recipe
+    assert recipe.scaled_to(60_000).epochs == 7
+    assert recipe.scaled_to(10**9).epochs == 2
 
 
 def test_augmentation_keeps_digits_on_the_paper():

@@ -13,7 +13,7 @@ import urllib.request
 from pathlib import Path
 
 from helpers.device import limits
-from helpers.paths import ROOT, show
+from helpers.paths import ROOT, show, whole_file
 from helpers.workers import CPP_FOLDER, cpp_program
 from modelfiles.errors import WorkbookError
 
@@ -138,14 +138,12 @@ def _download(version: str, archive: Path) -> None:
     if asked.returncode:
         raise OSError(f"no package index answers: {wanted}")
     source = tomllib.loads(asked.stdout)["packages"][0].get("sdist", {})
-    scratch = archive.with_suffix(".part")
     try:
         answer = urllib.request.urlopen(source["url"], timeout=60)
-        with answer, scratch.open("wb") as file:
+        with whole_file(archive) as part, answer, part.open("wb") as file:
             shutil.copyfileobj(answer, file)
     except (OSError, KeyError) as error:
         raise OSError(f"ncnn's source cannot be downloaded ({error}): {wanted}") from error
-    scratch.replace(archive)
 
 
 def command() -> None:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import psutil
 
+from helpers.device._files import read
+
 # the two controllers
 PROCESSOR = "cpu"
 MEMORY = "memory"
@@ -70,11 +72,7 @@ def _folders(root: Path, controller: str) -> list[Path]:
     In a container, the path may be that on the machine outside, so the top folder is always used.
     """
     folders = []
-    try:
-        lines = (root / "proc/self/cgroup").read_text().splitlines()
-    except OSError:
-        lines = []
-    for line in lines:
+    for line in (read(root / "proc/self/cgroup") or "").splitlines():
         _, controllers, path = [*line.split(":", 2), "", ""][:3]
         if controllers and controller not in controllers.split(","):
             continue
@@ -87,10 +85,7 @@ def _folders(root: Path, controller: str) -> list[Path]:
 
 
 def _words(path: Path) -> list[str]:
-    try:
-        return path.read_text().split()
-    except OSError:
-        return []
+    return (read(path) or "").split()
 
 
 def _number(path: Path) -> int | None:

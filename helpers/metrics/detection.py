@@ -16,17 +16,17 @@ MAX_DETECTIONS = 100  # COCO evaluates the best hundred of an image and class
 def box_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Intersection over union of each box of `a` (N x 4) with each box of `b` (M x 4).
 
-    The result is float64 N x M. A box is x, y, width, height, with x, y its upper left corner, as
-    in COCO's files. Boxes that only touch, or have no area, get 0. ValueError for a negative size
-    and for numbers that are not finite.
+    The result is float64 N x M. A box is x1, y1, x2, y2: its upper left and its lower right corner.
+    Boxes that only touch, or have no area, get 0. ValueError if x2 < x1 or y2 < y1, and for numbers
+    that are not finite.
 
-    >>> box_iou([[0, 0, 2, 2]], [[0, 0, 2, 2], [1, 0, 2, 2], [5, 5, 1, 1]]).round(3)
+    >>> box_iou([[0, 0, 2, 2]], [[0, 0, 2, 2], [1, 0, 3, 2], [5, 5, 6, 6]]).round(3)
     array([[1.   , 0.333, 0.   ]])
     """
     a = np.asarray(a, np.float64)
     b = np.asarray(b, np.float64)
     if a.ndim != 2 or b.ndim != 2 or a.shape[1] != 4 or b.shape[1] != 4:
-        raise ValueError(f"boxes are N x 4 (x, y, width, height), not {a.shape} and {b.shape}")
+        raise ValueError(f"boxes are N x 4 (x1, y1, x2, y2), not {a.shape} and {b.shape}")
     for boxes in (a, b):
         wrong = np.flatnonzero(_is_no_box(boxes))
         if len(wrong):
@@ -39,19 +39,16 @@ def box_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 def _is_no_box(boxes: np.ndarray) -> np.ndarray:
     """Which rows of `boxes`, N x 4 or more, are not finite or have a negative size."""
-    return ~np.isfinite(boxes).all(axis=1) | (boxes[:, 2:4] < 0).any(axis=1)
+    return ~np.isfinite(boxes).all(axis=1) | (boxes[:, 2:4] < boxes[:, :2]).any(axis=1)
 
 
 def _overlaps(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    a = a[:, None]
-    b = b[None]
-    left = np.maximum(a[..., 0], b[..., 0])
-    right = np.minimum(a[..., 0] + a[..., 2], b[..., 0] + b[..., 2])
-    top = np.maximum(a[..., 1], b[..., 1])
-    bottom = np.minimum(a[..., 1] + a[..., 3], b[..., 1] + b[..., 3])
-    intersection = np.maximum(right - left, 0) * np.maximum(bottom - top, 0)
-    areas = a[..., 2] * a[..., 3] + b[..., 2] * b[..., 3]
-    return ratio(intersection, areas - intersection)
+    upper_left = np.maximum(a[:, None, :2], b[None, :, :2])  # N x M x 2
+    lower_right = np.minimum(a[:, None, 2:], b[None, :, 2:])
+    intersection = (lower_right - upper_left).clip(0).prod(axis=2)  # N x M
+    area_a = (a[:, 2:] - a[:, :2]).prod(axis=1)
+    area_b = (b[:, 2:] - b[:, :2]).prod(axis=1)
+    return ratio(intersection, area_a[:, None] + area_b[None] - intersection)
 
 
 def precision_recall_curve(
@@ -150,7 +147,7 @@ def _match(overlaps: np.ndarray) -> np.ndarray:
 
 
 def _by_class_and_image(entries: list[dict], what: str, scored: bool) -> dict:
-    """{class: {image: float64 N x 5}}: box and score, in the order of `entries`.
+    """{class: {image: float64 N x 5}}: box (x1, y1, x2, y2) and score, in the order of `entries`.
 
     The score is 1 if `scored` is False.
     """
@@ -168,7 +165,7 @@ def _by_class_and_image(entries: list[dict], what: str, scored: bool) -> dict:
         try:
             x, y, width, height = entry["bbox"]
             score = entry["score"] if scored else 1
-            values[i] = x, y, width, height, score
+            values[i] = x, y, x + width, y + height, score
             category, image = (_plain_id(entry, name) for name in ("category_id", "image_id"))
             groups[category][image].append(i)
         except (KeyError, TypeError, ValueError) as error:

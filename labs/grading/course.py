@@ -5,13 +5,13 @@ import dataclasses
 import glob
 import hashlib
 import json
-import os
 import re
 import tempfile
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
 
+from helpers.paths import whole_file
 from labs.grading.intake.archives import listed
 
 LABS = Path(__file__).resolve().parents[1]
@@ -117,10 +117,9 @@ def _link_to(root: Path) -> Path:
 def write_whole(path: Path, text: str) -> None:
     """Save `text` at `path`, whole or not at all, also in place of a read-only file."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    # half a character cannot be saved; replaced, it does not stop the class
-    part.write_bytes(text.encode("utf-8", "replace"))
-    os.replace(part, path)
+    with whole_file(path) as part:
+        # half a character cannot be saved; replaced, it does not stop the class
+        part.write_bytes(text.encode("utf-8", "replace"))
 
 
 @dataclass

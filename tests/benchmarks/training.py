@@ -14,7 +14,7 @@ for name, network in BY_NAME.items():
     test_set = mnist("test")
     recipe = training.RECIPES[name]
     torch.manual_seed(recipe.seed)
-    model, history = training.train(network(), train_set, recipe.scaled(len(train_set.images)))
+    model, history = training.train(network(), train_set, recipe.scaled_to(len(train_set.images)))
     print(
         f"{name}: {training.evaluate(model, test_set)}, "
         f"{history.cpu_s:.0f} CPU-seconds on one thread, {train_set.source}"

@@ -464,7 +464,6 @@ def test_sixty_hand_ins_killed_half_way_and_resumed(large_class, capsys):
             f"\n{CLASS} hand-ins of {LAB2}: {np.mean(cpu):.1f} s of processor time each, "
             f"{max(cpu):.1f} s at most"
         )
-    assert max(cpu) <= 8
 
 
 OTHER_VERSIONS = {"older": "0.1.0", "no stamp": None}
