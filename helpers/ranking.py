@@ -15,7 +15,7 @@ def rank(frame, by: str = "latency_ns.p50"):
     """The valid rows, smallest `by` first, each run once.
 
     Skipped are rows that are not valid, were throttled or contended (even if `valid` is True), or
-    have no `by`. They are in `attrs["void"]`, each as {"run_id": ..., "reasons": [...]}. ValueError
+    have no `by`. They are in `attrs["invalid"]`, each as {"run_id": ..., "reasons": [...]}. ValueError
     if there is no such column or no row is left.
     """
     frame = each_run_once(frame)
@@ -24,18 +24,16 @@ def rank(frame, by: str = "latency_ns.p50"):
             f"there is no column {by!r} to rank by; there are {', '.join(map(str, frame.columns))}"
         )
     reasons = [validity.row_reasons(row, by) for row in frame.to_dict("records")]
-    void = []
+    invalid = []
     for run_id, found in zip(frame["run_id"], reasons):
         if found:
-            void.append({"run_id": run_id, "reasons": found})
-    if len(void) == len(frame):
-        counted = sorted({reason for row in void for reason in row["reasons"]})
-        raise ValueError(
-            f"none of {len(frame)} measurements counts: {'; '.join(counted) or 'there are none'}"
-        )
+            invalid.append({"run_id": run_id, "reasons": found})
+    if len(invalid) == len(frame):
+        why = sorted({reason for row in invalid for reason in row["reasons"]}) or ["no records"]
+        raise ValueError(f"no valid measurement (0 of {len(frame)}): {'; '.join(why)}")
     valid = frame[[not found for found in reasons]]
     ranked = valid.sort_values(by, kind="stable", ignore_index=True)
-    ranked.attrs["void"] = void
+    ranked.attrs["invalid"] = invalid
     return ranked
 
 

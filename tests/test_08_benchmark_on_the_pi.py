@@ -237,7 +237,7 @@ def ranked(path, before: dict, after: dict) -> tuple[list, list]:
         )
         results.append_result(path, line)
     frame = results.rank(results.read_results(path))
-    return frame["model.name"].tolist(), [row["reasons"] for row in frame.attrs["void"]]
+    return frame["model.name"].tolist(), [row["reasons"] for row in frame.attrs["invalid"]]
 
 
 @pytest.mark.parametrize("when", ["before", "after", "both"])
@@ -688,7 +688,7 @@ def test_python_and_cpp_are_compared_by_their_logits(tmp_path, notebook, shift, 
 def test_nothing_that_counts_is_an_empty_ranking_and_a_sentence(tmp_path, notebook, capsys):
     frame = stored(tmp_path / "a.jsonl", net__tflite=("float32", 300, "s")).assign(valid=False)
     assert notebook.ranking(frame).empty
-    assert capsys.readouterr().out == "no ranking: none of 1 measurements counts\n"
+    assert capsys.readouterr().out == "no ranking: no valid measurement (0 of 1)\n"
 
 
 # ---- whole runs
@@ -728,7 +728,7 @@ def test_on_a_throttled_pi_without_pytorch_and_again_after_a_break(made, pi, tmp
     race = frame.query("scenario == 'SingleStream'")
     assert len(race) == len(model_files.VARIANTS) and not frame["valid"].any()
     assert all("the Pi reported: throttled" in why for why in frame["void_reasons"])
-    assert "none of 8 measurements counts" in text and "the table stays empty" in text
+    assert "no valid measurement (0 of 8)" in text and "the table stays empty" in text
     assert "None is, so nothing is ranked" in text and "Fastest:" not in text
     kept = "From minute 0.0 on the Pi reported: throttled. These slices are kept and marked"
     # the second on a busy machine

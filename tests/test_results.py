@@ -532,7 +532,7 @@ def test_older_records_are_read_as_before(tmp_path, version):
     new = results.read_results(write(tmp_path / "new.jsonl", *records))
     assert "throttled_by" not in old and old["schema_version"].eq(version).all()
     assert results.rank(old)["run_id"].tolist() == results.rank(new)["run_id"].tolist()
-    assert results.rank(old).attrs["void"] == results.rank(new).attrs["void"]
+    assert results.rank(old).attrs["invalid"] == results.rank(new).attrs["invalid"]
     assert results.summary(old).equals(results.summary(new))
 
 
@@ -548,22 +548,22 @@ def test_rank_leaves_out_what_does_not_count(tmp_path):
     frame = results.read_results(write(tmp_path / "pi.jsonl", slow, *void, fast))
     ranked = results.rank(frame)
     assert ranked["run_id"].tolist() == [fast["run_id"], slow["run_id"]]
-    assert [row["run_id"] for row in ranked.attrs["void"]] == [row["run_id"] for row in void]
-    assert [row["reasons"] for row in ranked.attrs["void"]] == [
+    assert [row["run_id"] for row in ranked.attrs["invalid"]] == [row["run_id"] for row in void]
+    assert [row["reasons"] for row in ranked.attrs["invalid"]] == [
         ["the Pi reported: under-voltage"],
         ["other programs used the processor: the thread waited 50% of the time"],
         ["the Pi reported: frequency capped"],
         ["the record says that it is not valid"],
         ["it has no latency_ns.p50"],
     ]
-    assert len(frame) == 7 and "void" not in frame.attrs
+    assert len(frame) == 7 and "invalid" not in frame.attrs
     assert results.rank(frame, by="latency_ns.mean")["run_id"][0] == fast["run_id"]
 
 
 def test_rank_refuses_when_nothing_counts(tmp_path):
     void = [made(latency(0.5)), made(latency(), ("0x1", "0x1"))]
     frame = results.read_results(write(tmp_path / "pi.jsonl", *void))
-    none_counts = "none of 2 measurements counts: other programs .*; the Pi reported"
+    none_counts = r"no valid measurement \(0 of 2\): other programs .*; the Pi reported"
     with pytest.raises(ValueError, match=none_counts):
         results.rank(frame)
     no_column = "no column 'latency' to rank by; there are schema_version"
