@@ -9,7 +9,7 @@ SEEDS  := 0-2
 export OMP_NUM_THREADS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help workbook test lint format test-pi-notebooks test-integers fuzz lab pi notebooks figures cpp handout test-labs test-machines bench pins doctor clean
+.PHONY: help workbook test test-all lint format fuzz lab pi notebooks figures cpp handout test-machines bench pins doctor clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,11 +30,10 @@ format: $(VENV)/ready  ## bring all code into the form that `make lint` checks
 	@$(RUN) -m ruff check --fix -q .
 	@$(RUN) -m ruff format -q .
 
-test-pi-notebooks: $(VENV)/ready  ## run the notebooks for the Pi on an emulated Pi 4 and Pi 5 (slow: an emulator)
-	@$(RUN) -m pytest -v tests/emulated_notebooks.py
-
-test-integers: $(VENV)/ready  ## compare notebook 05's integers with the runtimes on an emulated Pi 4, Pi 5 and x86 without VNNI
-	@$(RUN) -m pytest -v -s tests/emulated_integers.py
+test-all: $(VENV)/ready  ## run every test, also the slow ones of the labs, of SSH and of emulated processors (an hour or two)
+	@WORKBOOK_ALL_TESTS=1 $(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not alone"
+	@$(RUN) -m pytest -m alone
+	@$(RUN) -m pytest -v -s tests/emulated_notebooks.py tests/emulated_integers.py
 
 fuzz: $(VENV)/ready  ## run random networks through every converter (an hour; FUZZ_NETWORKS=20 for fewer)
 	@$(RUN) -m pytest -s tests/fuzz/networks.py
@@ -56,9 +55,6 @@ cpp: $(VENV)/ready  ## build the C++ programs that notebook 08 compares with Pyt
 
 handout: $(VENV)/ready  ## make the zip for participants, build/handout.zip: the workbook and the labs without their answers
 	@$(RUN) -m labs.grading handout build/handout.zip
-
-test-labs: $(VENV)/ready  ## run every test of the labs and their grader, a class of 60 among them (a quarter of an hour)
-	@WORKBOOK_ALL_LABS=1 $(RUN) -m pytest tests/labs
 
 test-machines: $(VENV)/ready  ## test what rests on trained networks over seeds and processor settings, SEEDS=0-2 (an hour)
 	@$(RUN) tests/machines.py --seeds $(SEEDS)

@@ -1,6 +1,6 @@
 """Notebook 05's integers against the runtimes on an emulated Pi 4, Pi 5 and Haswell.
 
-`make test-integers` runs it. Files are made here, with PyTorch. The emulator only runs the
+`make test-all` runs it. Files are made here, with PyTorch. The emulator only runs the
 runtimes, with the notebook's own functions for that, and hands back what every operator puts out.
 Compared are integers, never times.
 """

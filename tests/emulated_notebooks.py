@@ -1,6 +1,6 @@
 """The notebooks that run on a Pi, unmodified, in a kernel on an emulated Pi 4 and Pi 5.
 
-`make test-pi-notebooks` runs it. Their outputs are searched for errors and then dropped: every
+`make test-all` runs it. Their outputs are searched for errors and then dropped: every
 time in them is the emulator's.
 """
 

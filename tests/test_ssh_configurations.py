@@ -1,6 +1,6 @@
 """`pi status` reaches a host if and only if `ssh` does, whatever the configuration of OpenSSH.
 
-The configurations are drawn with a fixed seed. WORKBOOK_ALL_SSH=1 tries 30 instead of eight.
+The configurations are drawn with a fixed seed. WORKBOOK_ALL_TESTS=1 tries 30 instead of eight.
 """
 
 import getpass
@@ -15,7 +15,7 @@ from ssh_servers import Laptop, free_port, keygen, needs_sshd
 
 from helpers import pi
 
-CONFIGURATIONS = 30 if os.environ.get("WORKBOOK_ALL_SSH") == "1" else 8
+CONFIGURATIONS = 30 if os.environ.get("WORKBOOK_ALL_TESTS") == "1" else 8
 
 # {part: {choice: how often it is drawn}}
 CHOICES = {

@@ -399,7 +399,7 @@ QUICK_HONEST = (
 
 
 def honest_names():
-    """The names of HONEST as parameters of a test; most of them in `make test-labs` only."""
+    """The names of HONEST as parameters of a test; most of them in `make test-all` only."""
     for name in HONEST:
         yield pytest.param(name, marks=() if name in QUICK_HONEST else pytest.mark.slow)
 

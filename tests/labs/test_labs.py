@@ -32,7 +32,7 @@ MANUAL_SHARE = {"lab6_capstone": 0.7}  # elsewhere 0.3
 
 
 def labs(*, quick=()):
-    """The labs as parameters of a test; those not in `quick` in `make test-labs` only."""
+    """The labs as parameters of a test; those not in `quick` in `make test-all` only."""
     return [pytest.param(lab, marks=() if lab in quick else pytest.mark.slow) for lab in LABS]
 
 
