@@ -69,7 +69,7 @@ def bootstrap(
 
 
 def student_t(freedom: int) -> float:
-    """The 97.5 % point for so many degrees of freedom, at least 2; wrong by less than 0.001.
+    """Student's t for `freedom` degrees of freedom (2 or more), 97.5 %; the error is below 0.001.
 
     Beyond the table by the first terms of Abramowitz and Stegun, Handbook of Mathematical
     Functions, 26.7.5.

@@ -15,8 +15,8 @@ def rank(frame, by: str = "latency_ns.p50"):
     """The valid rows, smallest `by` first, each run once.
 
     Skipped are rows that are not valid, were throttled or contended (even if `valid` is True), or
-    have no `by`. They are in `attrs["invalid"]`, each as {"run_id": ..., "reasons": [...]}. ValueError
-    if there is no such column or no row is left.
+    have no `by`. They are in `attrs["invalid"]`, each as {"run_id": ..., "reasons": [...]}.
+    ValueError if there is no such column or no row is left.
     """
     frame = each_run_once(frame)
     if by not in frame.columns:

@@ -99,7 +99,7 @@ def _embedded(split: str) -> Images:
     if split == "test" and _local_idx("train") is not None:
         raise ValueError(
             "WORKBOOK_DATA holds training images but no test images, and the embedded test images "
-            "may be among them: put t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte beside them"
+            "may be among them: put t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte next to them"
         )
     pixels, labels = _embedded_digits()
     # 500 of each digit, sorted by digit: split within each digit, then shuffle

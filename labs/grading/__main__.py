@@ -47,7 +47,9 @@ def main() -> None:
         metavar="N",
         help="processes and threads of one submission",
     )
-    grade.add_argument("--again", nargs="+", default=[], metavar="STUDENT", help="grade these anew")
+    grade.add_argument(
+        "--again", nargs="+", default=[], metavar="STUDENT", help="grade these again"
+    )
     grade.add_argument(
         "--no-jail",
         action="store_true",
@@ -74,7 +76,7 @@ def main() -> None:
     except (NoJail, FileNotFoundError, ValueError, RuntimeError) as error:
         sys.exit(str(error))
     except KeyboardInterrupt:
-        sys.exit("stopped; what was graded is saved, and the same command goes on from there")
+        sys.exit("Stopped. Graded submissions are saved; run the same command to continue.")
 
 
 def _one(root: str, lab: str, student: str, options: str) -> None:

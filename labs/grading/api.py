@@ -184,7 +184,7 @@ def load_questions(path: Path | str) -> dict[str, Question]:
 
 
 def ask(student: Student, questions: dict[str, Question]) -> dict[str, Verdict]:
-    """The verdict on every question, each asked whatever became of the others."""
+    """The verdict on every question, each asked even if others fail."""
     return {name: _verdict(student, question) for name, question in questions.items()}
 
 

@@ -143,7 +143,7 @@ class Result:
     cpu_s: float = 0.0
     wall_s: float = 0.0
     graded_at: str = ""
-    digest: str = ""  # of the hand-in and the checks: another one is graded anew
+    digest: str = ""  # of the hand-in and the checks: another one is graded again
 
     @property
     def points(self) -> float | None:

@@ -63,7 +63,7 @@ def _where_a_beginning_fails(
     that fails; it is found by halving.
     """
     end = time.monotonic() + LIMIT_S
-    right = 1  # so many layers can be converted together
+    right = 1  # this many layers can be converted together
     wrong = len(network)
     while wrong - right > 1 and time.monotonic() < end:
         middle = (right + wrong) // 2

@@ -11,7 +11,7 @@ TO_FIRST = (0, 3, 1, 2)  # and back
 
 
 class Unsupported(ValueError):
-    """The file is intact, and this package cannot feed it. The message goes on after its name."""
+    """The file is intact, but not supported. The message continues the sentence after its name."""
 
 
 @dataclass

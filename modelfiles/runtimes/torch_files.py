@@ -180,7 +180,7 @@ def _empty_package(name: str) -> Iterator[None]:
 
 
 def _pool_with(threads: int) -> int:
-    """The number of the thread pool with so many threads; a new one makes older ones invalid."""
+    """The number of the thread pool with this many threads; a new one makes older ones invalid."""
     global _pool_threads, _pool_number
     from executorch.extension.pybindings import portable_lib
 
