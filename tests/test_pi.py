@@ -218,6 +218,7 @@ def test_ctrl_c_leaves_the_run_and_nothing_here(laptop, one):
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=30)
     assert output.splitlines()[-1].startswith("Interrupted. The job is still running"), output
+    assert process.returncode == 130
     assert "lost" not in output, output
     wait_until(lambda: not laptop.ssh_processes(), 10)
     assert one.processes() and laptop.pi("stop", "one")[0] == 0 and not one.processes()

@@ -38,7 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
-        print(getattr(options, "when_interrupted", "Interrupted."), file=sys.stderr)
+        print(options.when_interrupted, file=sys.stderr)
         return INTERRUPTED
 
 
@@ -57,7 +57,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.set_defaults(function=None)
+    parser.set_defaults(function=None, when_interrupted="Interrupted.")
     commands = parser.add_subparsers(metavar="COMMAND")
     _add_doctor(commands)
     pi_commands.add_to(commands)

@@ -21,14 +21,18 @@ RUNTIMES = ("libtorch", "ncnn", "mnn")
 NCNN_SHA256 = {"1.0.20261020": "ad8cdd63e9755cfa8e23b9b6d9ce46156077d80298a89e7c3ba325ffccfca200"}
 
 
+class BuildFailed(WorkbookError, RuntimeError):
+    """Tools are missing, or a program does not compile; the message says which."""
+
+
 def build() -> dict[str, str]:
     """Build what can be built here; returns {runtime: why it was skipped}, {} if none was skipped.
 
-    RuntimeError if tools are missing, or if a program does not compile.
+    BuildFailed if tools are missing, or if a program does not compile.
     """
     can_make = shutil.which("make") or shutil.which("ninja")
     if not (can_make and shutil.which("cmake") and shutil.which("c++")):
-        raise RuntimeError(
+        raise BuildFailed(
             "C++ programs need cmake, make and a compiler: sudo apt install cmake make g++"
         )
     CPP_FOLDER.mkdir(parents=True, exist_ok=True)
@@ -80,7 +84,7 @@ def _run(*command: str) -> None:
         lines = log.read_text(errors="replace").splitlines() or ["no output"]
         errors = [line for line in lines if "error:" in line or "CMake Error" in line]
         reason = errors[0] if errors else lines[-1]
-        raise RuntimeError(
+        raise BuildFailed(
             f"{Path(command[0]).name} failed, {show(log)} has the whole output: {reason.strip()}"
         )
 
@@ -147,12 +151,9 @@ def _download(version: str, archive: Path) -> None:
 
 
 def command() -> None:
-    """Build all programs and print what was built; WorkbookError if that failed."""
+    """Build all programs and print what was built; BuildFailed if that failed."""
     print("Building the C++ programs (ncnn's library takes a minute or more, once) ...", flush=True)
-    try:
-        skipped = build()
-    except RuntimeError as error:
-        raise WorkbookError(str(error)) from error
+    skipped = build()
     for runtime, reason in skipped.items():
         print(f"{runtime} is skipped: {reason}")
     built = [show(cpp_program(runtime)) for runtime in RUNTIMES if cpp_program(runtime).exists()]

@@ -87,6 +87,8 @@ def fetch(name: str) -> Path:
 
 
 def _matches(path: Path, known: RemoteFile) -> bool:
+    if path.stat().st_size != known.size:
+        return False
     return hashlib.sha256(path.read_bytes()).hexdigest() == known.sha256
 
 
