@@ -1,6 +1,7 @@
 """The timing rules: what is counted, in which order, with which intervals.
 
-No test asserts a speed of the machine.
+No test asserts a speed of the machine. Where times decide what is to happen, the clock is one that
+the test moves, so a busy machine changes nothing.
 """
 
 import time
@@ -19,8 +20,37 @@ def latency(samples, cpu=None, threads=1, steady=True) -> Latency:
     return Latency(samples, cpu, round_ns, WarmUp(10, 5, steady), threads)
 
 
-def sleeper(seconds: float):
-    return lambda: time.sleep(seconds)
+class Clock:
+    """Takes the place of the module `time` in helpers.timing: it moves only when a test says so."""
+
+    def __init__(self) -> None:
+        self.wall_ns = 0
+        self.cpu_ns = 0
+
+    def perf_counter_ns(self) -> int:
+        return self.wall_ns
+
+    def thread_time_ns(self) -> int:
+        return self.cpu_ns
+
+    def compute(self, seconds: float) -> None:
+        self.wall_ns += round(seconds * 1e9)
+        self.cpu_ns += round(seconds * 1e9)
+
+    def wait(self, seconds: float) -> None:
+        self.wall_ns += round(seconds * 1e9)
+
+    def following(self, seconds):
+        """A function whose calls take these times in turn."""
+        remaining = iter(seconds)
+        return lambda: self.compute(next(remaining))
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(timing, "time", clock)
+    return clock
 
 
 def test_rounds_are_whole_shuffled_and_discard_their_first_call():
@@ -49,20 +79,34 @@ def test_the_order_depends_on_the_seed_alone():
     assert turns(0) == turns(0) != turns(1)
 
 
-@pytest.mark.alone
-def test_a_round_lasts_as_long_as_asked():
-    measured = timing.benchmark({"a": sleeper(0.001)}, rounds=2, min_round_s=0.02, min_calls=3)["a"]
-    assert measured.samples_ns.shape[1] * np.median(measured.samples_ns) >= 15_000_000
-    assert measured.samples_ns.shape[1] > 3
-    assert (measured.samples_ns >= 1_000_000).all() and measured.warm_up.first_call_ns >= 1_000_000
+@pytest.mark.parametrize("min_calls, calls", [(3, 20), (30, 30)])
+def test_a_round_lasts_as_long_as_asked(clock, min_calls, calls):
+    millisecond = {"a": lambda: clock.compute(0.001)}
+    measured = timing.benchmark(millisecond, rounds=2, min_round_s=0.02, min_calls=min_calls)["a"]
+    assert measured.samples_ns.tolist() == [[1_000_000] * calls] * 2
+    assert measured.warm_up.first_call_ns == 1_000_000
+    # the discarded call counts in the round
+    assert measured.round_ns.tolist() == [[(calls + 1) * 1_000_000] * 2] * 2
 
 
-@pytest.mark.alone
-def test_cpu_time_tells_waiting_from_computing():
-    waiting = timing.benchmark({"a": sleeper(0.002)}, rounds=3, min_round_s=0, min_calls=5)["a"]
-    assert waiting.contention > 0.8 and any("contended" in text for text in waiting.warnings)
-    assert waiting.round_ns.shape == (3, 2)
-    assert (waiting.round_ns[:, 0] > waiting.samples_ns.sum(1)).all()
+def test_the_real_clock_of_a_call_that_sleeps():
+    measured = timing.benchmark(
+        {"a": lambda: time.sleep(0.002)}, rounds=3, min_round_s=0, min_calls=5
+    )["a"]
+    assert measured.samples_ns.shape == (3, 5) and (measured.samples_ns >= 2_000_000).all()
+    assert (measured.round_ns[:, 0] > measured.samples_ns.sum(1)).all()
+    assert measured.contention > 0.5, "asleep is not on the CPU"
+
+
+def test_cpu_time_tells_waiting_from_computing(clock):
+    def call():
+        clock.compute(0.001)
+        clock.wait(0.009)
+
+    waiting = timing.benchmark({"a": call}, rounds=3, min_round_s=0, min_calls=5)["a"]
+    assert waiting.contention == pytest.approx(0.9)
+    assert any("contended" in text for text in waiting.warnings)
+    assert waiting.round_ns.tolist() == [[60_000_000, 6_000_000]] * 3
     assert latency(np.full((3, 5), 100), np.full((3, 5), 99)).contention == pytest.approx(0.01)
     # clocks differ a little
     assert latency(np.full((3, 5), 100), np.full((3, 5), 120)).contention == 0
@@ -156,25 +200,40 @@ def test_a_latency_prints_what_a_reader_wants_to_know():
     )
 
 
-def test_warm_up_waits_until_the_time_stops_falling():
-    def following(pauses_s):
-        """A call that takes each of these times in turn."""
-        pauses = iter(pauses_s)
-        return lambda: time.sleep(next(pauses))
+def test_warm_up_waits_until_the_time_stops_falling(clock):
+    # the first call is of 20 ms, so a window has 5 calls
+    seconds = [0.02] + [0.004] * 10 + [0.002] * 10 + [0.001] * 10_000
+    warm = timing.warm_up(clock.following(seconds), window=10, min_duration_s=0.05)
+    # three windows of 1 ms do not improve on the first
+    assert warm == WarmUp(calls=1 + 10 + 10 + 4 * 5, first_call_ns=20_000_000, steady=True)
 
-    pauses = [0.02] + [0.004] * 10 + [0.002] * 10 + [0.001] * 10_000
-    warm = timing.warm_up(following(pauses), window=10, min_duration_s=0.05)
-    assert warm.steady and warm.calls >= 5 * 5 and warm.first_call_ns >= 20_000_000
+
+def test_warm_up_lasts_as_long_as_asked(clock):
+    warm = timing.warm_up(lambda: clock.compute(0.001), window=10, min_duration_s=0.2)
+    assert warm == WarmUp(calls=201, first_call_ns=1_000_000, steady=True)
+
+
+def test_warm_up_gives_up_after_its_longest_duration(clock):
     falling = np.geomspace(0.05, 0.001, 40)
-    warm = timing.warm_up(following(falling), window=3, max_duration_s=0.3, tolerance=0)
-    assert not warm.steady, "gives up after max_duration_s and says so"
-    # 1.5 % less each window: below the tolerance
-    declining = 0.004 * 0.985 ** np.minimum(np.repeat(np.arange(1000), 10), 60)
-    warm = timing.warm_up(following(declining), window=10, min_duration_s=0, max_duration_s=1)
-    assert warm.calls > 41, "a slow decline is not taken for steadiness"
-    assert timing.warm_up(lambda: None).steady, "also where a call is shorter than the clock's step"
-    slow = timing.warm_up(sleeper(0.15), max_duration_s=2)
-    assert slow.calls <= 8, "long calls make short windows"
+    warm = timing.warm_up(clock.following(falling), window=3, max_duration_s=0.3, tolerance=0)
+    assert not warm.steady
+    assert clock.wall_ns >= 300_000_000
+
+
+def test_a_slow_decline_is_not_taken_for_steadiness(clock):
+    # each window is faster than the one before by 1.5 %, which is below the tolerance
+    declining = 0.004 * 0.985 ** np.concatenate([[0], np.repeat(np.arange(1000), 10)])
+    warm = timing.warm_up(clock.following(declining), window=10, min_duration_s=0, max_duration_s=1)
+    assert warm.calls > 41 and not warm.steady
+
+
+def test_long_calls_make_short_windows(clock):
+    warm = timing.warm_up(lambda: clock.compute(0.15), window=10, max_duration_s=2)
+    assert warm == WarmUp(calls=5, first_call_ns=150_000_000, steady=True)
+
+
+def test_warm_up_of_a_call_that_is_shorter_than_the_step_of_the_clock():
+    assert timing.warm_up(lambda: None).steady
 
 
 def test_warnings_say_what_is_wrong():
