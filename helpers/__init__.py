@@ -20,7 +20,7 @@ metrics         accuracy, McNemar's test, mAP, MACs
 plots           the figures that notebooks share
 paths           where files are stored; errors, quiet and student_ids are as small
 
-The modules that begin with pi and ssh, tunnel, doctor and __main__ are for the command line.
+pi, ssh and __main__ are deprecated names of what is in workbook/.
 
 models, training and convert need torch. All others can be imported on a Pi without torch; they load
 a runtime inside the function that needs it. The package modelfiles does the work behind convert and

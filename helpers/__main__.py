@@ -1,4 +1,4 @@
-"""python -m helpers: the command `workbook`."""
+"""Deprecated: use `workbook`, or `python -m workbook`."""
 
 import sys
 

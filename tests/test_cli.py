@@ -48,14 +48,14 @@ TABLE = [
     ("book dance", 2, "", "invalid choice: 'dance'"),
     ("pi", 2, "", "ACTION"),
     ("pi start", 2, "", "HOST"),
-    ("pi start pi@no-such-pi.invalid", 1, "", "no machine of this name"),
-    ("pi run 00_start_here pi@no-such-pi.invalid", 1, "", "no machine of this name"),
+    ("pi start pi@no-such-pi.invalid", 1, "", "no machine with this name"),
+    ("pi run 00_start_here pi@no-such-pi.invalid", 1, "", "no machine with this name"),
     ("pi run 00_start_here pi@x -p peak_s=fast", 2, "", "'peak_s=fast' is not name=value"),
     ("pi run 01_train_mnist_cnn x.invalid --no-convert", 1, "", "01_train_mnist_cnn does not run"),
-    ("pi fetch pi@no-such-pi.invalid", 1, "", "no machine of this name"),
-    ("pi status pi@no-such-pi.invalid", 1, "", "no machine of this name"),
-    ("pi doctor pi@no-such-pi.invalid", 1, "", "no machine of this name"),
-    ("pi stop pi@no-such-pi.invalid", 1, "", "no machine of this name"),
+    ("pi fetch pi@no-such-pi.invalid", 1, "", "no machine with this name"),
+    ("pi status pi@no-such-pi.invalid", 1, "", "no machine with this name"),
+    ("pi doctor pi@no-such-pi.invalid", 1, "", "no machine with this name"),
+    ("pi stop pi@no-such-pi.invalid", 1, "", "no machine with this name"),
 ]
 
 

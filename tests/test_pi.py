@@ -28,9 +28,12 @@ from ssh_servers import (
     wait_until,
 )
 
-from helpers import model_files, pi, results
+from helpers import model_files, results
 from helpers.paths import ROOT
-from helpers.ssh import Pi, PiError
+from workbook.pi import fleet, setup
+from workbook.pi.connection import Pi
+from workbook.pi.fetch import merge
+from workbook.pi.openssh import PiError
 
 needs_root = pytest.mark.skipif(
     not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root may do this: run as root"
@@ -118,7 +121,7 @@ def two(laptop, one):
 def at_laptop(laptop, monkeypatch):
     """This process at that laptop: its home, its keys, its build folder, its workbook."""
     laptop.use(monkeypatch)
-    monkeypatch.setattr(pi, "ROOT", laptop.tree)
+    monkeypatch.setattr(setup, "ROOT", laptop.tree)
     return laptop
 
 
@@ -196,7 +199,7 @@ def test_a_broken_connection_loses_nothing_and_the_run_goes_on(laptop, one):
     status, output = cut_off(laptop, one, 3, command, one.break_connections)
     assert status == 1
     assert output.count("one:") == 1
-    assert "the connection is lost" in output
+    assert "the connection was lost" in output
     assert "Traceback" not in output
     stopped = one.processes()
     # so that the run does not end before the slow laptop asks for it
@@ -231,7 +234,7 @@ def test_a_run_that_ended_unseen_is_brought_back(laptop, one):
     wait_until(lambda: not one.processes(), 60)
     status, output = laptop.pi(*command)
     assert status == 0
-    assert "has ended meanwhile" in output
+    assert "finished in the meantime" in output
     assert pieces(laptop.tree / "build/results") == [f"piece {n}" for n in range(6)]
 
 
@@ -239,7 +242,7 @@ def test_a_run_that_ended_unseen_is_brought_back(laptop, one):
 def test_after_a_power_cut_only_what_is_missing_is_measured(laptop, one):
     command = run_03("one", pieces=12)
     status, output = cut_off(laptop, one, 3, command, lambda: kill(one.processes()))
-    assert status == 1 and "it ended before it was done: was the Pi restarted" in output
+    assert status == 1 and "it stopped before it was finished: was the Pi restarted" in output
     assert 3 <= len(pieces(laptop.tree / "build/results")) < 12, "what was finished is here already"
     status, output = laptop.pi(*command)
     assert status == 0
@@ -295,7 +298,7 @@ def bare(laptop, one):
 def test_a_file_arrives_whole_or_not_at_all(laptop, at_laptop, name, kept_parts, request):
     server = request.getfixturevalue(name)
     with Pi(name) as there:
-        pi.prepare(there)  # everything but the large file
+        setup.prepare(there)  # everything but the large file
     large = laptop.tree / "build/models/resnet18.onnx"
     large.parent.mkdir(parents=True, exist_ok=True)
     large.write_bytes(os.urandom(150_000_000))
@@ -308,7 +311,7 @@ def test_a_file_arrives_whole_or_not_at_all(laptop, at_laptop, name, kept_parts,
         wait_until(lambda: any(path.stat().st_size > 10**6 for path in incoming.glob("*")), 60)
         server.break_connections()
         output, _ = first.communicate(timeout=60)
-        assert first.returncode == 1 and "the connection is lost" in output and not there.exists()
+        assert first.returncode == 1 and "the connection was lost" in output and not there.exists()
         left = [path.stat().st_size for folder in (incoming, partial) for path in folder.glob("*")]
         # it was broken off in the middle
         assert all(0 < size < large.stat().st_size for size in left)
@@ -354,15 +357,15 @@ def test_a_notebook_changed_on_the_pi_is_kept_and_fetched(laptop, two, at_laptop
         there.write_text(mine)
         here.write_text(original.replace("20, 2, 0.3, 0", "19, 2, 0.3, 0"))
         with Pi("two") as server:
-            pi.prepare(server, said.append)
+            setup.prepare(server, said.append)
         kept = "notebooks/03_measure_latency.ipynb was changed on the Pi and is kept"
         assert any(kept in line for line in said)
         assert there.read_text() == mine
-        assert not pi.fetch(["two"], said.append)
+        assert not fleet.fetch(["two"], said.append)
         assert (laptop.tree / "build/pi/two/03_measure_latency.ipynb").read_text() == mine
         there.unlink()
         with Pi("two") as server:
-            pi.prepare(server, said.append)
+            setup.prepare(server, said.append)
         assert there.read_text() == here.read_text()
     finally:
         here.write_text(original)
@@ -544,7 +547,10 @@ def test_the_tunnel_opens_again_and_stop_leaves_nothing(opened, laptop, one, ker
     assert not laptop.ssh_processes()
     assert laptop.pi("status", "one")[1].startswith("jupyter running")
     assert laptop.pi("stop", "one")[0] == 0
-    assert not one.processes() and "nothing of ours running" in laptop.pi("status", "one")[1]
+    assert (
+        not one.processes()
+        and "nothing from this workbook is running" in laptop.pi("status", "one")[1]
+    )
 
 
 @needs_sshd
@@ -558,7 +564,7 @@ def test_stop_ends_a_run_and_the_next_one_goes_on(laptop, one):
     assert status == 1 and "it is running 03_measure_latency {'pieces': 30}" in output
     status, output = laptop.pi("stop", "one")
     assert status == 0 and int(output.split()[0]) >= 2 and not one.processes()
-    assert "one: it was ended by `workbook pi stop`" in first.communicate(timeout=30)[0]
+    assert "one: it was stopped by `workbook pi stop`" in first.communicate(timeout=30)[0]
     assert laptop.pi(*command)[0] == 0
     assert pieces(laptop.tree / "build/results") == [f"piece {n}" for n in range(30)]
 
@@ -603,7 +609,7 @@ def fake_python(change: str) -> str:
         (
             "bits",
             "sys.maxsize = 2**31 - 1",
-            "bits: it has a 32-bit system, .* install the 64-bit Raspberry Pi OS",
+            "bits: its system is 32-bit, .* install the 64-bit Raspberry Pi OS",
         ),
         (
             "old",
@@ -623,7 +629,7 @@ def test_a_pi_that_cannot_be_used_is_refused_before_anything_is_copied(
 ):
     server = at_laptop.serve(name, python=fake_python(change))
     with pytest.raises(PiError, match=sentence), Pi(name) as there:
-        pi.prepare(there)
+        setup.prepare(there)
     assert not list(server.home.iterdir())
 
 
@@ -657,8 +663,8 @@ def test_a_key_that_is_not_taken(at_laptop, one, tmp_path):
     keygen(tmp_path / "stranger")
     with_passphrase = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "a passphrase"]
     subprocess.run([*with_passphrase, "-f", str(tmp_path / "locked")], check=True)
-    refused = "one: it refuses your SSH key, and passwords are not used here; .*`ssh-copy-id one`"
-    locked = "one: your key needs its passphrase, .* run `ssh-add .*locked` first"
+    refused = "one: it does not accept your SSH key, .* ask for a password; .*`ssh-copy-id one`"
+    locked = "one: your key has a passphrase, .* run `ssh-add .*locked` first"
     try:
         config.write_text(before.replace(str(key) + "\n", str(tmp_path / "stranger") + "\n"))
         key.rename(tmp_path / "away")
@@ -677,10 +683,10 @@ def test_a_key_that_is_not_taken(at_laptop, one, tmp_path):
     [
         (
             "pi@no-such-pi.invalid",
-            "pi@no-such-pi.invalid: no machine of this name is found; is the Pi on",
+            "pi@no-such-pi.invalid: no machine with this name was found; is the Pi on",
         ),
         ("pi@127.0.0.1:1", "pi@127.0.0.1:1: it does not answer .*is SSH switched on there"),
-        ("pi@127.0.0.1:port", "is no host: give user@name"),
+        ("pi@127.0.0.1:port", "is not a host: use user@name"),
     ],
 )
 def test_a_pi_that_does_not_answer(host, sentence):
@@ -691,13 +697,13 @@ def test_a_pi_that_does_not_answer(host, sentence):
 def test_only_notebooks_that_run_on_a_pi_are_sent_there():
     said = "01_train_mnist_cnn does not run on a Pi; these do: 00_start_here, 03"
     with pytest.raises(PiError, match=said):
-        pi.run(["pi@127.0.0.1:1"], "notebooks/01_train_mnist_cnn.ipynb")
+        fleet.run(["pi@127.0.0.1:1"], "notebooks/01_train_mnist_cnn.ipynb")
     on_the_pi = set()
     for path in (ROOT / "notebooks").glob("[0-9]*.ipynb"):
         text = "\n".join(cell.source for cell in nbformat.read(path, 4).cells)
         if re.search(r"\*\*Runs on\*\* (the laptop and on )?the Pi", text):
             on_the_pi.add(path.stem)
-    assert on_the_pi == set(pi.ON_THE_PI)
+    assert on_the_pi == set(setup.ON_THE_PI)
 
 
 def test_the_bundle_is_light(monkeypatch, tmp_path):
@@ -710,11 +716,11 @@ def test_the_bundle_is_light(monkeypatch, tmp_path):
     for split in ("train", "t10k"):
         for part in ("images-idx3-ubyte", "labels-idx1-ubyte"):
             (tmp_path / f"{split}-{part}").write_text("")
-    files = pi.bundle()
+    files = setup.bundle()
     models = {Path(path).name for path in files if path.startswith("build/models")}
     assert models == {"mnist_cnn.onnx", "mnist_cnn.tflite"}
     assert {
-        "helpers/pi_host.py",
+        "workbook/pi/on_device/jobs.py",
         "workbook/book.py",
         "notebooks/00_start_here.ipynb",
         "requirements-pi.txt",
@@ -726,7 +732,7 @@ def test_the_bundle_is_light(monkeypatch, tmp_path):
     assert not any("__pycache__" in path or "test" in path for path in files)
     assert sum(path.stat().st_size for path in files.values()) < 3e6, "without models it is small"
     monkeypatch.delenv("WORKBOOK_DATA")
-    assert not any(path.startswith(("build/idx", "build/data")) for path in pi.bundle())
+    assert not any(path.startswith(("build/idx", "build/data")) for path in setup.bundle())
 
 
 def test_records_are_merged_once_and_whole(tmp_path):
@@ -740,11 +746,11 @@ def test_records_are_merged_once_and_whole(tmp_path):
         '["a list"]',
         '{"schema_version": true, "run_id": 7}',
     ]
-    assert pi.merge("\n".join([*records[:2], *odd, records[2][:-9]]).encode(), store) == 2
+    assert merge("\n".join([*records[:2], *odd, records[2][:-9]]).encode(), store) == 2
     # the laptop was switched off in the middle of a line
     store.write_bytes(store.read_bytes() + b'{"schema_version": 1, "run_i')
-    assert pi.merge("\n".join([*records, records[3], ""]).encode(), store) == 2
-    assert pi.merge("\n".join(records).encode(), store) == 0 == pi.merge(b"", store)
+    assert merge("\n".join([*records, records[3], ""]).encode(), store) == 2
+    assert merge("\n".join(records).encode(), store) == 0 == merge(b"", store)
     kept = [json.loads(line) for line in store.read_text().splitlines() if line.endswith("}")]
     assert [entry["value"] for entry in kept] == [0, 1 / 3, 2 / 3, 1]
 
@@ -758,9 +764,9 @@ def test_hosts_that_do_not_answer_are_named_before_conversions(capsys, monkeypat
     monkeypatch.setattr(model_files, "build_missing", too_early)
     hosts = ["pi@no-such-pi.invalid", "no-such-pi.invalid"]
     assert main(["pi", "start", hosts[0]]) == 1
-    assert capsys.readouterr().err.count("no machine of this name") == 1
+    assert capsys.readouterr().err.count("no machine with this name") == 1
     assert main(["pi", "run", "00_start_here", *hosts]) == 1
-    assert capsys.readouterr().err.count("no machine of this name") == 2
+    assert capsys.readouterr().err.count("no machine with this name") == 2
     environment = os.environ | {"HOST": "laptop"}  # the HOST of the shell is not used
     for given, host in ((["HOST=me@there"], "me@there"), ([], "pi@raspberrypi.local")):
         command = ["make", "-n", "pi", *given]

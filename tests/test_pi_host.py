@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from helpers import pi_answers, pi_files, pi_host
+from workbook.pi.on_device import answers, files, jobs
 
 
 def serve(requests: list[dict], monkeypatch, capsys) -> list[dict]:
@@ -19,7 +19,7 @@ def serve(requests: list[dict], monkeypatch, capsys) -> list[dict]:
     lines = "".join(json.dumps(request) + "\n" for request in requests)
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(lines.encode())))
     before = os.umask(0o022)
-    pi_answers.serve()
+    answers.serve()
     os.umask(before)
     return [json.loads(line[1:]) for line in capsys.readouterr().out.split("\n")[1:-1]]
 
@@ -29,7 +29,7 @@ def serve(requests: list[dict], monkeypatch, capsys) -> list[dict]:
     [
         (errno.ENOSPC, "its disk is full"),
         (errno.EDQUOT, "its disk is full"),
-        (errno.EROFS, "its card can only be read"),
+        (errno.EROFS, "its card has become read-only"),
         (errno.EACCES, "Permission denied"),
     ],
 )
@@ -37,7 +37,7 @@ def test_a_disk_that_cannot_be_written(number, sentence, monkeypatch, capsys):
     def fails(_):
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setitem(pi_answers.COMMANDS, "done", fails)
+    monkeypatch.setitem(answers.COMMANDS, "done", fails)
     first, second = serve([{"command": "done"}, {"command": "status"}], monkeypatch, capsys)
     assert sentence in first["problem"] and second["jobs"] == [], "and the next request is answered"
 
@@ -45,13 +45,13 @@ def test_a_disk_that_cannot_be_written(number, sentence, monkeypatch, capsys):
 @pytest.fixture
 def pi_folder(tmp_path, monkeypatch):
     """This process as the Pi, with a home of its own."""
-    for module in (pi_host, pi_files, pi_answers):
+    for module in (jobs, files, answers):
         monkeypatch.setattr(module, "FOLDER", tmp_path, raising=False)
         monkeypatch.setattr(module, "STATE", tmp_path / ".pi", raising=False)
-    monkeypatch.setattr(pi_host, "VENV", tmp_path / ".venv")
-    monkeypatch.setattr(pi_host, "PYTHON", tmp_path / ".venv/bin/python")
-    monkeypatch.setattr(pi_host, "READY", tmp_path / ".venv/ready")
-    pi_host.make_state()
+    monkeypatch.setattr(jobs, "VENV", tmp_path / ".venv")
+    monkeypatch.setattr(jobs, "PYTHON", tmp_path / ".venv/bin/python")
+    monkeypatch.setattr(jobs, "READY", tmp_path / ".venv/ready")
+    jobs.make_state()
     return tmp_path
 
 
@@ -89,33 +89,33 @@ def test_only_a_whole_environment_is_used(pi_folder, monkeypatch, files, is_set_
 
     def call(what, *command):
         called.append(command)
-        assert not pi_host.is_set_up("new"), "a power cut now must not leave it looking whole"
+        assert not jobs.is_set_up("new"), "a power cut now must not leave it looking whole"
         if "--clear" in command:
-            shutil.rmtree(pi_host.VENV, ignore_errors=True)
-            pi_host.PYTHON.parent.mkdir(parents=True)
-            pi_host.PYTHON.write_text("")
+            shutil.rmtree(jobs.VENV, ignore_errors=True)
+            jobs.PYTHON.parent.mkdir(parents=True)
+            jobs.PYTHON.write_text("")
 
-    monkeypatch.setattr(pi_host, "_call", call)
-    assert pi_host.is_set_up("new") == is_set_up
+    monkeypatch.setattr(jobs, "_call", call)
+    assert jobs.is_set_up("new") == is_set_up
     if not is_set_up:
-        pi_host.work({"job": "set_up", "requirements": "new"})
-        assert pi_host.read_state("set_up.result") == {"ok": True, "why": ""}
+        jobs.work({"job": "set_up", "requirements": "new"})
+        assert jobs.read_state("set_up.result") == {"ok": True, "why": ""}
         assert any("--clear" in command for command in called) == is_made_again
-        assert sum("pip" in command for command in called) == 2 and pi_host.is_set_up("new")
+        assert sum("pip" in command for command in called) == 2 and jobs.is_set_up("new")
 
 
 def test_an_installation_that_failed_is_not_used(pi_folder, monkeypatch):
     def call(what, *command):
         if "pip" in command:
-            raise pi_host.Problem("no Internet")
+            raise jobs.Problem("no Internet")
 
-    monkeypatch.setattr(pi_host, "_call", call)
+    monkeypatch.setattr(jobs, "_call", call)
     for name, text in environment("old").items():
         (pi_folder / name).parent.mkdir(parents=True, exist_ok=True)
         (pi_folder / name).write_text(text)
-    pi_host.work({"job": "set_up", "requirements": "new"})
-    assert pi_host.read_state("set_up.result") == {"ok": False, "why": "no Internet"}
-    assert not pi_host.is_set_up("new") and not pi_host.is_set_up("old")
+    jobs.work({"job": "set_up", "requirements": "new"})
+    assert jobs.read_state("set_up.result") == {"ok": False, "why": "no Internet"}
+    assert not jobs.is_set_up("new") and not jobs.is_set_up("old")
 
 
 def test_modules_of_an_earlier_version_go_and_nothing_else(pi_folder):
@@ -126,22 +126,22 @@ def test_modules_of_an_earlier_version_go_and_nothing_else(pi_folder):
         path = pi_folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("as it was sent")
-        sent[name] = [pi_host.digest(path)]
+        sent[name] = [jobs.digest(path)]
     (pi_folder / "helpers/mine.py").write_text("changed on the Pi")
-    pi_host.write_state("sent.json", sent)
-    pi_files.plan({"files": {}, "requirements": ""})
+    jobs.write_state("sent.json", sent)
+    files.plan({"files": {}, "requirements": ""})
     left = [name for name in old if (pi_folder / name).exists()]
     assert left == list(old[1:])
 
 
 @pytest.mark.parametrize("damage", ["", "{", '{"send', "\0" * 20])
 def test_a_state_file_that_was_cut_off_counts_as_missing(pi_folder, damage):
-    pi_host.write_state("run.json", {"since": 1})
-    assert pi_host.read_state("run.json") == {"since": 1}
-    (pi_host.STATE / "run.json").write_text(damage)
-    assert pi_host.read_state("run.json") == {}
+    jobs.write_state("run.json", {"since": 1})
+    assert jobs.read_state("run.json") == {"since": 1}
+    (jobs.STATE / "run.json").write_text(damage)
+    assert jobs.read_state("run.json") == {}
 
 
 def test_what_runs_on_the_pi_is_read_by_an_old_python():
-    for module in (pi_host, pi_files, pi_answers):
+    for module in (jobs, files, answers):
         ast.parse(Path(module.__file__).read_text(), feature_version=(3, 7))

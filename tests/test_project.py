@@ -112,12 +112,10 @@ sys.meta_path.insert(0, Absent())
 
 
 def test_helpers_import_without_torch_and_tensorflow():
-    modules = (
-        "data device metrics plots results runtimes timing workers quiet paths model_files "
-        "pi pi_host ssh"
-    )
+    modules = "data device metrics plots results runtimes timing workers quiet paths model_files"
     imports = "\n".join(f"import helpers.{module}" for module in modules.split())
-    code = f"{WITHOUT_TORCH}\n{imports}\nimport workbook.cli, workbook.doctor\nprint('fine')"
+    commands = "import workbook.cli, workbook.doctor, workbook.pi.fleet, workbook.pi.jupyter"
+    code = f"{WITHOUT_TORCH}\n{imports}\n{commands}\nprint('fine')"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout == "fine\n", done.stderr
 

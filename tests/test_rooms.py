@@ -19,9 +19,8 @@ MAY_IMPORT = {
 }
 LONGEST = 260
 MOST_STATEMENTS = 1800  # of helpers: it stays a package that a reader can know
+DEPRECATED = {"helpers.__main__", "helpers.pi", "helpers.ssh"}  # old names of what is in workbook
 IMPORT_TORCH = {"helpers.models", "helpers.training", "helpers.convert"}
-# modules of helpers that are for the command line: they move to workbook/
-COMMAND_LINE = re.compile(r"helpers\.(__main__|doctor|pi|pi_\w+|ssh|ssh_\w+|tunnel)$")
 
 
 @cache
@@ -31,7 +30,9 @@ def modules() -> dict[str, Path]:
     for package in PACKAGES:
         for path in (ROOT / package.replace(".", "/")).rglob("*.py"):
             parts = path.relative_to(ROOT).with_suffix("").parts
-            found[".".join(parts).removesuffix(".__init__")] = path
+            name = ".".join(parts).removesuffix(".__init__")
+            if name not in DEPRECATED:
+                found[name] = path
     return found
 
 
@@ -60,8 +61,6 @@ def package_of(name: str) -> str | None:
 @pytest.mark.parametrize("name", sorted(modules()))
 def test_a_package_imports_only_what_it_may(name):
     allowed = {package_of(name), *MAY_IMPORT[package_of(name)], None}
-    if COMMAND_LINE.fullmatch(name):
-        allowed.add("workbook")
     assert {package_of(other) for other in imported(parsed(name))} <= allowed
 
 
@@ -82,8 +81,7 @@ def test_no_module_needs_itself():
 
 @pytest.mark.parametrize("name", sorted(modules()))
 def test_no_module_is_long(name):
-    if name not in ("helpers.pi", "helpers.ssh"):  # these two move to workbook/pi
-        assert len(modules()[name].read_text(encoding="utf-8").splitlines()) <= LONGEST
+    assert len(modules()[name].read_text(encoding="utf-8").splitlines()) <= LONGEST
 
 
 def statements(name: str) -> int:
@@ -97,8 +95,7 @@ def statements(name: str) -> int:
 
 
 def test_helpers_is_small():
-    names = [name for name in modules() if package_of(name) == "helpers"]
-    counted = {name: statements(name) for name in names if not COMMAND_LINE.fullmatch(name)}
+    counted = {name: statements(name) for name in modules() if package_of(name) == "helpers"}
     assert sum(counted.values()) <= MOST_STATEMENTS
 
 
@@ -125,8 +122,7 @@ def test_every_module_of_helpers_serves_a_notebook_or_a_lab():
         todo |= new
     used.add("helpers.device.peak_process")  # a process of its own, started by its name
     used.add("helpers.errors")  # what callers catch; notebooks show messages
-    unused = {name for name in modules() if name.startswith("helpers")} - used
-    assert not {name for name in unused if not COMMAND_LINE.fullmatch(name)}
+    assert not {name for name in modules() if name.startswith("helpers")} - used
 
 
 def rooms() -> list[str]:
@@ -141,7 +137,6 @@ def test_a_room_names_all_that_is_in_it(room):
         for name in modules()
         if name.rpartition(".")[0] == room and not name.rpartition(".")[2].startswith("_")
     }
-    missing = {name for name in inside if not re.search(rf"\b{name}\b", text)}
-    assert not {name for name in missing if not COMMAND_LINE.fullmatch(f"{room}.{name}")}
+    assert not {name for name in inside if not re.search(rf"\b{name}\b", text)}
     listed = set(re.findall(r"^(\w+) {2,}\S", text, re.MULTILINE))
     assert listed <= inside, "listed, and not there"

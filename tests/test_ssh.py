@@ -13,9 +13,10 @@ import urllib.request
 import pytest
 from ssh_servers import Laptop, needs_sshd, wait_until, write_program
 
-from helpers import pi_transfer, ssh, ssh_problems
-from helpers.ssh import Pi, PiError, target
-from helpers.tunnel import Tunnel
+from workbook.pi import connection, ssh_problems, transfer
+from workbook.pi.connection import Pi
+from workbook.pi.openssh import PiError, target
+from workbook.pi.tunnel import Tunnel
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +54,7 @@ def test_a_host_becomes_the_arguments_of_ssh(host, arguments):
     "host", ["", "pi@garage:", "pi@garage:port", "-oProxyCommand=x", "pi@my garage", "[::1]:x"]
 )
 def test_what_is_no_host(host):
-    with pytest.raises(PiError, match="is no host: give user@name"):
+    with pytest.raises(PiError, match="is not a host: use user@name"):
         target(host)
 
 
@@ -70,12 +71,12 @@ def test_what_is_no_host(host):
         ),
         (
             "ssh: Could not resolve hostname pi.local: Name or service not known",
-            "no machine of this name is found",
+            "no machine with this name was found",
         ),
         (
             "ssh: Could not resolve hostname gate: Name or service not known\n"
             "Connection closed by UNKNOWN port 65535",
-            "no machine of the name gate is found",
+            "no machine with the name gate was found",
         ),
         (
             "channel 0: open failed: administratively prohibited: open failed\n"
@@ -135,7 +136,7 @@ def test_a_login_script_that_prints(at_laptop, login, tmp_path):
     try:
         with Pi("garage") as pi:
             pi.folder = pi.ask("check")["folder"]
-            pi_transfer.update(pi, {"notebooks/file": file}, "", said.append)
+            transfer.update(pi, {"notebooks/file": file}, "", said.append)
             assert pi.get("notebooks/file") == file.read_bytes()
     finally:
         (server.home / ".bashrc").unlink()
@@ -156,7 +157,7 @@ def test_a_login_script_that_prints(at_laptop, login, tmp_path):
     ],
 )
 def test_a_login_shell_that_does_not_get_to_python(at_laptop, login, sentence, monkeypatch):
-    monkeypatch.setattr(ssh, "START_S", 3)
+    monkeypatch.setattr(connection, "START_S", 3)
     server = at_laptop.servers["garage"]
     (server.home / ".bashrc").write_text(login)
     try:
@@ -260,7 +261,7 @@ def test_forwarding_is_tried_before_it_is_promised(laptop, at_laptop, name, extr
 
 @needs_sshd
 def test_nothing_answers_through_the_tunnel(at_laptop, monkeypatch):
-    monkeypatch.setattr("helpers.tunnel.ANSWER_S", 1)
+    monkeypatch.setattr("workbook.pi.tunnel.ANSWER_S", 1)
     with Tunnel("garage") as tunnel, pytest.raises(PiError, match="JupyterLab does not answer"):
         tunnel.open(1)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from ssh_servers import Laptop, free_port, keygen, needs_sshd
 
-from helpers import pi
+from workbook.pi import fleet
 
 CONFIGURATIONS = 30 if os.environ.get("WORKBOOK_ALL_TESTS") == "1" else 8
 
@@ -154,7 +154,7 @@ def test_pi_status_gets_where_ssh_gets(laptop, monkeypatch):
             host = configure(laptop, configuration, busy.getsockname()[1])
             write_known_hosts(laptop, configuration)
             said: list[str] = []
-            failed = pi.status([host], said.append)
+            failed = fleet.status([host], said.append)
             is_here = not failed
             said += map(str, failed.values())
             assert not control_path(laptop).exists(), "a connection was left behind"
@@ -164,7 +164,7 @@ def test_pi_status_gets_where_ssh_gets(laptop, monkeypatch):
             assert is_here == is_there, (configuration, said)
             assert len(said) == 1 and "Error" not in said[0], said
             if control_path(laptop).exists():  # and through the connection that is open now
-                assert not pi.status([host], said.append), said
+                assert not fleet.status([host], said.append), said
                 subprocess.run(["ssh", "-O", "exit", "garage"], check=True, capture_output=True)
             outcomes.append(is_there)
     assert 0 < sum(outcomes) < len(outcomes), "some get there, some do not"

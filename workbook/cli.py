@@ -37,6 +37,13 @@ def main(arguments: list[str] | None = None) -> int:
     except WorkbookError as error:
         print(error, file=sys.stderr)
         return error.exit_code
+    except ModuleNotFoundError as error:
+        print(
+            f"The environment is incomplete ({error}). Run `make`, or on a laptop "
+            "pip install -r requirements.txt.",
+            file=sys.stderr,
+        )
+        return WorkbookError.exit_code
     except KeyboardInterrupt:
         print(options.when_interrupted, file=sys.stderr)
         return INTERRUPTED

@@ -67,59 +67,66 @@ def _parameter(text: str) -> tuple[str, object]:
 
 
 def run_start(options: argparse.Namespace) -> int:
-    pi = _pi_module()
+    _require_openssh()
+    from workbook.pi import jupyter
+
     unreachable = _convert(options)
     if unreachable:
         return 1
     for number in (signal.SIGTERM, signal.SIGHUP):  # these close the tunnel, as Ctrl-C does
         signal.signal(number, signal.default_int_handler)
-    pi.start(options.hosts[0])
+    jupyter.start(options.hosts[0])
     return 0
 
 
 def run_notebook(options: argparse.Namespace) -> int:
-    pi = _pi_module()
+    _require_openssh()
+    from workbook.pi import fleet
+
     unreachable = _convert(options)
     hosts = [host for host in options.hosts if host not in unreachable]
     if not hosts:
         return 1
-    failed = pi.run(hosts, options.notebook, dict(options.parameters))
+    failed = fleet.run(hosts, options.notebook, dict(options.parameters))
     _print_results(hosts, failed)
     return _status({**unreachable, **failed})
 
 
 def run_fetch(options: argparse.Namespace) -> int:
-    failed = _pi_module().fetch(options.hosts)
+    _require_openssh()
+    from workbook.pi import fleet
+
+    failed = fleet.fetch(options.hosts)
     _print_results(options.hosts, failed)
     return _status(failed)
 
 
 def run_status(options: argparse.Namespace) -> int:
-    return _status(_pi_module().status(options.hosts))
+    _require_openssh()
+    from workbook.pi import fleet
+
+    return _status(fleet.status(options.hosts))
 
 
 def run_doctor(options: argparse.Namespace) -> int:
-    return _status(_pi_module().doctor(options.hosts))
+    _require_openssh()
+    from workbook.pi import fleet
+
+    return _status(fleet.doctor(options.hosts))
 
 
 def run_stop(options: argparse.Namespace) -> int:
-    return _status(_pi_module().stop(options.hosts))
+    _require_openssh()
+    from workbook.pi import fleet
+
+    return _status(fleet.stop(options.hosts))
 
 
-def _pi_module():
-    """helpers.pi, which needs OpenSSH and the laptop's environment."""
+def _require_openssh() -> None:
     if not shutil.which("ssh"):
         raise WorkbookError(
             "OpenSSH's client, the program ssh, is missing: sudo apt install openssh-client"
         )
-    try:
-        from helpers import pi
-    except ImportError as error:
-        raise WorkbookError(
-            f"The environment is incomplete ({error}). Run `make`, or on a laptop "
-            "pip install -r requirements.txt."
-        ) from error
-    return pi
 
 
 def _convert(options: argparse.Namespace) -> dict[str, Exception]:
@@ -130,8 +137,9 @@ def _convert(options: argparse.Namespace) -> dict[str, Exception]:
     if options.no_convert:
         return {}
     from helpers import model_files
+    from workbook.pi import fleet
 
-    unreachable = _pi_module().on_all(options.hosts, lambda host, _: host.ask("check"), print)
+    unreachable = fleet.on_all(options.hosts, lambda pi, say: pi.ask("check"), print)
     if len(unreachable) < len(set(options.hosts)):
         try:
             model_files.build_missing()
@@ -141,7 +149,9 @@ def _convert(options: argparse.Namespace) -> dict[str, Exception]:
 
 
 def _print_results(hosts: list[str], failed: dict[str, Exception]) -> None:
-    table = _pi_module().table([host for host in hosts if host not in failed])
+    from workbook.pi import fetch
+
+    table = fetch.table([host for host in hosts if host not in failed])
     if table is not None:
         print(table.to_string(index=False))
 

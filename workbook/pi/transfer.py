@@ -1,7 +1,7 @@
 """Copying to a Pi: what differs is found by content, and each file arrives whole or not at all.
 
-rsync copies, if both machines have it: after a broken connection it continues within a file.
-Otherwise, or if it fails for any reason, the files go through the connection that is open.
+rsync copies if both machines have it: after a broken connection it continues within a file.
+Without rsync, or if it fails, the files are sent over the open connection.
 """
 
 import hashlib
@@ -17,7 +17,8 @@ from functools import partial
 from pathlib import Path
 from typing import cast
 
-from helpers.ssh import QUIET, Pi, Program, options, target
+from workbook.pi.connection import Pi
+from workbook.pi.openssh import QUIET, Program, options, target
 
 REPORT_S = 5  # how often a copy reports its progress
 

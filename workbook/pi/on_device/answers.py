@@ -1,8 +1,8 @@
-"""What the laptop asks of a Pi: `workbook pi` runs this there. Standard library only.
+"""Answers the laptop's requests. Standard library only, in the syntax of Python 3.7.
 
-The laptop sends this file, pi_files and pi_host as text to the Pi's own python3, then one request
-per line, as JSON. Each answer is one line, RESULT and JSON; {"problem": sentence} if something is
-in the way. Lines before it are for the user. The syntax is that of Python 3.7, as in pi_host.
+The laptop sends this file, `files` and `jobs` as text to the Pi's own python3, then one request per
+line, as JSON. Each answer is one line, RESULT and JSON; {"problem": sentence} if the Pi cannot do
+it. Lines before it are for the user.
 """
 
 import errno
@@ -15,8 +15,8 @@ import subprocess
 import sys
 import time
 
-from helpers import pi_files, pi_host
-from helpers.pi_host import FOLDER, PYTHON, STATE, Problem, read_state, write_state
+from workbook.pi.on_device import files, jobs
+from workbook.pi.on_device.jobs import FOLDER, PYTHON, STATE, Problem, read_state, write_state
 
 RESULT = "\x1e"  # starts every answer, and is no part of any text
 
@@ -25,8 +25,8 @@ def check(request):
     """Whether the workbook can run here: {"folder", "system", "running": that notebook or None}."""
     if sys.maxsize < 2**32:
         raise Problem(
-            "it has a 32-bit system, for which there are no runtimes: install the 64-bit "
-            "Raspberry Pi OS (Raspberry Pi Imager offers it)"
+            "its system is 32-bit, and no runtime supports that: install the 64-bit Raspberry Pi "
+            "OS (Raspberry Pi Imager offers it)"
         )
     version = ".".join(map(str, sys.version_info[:2]))
     if not (3, 11) <= sys.version_info[:2] < (3, 14):
@@ -42,7 +42,7 @@ def check(request):
             "its Python cannot make environments: run `sudo apt install python3-venv` there"
         ) from None
     running = None
-    if pi_host.is_running("run"):
+    if jobs.is_running("run"):
         running = read_state("run.json").get("notebook")
     system = f"Python {version}, {os.uname().machine}"
     return {"folder": str(FOLDER), "system": system, "running": running}
@@ -50,11 +50,11 @@ def check(request):
 
 def set_up(request):
     """Start the job that installs requirements-pi.txt, if needed: {"job": its name or None}."""
-    if pi_host.is_set_up(request["requirements"]):
+    if jobs.is_set_up(request["requirements"]):
         return {"job": None}
-    if not pi_host.is_running("set_up"):
+    if not jobs.is_running("set_up"):
         job = json.dumps({"job": "set_up", **request})
-        pi_host.launch("set_up", [sys.executable, str(FOLDER / "helpers/pi_host.py"), job])
+        jobs.launch("set_up", [sys.executable, str(FOLDER / "workbook/pi/on_device/jobs.py"), job])
     return {"job": "set_up"}
 
 
@@ -62,11 +62,11 @@ def run(request):
     """Start `notebook` with `parameters`, unless it is running or has just finished: {"state"}."""
     job = read_state("run.json")
     is_same = all(job.get(part) == request[part] for part in ("notebook", "parameters"))
-    if pi_host.is_running("run"):
+    if jobs.is_running("run"):
         if not is_same:
             raise Problem(
-                f"it is running {job['notebook']} {job['parameters'] or ''}: wait, or "
-                "end it with `workbook pi stop`"
+                f"it is running {job['notebook']} {job['parameters'] or ''}: wait, or stop it "
+                "with `workbook pi stop`"
             )
         return {"state": "running"}
     if is_same and read_state("run.result").get("ok"):  # it finished while no one was connected
@@ -75,8 +75,8 @@ def run(request):
     since = job["since"] if is_same else time.time()
     job = {**request, "since": since}
     write_state("run.json", job)
-    command = [str(PYTHON), "-m", "helpers.pi_host", json.dumps({"job": "run", **job})]
-    pi_host.launch("run", command)
+    command = [str(PYTHON), "-m", "workbook.pi.on_device.jobs", json.dumps({"job": "run", **job})]
+    jobs.launch("run", command)
     return {"state": "started"}
 
 
@@ -85,7 +85,7 @@ def follow(request):
     with open(STATE / f"{request['job']}.log", errors="replace") as log:
         while True:
             # asked before reading, so that the last lines are not missed
-            is_running = pi_host.is_running(request["job"])
+            is_running = jobs.is_running(request["job"])
             print(log.read(), end="", flush=True)
             if not is_running:
                 break
@@ -94,11 +94,11 @@ def follow(request):
                 sys.exit("the connection was lost")
     result = read_state(f"{request['job']}.result") or {
         "ok": False,
-        "why": "it ended before it was done: was the Pi restarted, or short of memory?",
+        "why": "it stopped before it was finished: was the Pi restarted, or out of memory?",
     }
-    free = pi_host.free_bytes()
+    free = jobs.free_bytes()
     if not result["ok"] and read_state("stopped"):
-        result["why"] = "it was ended by `workbook pi stop`"
+        result["why"] = "it was stopped by `workbook pi stop`"
     elif not result["ok"] and free < 2_000_000:
         result["why"] = (
             f"its disk is full ({free // 1000:,} kB are free): make room there and run this again"
@@ -108,33 +108,33 @@ def follow(request):
 
 def jupyter(request):
     """Start JupyterLab for this machine alone, unless it is running: {"port", "token"}."""
-    if not pi_host.is_running("jupyter"):
+    if not jobs.is_running("jupyter"):
         _launch_jupyter()
     for _ in range(600):
         for path in (STATE / "runtime").glob("jpserver-*.json"):
             server = read_state(path)
             if server:
                 return {"port": server["port"], "token": server["token"]}
-        if not pi_host.is_running("jupyter"):
+        if not jobs.is_running("jupyter"):
             break
         time.sleep(0.2)
-    raise Problem(f"JupyterLab did not start: {pi_host.last_line('jupyter')}")
+    raise Problem(f"JupyterLab did not start: {jobs.last_line('jupyter')}")
 
 
 def _launch_jupyter():
-    pi_host.make_state()
+    jobs.make_state()
     for old in (STATE / "runtime").glob("jpserver-*"):
         old.unlink()
     for name in ("labconfig", "config"):
         (STATE / name).mkdir(exist_ok=True)
-    # it asks no one elsewhere for news
+    # no news from the Internet
     news = {"fetchNews": "false", "checkForUpdates": False}
     write_state(
         "labconfig/default_setting_overrides.json",
         {"@jupyterlab/apputils-extension:notification": news},
     )
-    # In a file, since everyone on the machine can read a command line. It has the highest priority,
-    # and the owner's own folder of settings is not read.
+    # In a file, since every user of the machine can read a command line. This file has the highest
+    # priority, and the owner's own settings are not read.
     server = {
         "ip": "127.0.0.1",
         "base_url": "/",
@@ -150,7 +150,7 @@ def _launch_jupyter():
     write_state(
         "jupyter_server_config.json", {"ServerApp": server, "PasswordIdentityProvider": identity}
     )
-    pi_host.launch(
+    jobs.launch(
         "jupyter",
         [str(PYTHON), "-m", "jupyterlab"],
         JUPYTER_CONFIG_PATH=str(STATE),
@@ -159,22 +159,22 @@ def _launch_jupyter():
 
 
 def done(request):
-    """The laptop has the results of the run: the next one is a new one."""
-    pi_host.delete_state("run.json", "run.result")
+    """Forget the finished run, since the laptop has its results."""
+    jobs.delete_state("run.json", "run.result")
     return {}
 
 
 def status(request):
     """{"jobs": names of the running jobs, "free_mb", "last": the last line of each one's log}."""
-    jobs = sorted(set(pi_host.processes().values()))
-    last = {job: pi_host.last_line(job) for job in jobs}
-    return {"jobs": jobs, "free_mb": pi_host.free_bytes() // 10**6, "last": last}
+    running = sorted(set(jobs.processes().values()))
+    last = {job: jobs.last_line(job) for job in running}
+    return {"jobs": running, "free_mb": jobs.free_bytes() // 10**6, "last": last}
 
 
 def doctor(request):
     """Print what `workbook doctor` reports here: {"failed": sentence or ""}."""
     if not PYTHON.exists():
-        raise Problem("the workbook is not set up there yet: `workbook pi start` does it")
+        raise Problem("the workbook is not set up there yet: run `workbook pi start` first")
     ended = subprocess.run(
         [str(PYTHON), "-m", "workbook", "doctor"],
         cwd=FOLDER,
@@ -186,21 +186,21 @@ def doctor(request):
 
 def stop(request):
     """End every process of the workbook: {"stopped": how many there were}."""
-    before = pi_host.processes()
+    before = jobs.processes()
     if before:
         write_state("stopped", True)
     for wait, number in ((8, signal.SIGTERM), (5, signal.SIGKILL), (5, signal.SIGKILL)):
-        for pid in pi_host.processes():
+        for pid in jobs.processes():
             try:
                 os.kill(pid, number)
             except ProcessLookupError:
                 continue
         deadline = time.monotonic() + wait
-        while pi_host.processes() and time.monotonic() < deadline:
+        while jobs.processes() and time.monotonic() < deadline:
             time.sleep(0.1)
-    left = pi_host.processes()
+    left = jobs.processes()
     if left:
-        raise Problem(f"{len(left)} processes do not end: restart it")
+        raise Problem(f"{len(left)} processes cannot be stopped: restart the Pi")
     return {"stopped": len(before)}
 
 
@@ -208,10 +208,10 @@ COMMANDS = {
     command.__name__: command
     for command in (
         check,
-        pi_files.plan,
-        pi_files.receive,
-        pi_files.send,
-        pi_files.found,
+        files.plan,
+        files.receive,
+        files.send,
+        files.found,
         set_up,
         run,
         follow,
@@ -225,8 +225,8 @@ COMMANDS = {
 DISK_PROBLEMS = {
     errno.ENOSPC: "its disk is full: make room there and run this again",
     errno.EDQUOT: "its disk is full (a quota): make room there and run this again",
-    errno.EROFS: "its card can only be read, as a failing card often can: restart the Pi, and "
-    "replace the card if that does not help",
+    errno.EROFS: "its card has become read-only, as a failing card often does: restart the Pi, "
+    "and replace the card if that does not help",
 }
 
 

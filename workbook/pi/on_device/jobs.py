@@ -1,8 +1,8 @@
-"""What runs on the Pi: the state of its workbook, its jobs, and the set-up. Standard library only.
+"""The jobs of the workbook on a Pi, their state, and the set-up. Standard library only.
 
 A job is a process of its own that outlives the connection. It has a log, and a result once it has
-finished. Every process of the workbook carries a mark in its environment, so that `stop` finds all
-of them and nothing else. pi_answers is what the laptop asks for, pi_files its part about files.
+finished. Every process of the workbook carries a mark in its environment, so `stop` finds all of
+them and no others.
 
 The syntax is that of Python 3.7, so that an old Pi can report that its Python is too old.
 """
@@ -29,7 +29,7 @@ JOB = "WORKBOOK_JOB"  # the name of the job
 
 
 class Problem(Exception):
-    """One sentence: what is in the way and what to do."""
+    """One sentence: what is wrong and what to do."""
 
 
 def read_state(name):
@@ -87,7 +87,7 @@ def last_line(job):
 
 
 def launch(job, command, **variables):
-    """Start `command` as a job that outlives this connection, only one at a time of each name."""
+    """Start `command` as a job that outlives this connection; one job of a name at a time."""
     make_state()
     delete_state(f"{job}.result", "stopped")
     # the owner's own Jupyter variables could set another token, port or configuration
@@ -149,7 +149,7 @@ def _job_of(pid):
 
 
 def is_set_up(requirements):
-    """Whether these very requirements are completely installed, for the Python that is here."""
+    """Whether exactly these requirements are completely installed, for this Python."""
     try:
         return READY.read_text() == requirements and _is_whole()
     except OSError:
@@ -157,7 +157,7 @@ def is_set_up(requirements):
 
 
 def _is_whole():
-    """Whether the environment was finished once, for the Python that the system has today."""
+    """Whether the environment was completed, for the Python that the system has now."""
     if not (READY.exists() and PYTHON.exists()):
         return False
     settings = VENV / "pyvenv.cfg"
@@ -167,15 +167,15 @@ def _is_whole():
 
 
 def work(request):
-    """The body of a job. Its result is written only when it comes to its end."""
+    """The body of a job. Its result is written when it has finished."""
     try:
         JOBS[request["job"]](request)
         result = {"ok": True, "why": ""}
-    except Exception as error:  # any error belongs into the result, which the laptop reads
+    except Exception as error:  # any error is part of the result, which the laptop reads
         result = {"ok": False, "why": str(error) or type(error).__name__}
     try:
         write_state(f"{request['job']}.result", result)
-    except OSError as error:  # the disk is full: the laptop sees that for itself
+    except OSError as error:  # the disk is full, and the laptop checks that itself
         sys.exit(f"the result cannot be stored: {error}")
 
 

@@ -15,7 +15,7 @@ def sentence(complaint: str, shell_form: str, settings: Callable[[], Settings] =
     `shell_form` is the host as it is typed after `ssh`; `settings` its configuration, if needed.
     """
     lines = readable(complaint.splitlines())
-    # the last lines of a failed connection through another host name no cause
+    # the last lines of a failed connection through another host do not name the cause
     vague = re.compile("UNKNOWN port|kex_exchange_identification|stdio forwarding failed")
     causes = [line for line in lines if not vague.search(line)]
     last = (causes or lines or ["no output"])[-1]
@@ -38,8 +38,8 @@ def sentence(complaint: str, shell_form: str, settings: Callable[[], Settings] =
     if found := re.search(r"Could not resolve hostname (\S+):", complaint):
         name = "this name" if found[1].lower() in shell_form.lower() else f"the name {found[1]}"
         return (
-            f"no machine of {name} is found; is the Pi on, and in this network? `hostname -I` "
-            "on the Pi prints its address, which does as well as the name"
+            f"no machine with {name} was found; is the Pi on, and in this network? `hostname -I` "
+            "on the Pi prints its address, which can be used instead of the name"
         )
     if "administratively prohibited" in complaint:
         return f"the host on the way to it (ProxyJump) forbids forwarding ({last})"
@@ -53,7 +53,9 @@ def wrong_settings(complaint: str) -> str:
     """Why `ssh -G`, which connects to nothing, failed with this `complaint`."""
     first = (readable(complaint.splitlines()) or ["no output"])[0]
     if re.search("contains invalid characters|nvalid username", complaint):
-        return f"this is no host for ssh ({first}): give user@name, such as pi@raspberrypi.local"
+        return (
+            f"ssh does not accept this host ({first}): use user@name, such as pi@raspberrypi.local"
+        )
     return f"ssh's configuration on this machine has an error ({first})"
 
 
@@ -78,8 +80,8 @@ def _changed_key(complaint: str) -> str:
     if file and Path(file[1]) != Path.home() / ".ssh/known_hosts":
         forget += f" -f '{file[1]}'"
     return (
-        "its host key is not the one it had before. If its card was written again, forget the "
-        f"old key with `{forget}` and connect once with `ssh`; otherwise this may be an attack"
+        "its host key has changed. If its card was written again, remove the old key with "
+        f"`{forget}` and connect once with `ssh`; otherwise this may be an attack"
     )
 
 
@@ -87,13 +89,13 @@ def _refused(shell_form: str, settings: Settings) -> str:
     files = [os.path.expanduser(value) for name, value in settings if name == "identityfile"]
     if locked := [file for file in files if _needs_passphrase(file)]:
         return (
-            "your key needs its passphrase, which is not asked for here; run "
+            "your key has a passphrase, and this command cannot ask for it; run "
             f"`ssh-add {locked[0]}` first, and `ssh-copy-id {shell_form}` if the key was never "
             "copied there"
         )
     return (
-        "it refuses your SSH key, and passwords are not used here; copy the key once with "
-        f"`ssh-copy-id {shell_form}` (make one with `ssh-keygen -t ed25519` if you have none)"
+        "it does not accept your SSH key, and this command cannot ask for a password; copy the "
+        f"key once with `ssh-copy-id {shell_form}` (`ssh-keygen -t ed25519` makes one)"
     )
 
 

@@ -1,6 +1,6 @@
 """The files of the workbook on the Pi: which ones it needs, and which ones to bring back.
 
-Standard library only; the syntax is that of Python 3.7, as in pi_host.
+Standard library only, in the syntax of Python 3.7.
 """
 
 import base64
@@ -8,8 +8,8 @@ import os
 import shutil
 import sys
 
-from helpers import pi_host
-from helpers.pi_host import FOLDER, STATE, Problem, read_state, write_state
+from workbook.pi.on_device import jobs
+from workbook.pi.on_device.jobs import FOLDER, STATE, Problem, read_state, write_state
 
 ENVIRONMENT_BYTES = 1_300_000_000  # 700 MB of packages, their downloads, and some room
 
@@ -19,12 +19,12 @@ def plan(request):
 
     "kept" are the notebooks that were changed here; "rsync" says whether this Pi has rsync.
     """
-    pi_host.make_state()
+    jobs.make_state()
     sent = read_state("sent.json")
     send = []
     kept = []
     for path, (digest, _) in request["files"].items():
-        here = pi_host.digest(FOLDER / path)
+        here = jobs.digest(FOLDER / path)
         if here == digest:
             continue
         if path.endswith(".ipynb") and here is not None and here not in sent.get(path, []):
@@ -47,21 +47,21 @@ def plan(request):
 
 
 def _remove_old_code(sent, files):
-    """Delete modules that an earlier version of the workbook sent and this one lacks.
+    """Delete modules that an earlier version of the workbook sent and this one no longer has.
 
-    A package that became a module would hide it. Notebooks, models and what was changed here stay.
+    An old package would hide a module of its name. Notebooks, models and changed files stay.
     """
     for path in set(sent) - set(files):
-        is_as_sent = pi_host.digest(FOLDER / path) in sent[path]
+        is_as_sent = jobs.digest(FOLDER / path) in sent[path]
         if path.endswith(".py") and is_as_sent:
             (FOLDER / path).unlink()
 
 
 def _require_room(request, send):
     room = sum(request["files"][path][1] for path in send)
-    if not pi_host.is_set_up(request["requirements"]):
+    if not jobs.is_set_up(request["requirements"]):
         room += ENVIRONMENT_BYTES
-    free = pi_host.free_bytes()
+    free = jobs.free_bytes()
     if send and free < room:
         raise Problem(
             f"its disk is too full: {free // 10**6:,} MB are free and "
@@ -71,24 +71,25 @@ def _require_room(request, send):
 
 def receive(request):
     """Store the `size` bytes that follow the request at `path`: all of them or none."""
-    left = request["size"]
+    remaining = request["size"]
     part = STATE / "incoming" / "part"
     try:
-        pi_host.make_state()
+        jobs.make_state()
         with open(part, "wb") as file:
-            while left:
-                piece = sys.stdin.buffer.read(min(left, 2**16))
+            while remaining:
+                piece = sys.stdin.buffer.read(min(remaining, 2**16))
                 if not piece:
                     sys.exit("the connection was lost")
-                left -= len(piece)
+                remaining -= len(piece)
                 file.write(piece)
-            pi_host.flush(file)
+            jobs.flush(file)
         (FOLDER / request["path"]).parent.mkdir(parents=True, exist_ok=True)
         os.replace(part, FOLDER / request["path"])
     finally:
-        while left and sys.stdin.buffer.read(min(left, 2**16)):  # the next request comes after them
-            left -= min(left, 2**16)
-        pi_host.delete_state("incoming/part")
+        # the next request comes after the bytes that could not be stored
+        while remaining and sys.stdin.buffer.read(min(remaining, 2**16)):
+            remaining -= min(remaining, 2**16)
+        jobs.delete_state("incoming/part")
     return {}
 
 
@@ -105,7 +106,7 @@ def found(request):
     sent = read_state("sent.json")
     notebooks = list((STATE / "executed").glob("*.ipynb"))
     for path in (FOLDER / "notebooks").glob("*.ipynb"):
-        if pi_host.digest(path) not in sent.get(f"notebooks/{path.name}", []):
+        if jobs.digest(path) not in sent.get(f"notebooks/{path.name}", []):
             notebooks.append(path)
     return {
         "records": _relative((FOLDER / "build/results").glob("*.jsonl")),

@@ -6,11 +6,11 @@ import subprocess
 import time
 import urllib.request
 
-from helpers.ssh import PiError, Program, options, target, why_not_connected
+from workbook.pi.openssh import PiError, Program, options, target, why_not_connected
 
 ANSWER_S = 30
-# A connection of its own, since a forwarding would outlive us in one that the user keeps open. The
-# user's own forwardings may fail: a session of the user may hold their ports.
+# A connection of its own: in one that the user keeps open, the forwarding would stay after we have
+# closed it. The user's own forwardings may fail, since another session may hold their ports.
 TUNNEL = ("-N", "-o", "ControlPath=none", "-o", "ExitOnForwardFailure=no", "-o", "LogLevel=INFO")
 
 
@@ -67,7 +67,7 @@ class Tunnel:
                 "`workbook pi run` works without it"
             )
         if f"cannot listen to port: {self.local_port}" in complaint:
-            return f"port {self.local_port} of this machine is used by another program now"
+            return f"port {self.local_port} of this machine is now used by another program"
         if ssh.poll() is None:
             return None
         return why_not_connected(self.host, complaint)

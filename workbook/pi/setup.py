@@ -1,0 +1,69 @@
+"""Get a Pi ready: check it, copy what has changed, set up its environment once."""
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+from helpers import data, model_files
+from helpers.paths import PACKAGES, ROOT
+from workbook.pi import transfer
+from workbook.pi.connection import Pi
+from workbook.pi.openssh import PiError
+
+# the notebooks that run without torch
+ON_THE_PI = ("00_start_here", "03_measure_latency", "08_benchmark_on_the_pi")
+# the files that the environment on the Pi depends on
+LISTS = ("requirements-pi.txt", "requirements.txt", "pyproject.toml")
+
+
+def bundle() -> dict[str, Path]:
+    """What a Pi gets, {path there: file here}.
+
+    The packages, the notebooks for it, requirements, model files and images; nothing that needs
+    torch.
+    """
+    code = [
+        path
+        for package in (*PACKAGES, "workbook", "cpp")
+        for path in (ROOT / package).rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    ]
+    notebooks = [ROOT / "notebooks" / f"{name}.ipynb" for name in ON_THE_PI]
+    present = [path for path in notebooks if path.exists()]
+    lists = [ROOT / name for name in LISTS]
+    paths = [*code, *present, *lists]
+    files = {path.relative_to(ROOT).as_posix(): path for path in paths}
+    files |= {f"build/models/{path.name}": path for path in model_files.deployable_files()}
+    return files | data.local_mnist_files()
+
+
+def prepare(pi: Pi, say: Callable[[str], None] = print) -> None:
+    """Check the Pi, copy what has changed, and set up the environment.
+
+    While the Pi runs a notebook, nothing is copied or set up.
+    """
+    facts = pi.ask("check")
+    pi.folder = facts["folder"]
+    if facts["running"]:
+        say(f"{facts['running']} is still running there, so nothing is copied")
+        return
+    files = bundle()
+    if not any(path.startswith("build/models/") for path in files):
+        say("no model files to copy, and most notebooks need some: `make pi` converts them first")
+    transfer.update(pi, files, _requirements(), say)
+    job = pi.ask("set_up", requirements=_requirements())["job"]
+    if job:
+        say(f"setting up {facts['system']} (only once)")
+        follow(pi, job, say)
+
+
+def _requirements() -> str:
+    """The content of LISTS as one hash."""
+    return hashlib.sha256(b"".join((ROOT / name).read_bytes() for name in LISTS)).hexdigest()
+
+
+def follow(pi: Pi, job: str, say: Callable[[str], None]) -> None:
+    """Print the job's log until it ends; PiError if it failed."""
+    result = pi.ask("follow", say, job=job)
+    if not result["ok"]:
+        raise PiError(f"{pi.host}: {result['why']}")
