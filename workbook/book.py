@@ -16,6 +16,7 @@ from modelfiles.errors import WorkbookError
 from workbook import pages
 
 HERE = ROOT / "notebooks"
+KERNEL_START_S = 300  # a busy machine, or a Pi with a slow card
 METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
@@ -72,6 +73,7 @@ def execute(
     client = NotebookClient(
         notebook,
         timeout=60 * cell_minutes,
+        startup_timeout=KERNEL_START_S,
         kernel_name=kernel,
         record_timing=False,
         resources={"metadata": {"path": str(HERE)}},
