@@ -43,8 +43,12 @@ def add_to(commands) -> None:
 
 
 def _add(actions, name: str, function, text: str) -> argparse.ArgumentParser:
+    def run(options: argparse.Namespace) -> int:
+        _require_openssh()
+        return function(options)
+
     parser = actions.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
-    parser.set_defaults(function=function)
+    parser.set_defaults(function=run)
     return parser
 
 
@@ -67,7 +71,6 @@ def _parameter(text: str) -> tuple[str, object]:
 
 
 def run_start(options: argparse.Namespace) -> int:
-    _require_openssh()
     from workbook.pi import jupyter
 
     unreachable = _convert(options)
@@ -80,7 +83,6 @@ def run_start(options: argparse.Namespace) -> int:
 
 
 def run_notebook(options: argparse.Namespace) -> int:
-    _require_openssh()
     from workbook.pi import fleet
 
     unreachable = _convert(options)
@@ -93,7 +95,6 @@ def run_notebook(options: argparse.Namespace) -> int:
 
 
 def run_fetch(options: argparse.Namespace) -> int:
-    _require_openssh()
     from workbook.pi import fleet
 
     failed = fleet.fetch(options.hosts)
@@ -102,21 +103,18 @@ def run_fetch(options: argparse.Namespace) -> int:
 
 
 def run_status(options: argparse.Namespace) -> int:
-    _require_openssh()
     from workbook.pi import fleet
 
     return _status(fleet.status(options.hosts))
 
 
 def run_doctor(options: argparse.Namespace) -> int:
-    _require_openssh()
     from workbook.pi import fleet
 
     return _status(fleet.doctor(options.hosts))
 
 
 def run_stop(options: argparse.Namespace) -> int:
-    _require_openssh()
     from workbook.pi import fleet
 
     return _status(fleet.stop(options.hosts))
