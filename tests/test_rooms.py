@@ -19,7 +19,12 @@ MAY_IMPORT = {
 }
 LONGEST = 260
 MOST_STATEMENTS = 1800  # of helpers: it stays a package that a reader can know
-DEPRECATED = {"helpers.__main__", "helpers.pi", "helpers.ssh"}  # old names of what is in workbook
+DEPRECATED = {  # old names of what has moved to another room
+    "helpers.__main__",
+    "helpers.pi",
+    "helpers.ssh",
+    "labs.grading.api",
+}
 IMPORT_TORCH = {"helpers.models", "helpers.training", "helpers.convert"}
 
 

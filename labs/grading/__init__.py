@@ -7,10 +7,12 @@ of a student runs in a jail (sandbox.sandbox) that sees neither checks nor expec
 
 intake          from the zip of an LMS to a folder per student
 sandbox         a student's code, and nothing that trusts it
-checks          what hidden.py is written with; api has Question and Student, records the records
+checks          what hidden.py is written with, and what records of measurements must hold
 report          the gradebook, the pages for students, the overview
 course          where the files of a course are, and the result of one submission
 autograde       grades one submission, or all of a lab; dask_grading does it on many machines
 preprocessor    the same as a step of nbgrader
 release         the zip for participants
+
+api is a deprecated name of what is in checks/.
 """

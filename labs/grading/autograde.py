@@ -18,14 +18,15 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 from helpers.paths import ROOT
-from labs.grading import api
+from labs.grading.checks.questions import Student, ask, load_questions
 from labs.grading.course import Course, Result, digest
 from labs.grading.intake import cells
 from labs.grading.intake.cells import Unreadable
 from labs.grading.intake.repair import repair
 from labs.grading.intake.roster import same_id
 from labs.grading.sandbox import sandbox
-from labs.grading.sandbox.limits import DEFAULT_LIMITS
+from labs.grading.sandbox.errors import GraderError, StudentError
+from labs.grading.sandbox.limits import DEFAULT_LIMITS, Limits
 from labs.grading.sandbox.notebook_run import execute
 
 # no honest solution of a lab needs these; they are easy to hide, so they only call a human
@@ -40,7 +41,7 @@ def grade_one(
     lab: str,
     student: str,
     jail: bool = True,
-    limits: api.Limits = DEFAULT_LIMITS,
+    limits: Limits = DEFAULT_LIMITS,
 ) -> Result:
     """Grade one submission of the course at `root`.
 
@@ -74,7 +75,7 @@ def grade_one(
             result.notebook, stopped, cpu_s = execute(Path(folder), f"{lab}.ipynb", jail, limits)
             result.look += stopped
             result.cpu_s += cpu_s
-        except (Unreadable, api.StudentError, api.GraderError) as error:
+        except (Unreadable, StudentError, GraderError) as error:
             result.problem = str(error)
         except Exception as error:  # one hand-in must not stop the class; a human sees what it was
             result.problem = f"the grader failed: {type(error).__name__}: {error}"[:300]
@@ -86,17 +87,17 @@ def grade_one(
     return result
 
 
-def _ask(result: Result, folder: Path, course: Course, jail: bool, limits: api.Limits) -> None:
-    questions = api.load_questions(course.source(result.lab) / "hidden.py")
+def _ask(result: Result, folder: Path, course: Course, jail: bool, limits: Limits) -> None:
+    questions = load_questions(course.source(result.lab) / "hidden.py")
     notebook = f"{result.lab}.ipynb"
-    with api.Student(result.student, folder, notebook, jail=jail, limits=limits) as student:
+    with Student(result.student, folder, notebook, jail=jail, limits=limits) as student:
         try:
             named = str(student.constant("student_id"))
-        except api.StudentError:
+        except StudentError:
             named = result.student
         if same_id(named, result.student):
             student.id = named  # the student's data were made from this spelling
-        verdicts = api.ask(student, questions)
+        verdicts = ask(student, questions)
     result.questions = {name: dataclasses.asdict(verdict) for name, verdict in verdicts.items()}
     result.look += [f"{name}: {v.doubt}" for name, v in verdicts.items() if v.doubt]
     result.look += student.incidents
@@ -131,7 +132,7 @@ def _look_at_code(result: Result, notebook: Path) -> None:
             result.look.append(f"unusual code: {', '.join(found)}")
 
 
-def grade_in_process(root: Path, lab: str, student: str, jail: bool, limits: api.Limits) -> Result:
+def grade_in_process(root: Path, lab: str, student: str, jail: bool, limits: Limits) -> Result:
     """grade_one in a process of its own.
 
     The process and all its children are ended when it takes longer than its limits allow.
@@ -172,7 +173,7 @@ def grade_all(
     *,
     jobs: int,
     jail: bool = True,
-    limits: api.Limits = DEFAULT_LIMITS,
+    limits: Limits = DEFAULT_LIMITS,
     again: Iterable[str] = (),
     progress: Callable = lambda results, total: results,
 ) -> list[Result]:

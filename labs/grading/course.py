@@ -132,7 +132,7 @@ class Result:
     student: str
     lab: str
     problem: str = ""
-    questions: dict[str, dict] = field(default_factory=dict)  # grade_id: an api.Verdict as a dict
+    questions: dict[str, dict] = field(default_factory=dict)  # grade_id: a Verdict as a dict
     notes: list[str] = field(default_factory=list)  # what was repaired
     look: list[str] = field(default_factory=list)  # why a human should look
     other_id: str | None = None  # the student_id in the notebook, where it is another one

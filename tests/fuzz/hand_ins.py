@@ -14,13 +14,14 @@ import nbformat
 import numpy as np
 import pytest
 
-from labs.grading import api
+from labs.grading.checks.questions import ask, load_questions
 from labs.grading.course import Course, Result
 from labs.grading.intake.cells import Unreadable
 from labs.grading.intake.collect import collect
 from labs.grading.intake.repair import repair
 from labs.grading.report import grade_table, gradebook
 from labs.grading.sandbox import notebook_loader
+from labs.grading.sandbox.errors import StudentError
 from tests.fuzz import mangle
 from tests.labs import toy
 
@@ -39,11 +40,11 @@ class Here:
         try:
             return namespace[name](*args)
         except Exception as error:
-            raise api.StudentError(f"{name}: {type(error).__name__}") from error
+            raise StudentError(f"{name}: {type(error).__name__}") from error
 
     def file(self, name: str) -> Path:
         if not (self._folder / name).is_file():
-            raise api.StudentError(f"the file {name} was not handed in")
+            raise StudentError(f"the file {name} was not handed in")
         return self._folder / name
 
 
@@ -62,8 +63,8 @@ def graded(course: Course, student: str, folder: Path) -> Result:
     result.look += repaired.look
     result.untouched = repaired.untouched
     result.texts = repaired.texts
-    questions = api.load_questions(course.source(toy.LAB) / "hidden.py")
-    verdicts = api.ask(Here(folder), questions)
+    questions = load_questions(course.source(toy.LAB) / "hidden.py")
+    verdicts = ask(Here(folder), questions)
     result.questions = {name: dataclasses.asdict(verdict) for name, verdict in verdicts.items()}
     if any(verdict.points < verdict.max_points for verdict in verdicts.values()):
         result.look += repaired.elsewhere

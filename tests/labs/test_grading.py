@@ -20,11 +20,12 @@ import psutil
 import pytest
 
 from helpers.paths import ROOT
-from labs.grading import api
 from labs.grading.autograde import grade_one
+from labs.grading.checks.questions import Question, Student, ask, load_questions
 from labs.grading.course import Result
 from labs.grading.report import grade_table, gradebook
 from labs.grading.sandbox import messages, notebook_loader, sandbox
+from labs.grading.sandbox.errors import StudentError
 from labs.grading.sandbox.limits import Limits
 from tests.labs import hostile, toy
 
@@ -46,8 +47,8 @@ def asked(course, folder: Path, book, student="1001", jail=True, result=toy.SECR
     nbformat.write(book, folder / "toy.ipynb")
     (folder / "result.json").write_text(f'{{"answer": {result}}}')
     own_limits = dataclasses.replace(QUICK, **limits)
-    with api.Student(student, folder, "toy.ipynb", jail=sandbox, limits=own_limits) as handed_in:
-        verdicts = api.ask(handed_in, api.load_questions(course.source(toy.LAB) / "hidden.py"))
+    with Student(student, folder, "toy.ipynb", jail=sandbox, limits=own_limits) as handed_in:
+        verdicts = ask(handed_in, load_questions(course.source(toy.LAB) / "hidden.py"))
     return verdicts, handed_in.incidents
 
 
@@ -101,7 +102,7 @@ def test_thief_finds_nothing(course, tmp_path):
         ]
         source = hostile.THIEF.format(targets=targets, port=server.getsockname()[1])
         nbformat.write(toy.answer(course, double=source), tmp_path / "hand-in" / "toy.ipynb")
-        with api.Student("1001", tmp_path / "hand-in", "toy.ipynb", limits=QUICK) as student:
+        with Student("1001", tmp_path / "hand-in", "toy.ipynb", limits=QUICK) as student:
             assert student.call("double", 1, timeout=8) == ""
 
 
@@ -136,9 +137,9 @@ def test_links_and_modules_in_the_hand_in_lead_nowhere(course, tmp_path):
     (tmp_path / "result.json").unlink()
     (tmp_path / "secret").write_text(f'{{"answer": {toy.SECRET}}}')
     (tmp_path / "result.json").symlink_to(tmp_path / "secret")
-    with api.Student("1001", tmp_path, "toy.ipynb", limits=QUICK) as student:
+    with Student("1001", tmp_path, "toy.ipynb", limits=QUICK) as student:
         for name in ("result.json", "../secret", "/etc/passwd", "stolen.py"):
-            with pytest.raises(api.StudentError, match="was not handed in"):
+            with pytest.raises(StudentError, match="was not handed in"):
                 student.file(name)
 
 
@@ -151,8 +152,8 @@ def test_no_code_of_the_hand_in_runs_where_models_run(tmp_path):
     for name in ("model.tflite", "model.onnx"):
         (tmp_path / name).write_bytes(b"no model")
         with (
-            api.Student("1001", tmp_path, "toy.ipynb", limits=limits) as student,
-            pytest.raises(api.StudentError) as refused,
+            Student("1001", tmp_path, "toy.ipynb", limits=limits) as student,
+            pytest.raises(StudentError) as refused,
         ):
             student.predict(name, np.zeros((2, 1, 28, 28), np.float32))
         assert "run where" not in str(refused.value) and name in str(refused.value)
@@ -470,11 +471,11 @@ def test_a_check_that_stumbles_calls_a_human_and_shows_nothing(tmp_path):
         np.testing.assert_allclose(1, toy.SECRET)
 
     questions = {
-        "a": api.Question(1, lambda student: {}["hidden"], "function f"),
-        "b": api.Question(1, numpys_own, "function g"),
+        "a": Question(1, lambda student: {}["hidden"], "function f"),
+        "b": Question(1, numpys_own, "function g"),
     }
-    with api.Student("1", tmp_path, "toy.ipynb", jail=False) as student:
-        verdicts = api.ask(student, questions)
+    with Student("1", tmp_path, "toy.ipynb", jail=False) as student:
+        verdicts = ask(student, questions)
     assert "KeyError" in verdicts["a"].doubt
     assert "hidden" not in verdicts["a"].message
     assert verdicts["a"].points == 0
@@ -565,7 +566,7 @@ def test_without_bubblewrap_it_refuses_in_one_sentence_unless_told(course, monke
     try:
         with pytest.raises(sandbox.NoJail):
             grade_one(course.root, toy.LAB, "1001")
-        with pytest.raises(sandbox.NoJail), api.Student("1001", tmp_path, "toy.ipynb") as student:
+        with pytest.raises(sandbox.NoJail), Student("1001", tmp_path, "toy.ipynb") as student:
             student.call("double", 1)
         toy.hand_in(course, "3001")
         assert grade_one(course.root, toy.LAB, "3001", jail=False).points == 5

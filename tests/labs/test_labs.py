@@ -18,7 +18,7 @@ from nbgrader.preprocessors import ClearHiddenTests, ClearSolutions
 
 from helpers.paths import ROOT
 from helpers.student_ids import check_word
-from labs.grading.api import Student, ask, load_questions
+from labs.grading.checks.questions import Student, ask, load_questions
 from labs.grading.course import Course
 from labs.grading.report import gradebook
 from tests.labs import button, wrong

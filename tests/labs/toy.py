@@ -18,7 +18,7 @@ import json
 
 import numpy as np
 
-from labs.grading.api import Question
+from labs.grading.checks.questions import Question
 
 
 def double_values(student):

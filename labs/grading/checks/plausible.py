@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from helpers.results import model_facts
-from labs.grading.api import Student
 from labs.grading.checks import records_file
+from labs.grading.checks.questions import Student
 
 RECORDS = "records.jsonl"
 # accuracies on hundreds of images each, other images of the same kind, differ by less

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from labs.grading.api import Question, Student
 from labs.grading.checks import expect, held_out, onnx_files
+from labs.grading.checks.questions import Question, Student
 
 FILES = ("model.onnx", "model.tflite")
 COUNT = 400

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from labs.grading.api import Question, Student
 from labs.grading.checks import expect
+from labs.grading.checks.questions import Question, Student
 
 
 def _weights(seed: int, shape: tuple) -> np.ndarray:

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from labs.grading.api import Question, Student
 from labs.grading.checks import expect
+from labs.grading.checks.questions import Question, Student
 
 # accumulator, m0, n: the exact product is so little below a tie that float64, with its 53 bits,
 # takes it for one
