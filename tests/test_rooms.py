@@ -24,6 +24,7 @@ DEPRECATED = {  # old names of what has moved to another room
     "helpers.pi",
     "helpers.ssh",
     "labs.grading.api",
+    "labs.grading.records",
 }
 IMPORT_TORCH = {"helpers.models", "helpers.training", "helpers.convert"}
 

@@ -14,5 +14,5 @@ autograde       grades one submission, or all of a lab; dask_grading does it on 
 preprocessor    the same as a step of nbgrader
 release         the zip for participants
 
-api is a deprecated name of what is in checks/.
+api and records are deprecated names of what is in checks/.
 """

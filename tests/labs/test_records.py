@@ -11,7 +11,7 @@ import pytest
 from helpers import device, results, timing
 from helpers.timing import Latency, WarmUp
 from labs.grading.checks import record_fields
-from labs.grading.records import _repeats, problems
+from labs.grading.checks.records import _repeats, problems
 
 BEFORE = "2025-01-02T03:04:05.000+00:00"
 HOST = {

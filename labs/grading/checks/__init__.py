@@ -1,8 +1,14 @@
 """What the hidden.py of a lab is written with.
 
-questions      Question, and Student: one submission as a check sees it
-expect         compare a student's values with the right ones
-held_out       images that the student has not seen
-onnx_files     what a handed-in ONNX file holds
-records_file, record_fields, plausible     the measurements that a student handed in
+questions       Question, and Student: one submission as a check sees it
+expect          compare a student's values with the right ones
+held_out        images that the student has not seen
+onnx_files      what a submitted ONNX file holds
+records         the records of measurements that a student submitted, and what is wrong with them
+
+Behind records:
+
+records_file    reads a file of records within limits
+record_fields   whether one record is complete, and its parts agree
+plausible       what else hidden checks read from a records file
 """

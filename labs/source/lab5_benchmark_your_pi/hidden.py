@@ -8,8 +8,8 @@ import numpy as np
 from labs.grading.checks import expect, held_out
 from labs.grading.checks.plausible import CLOSE, RECORDS, belongs_to, rows_of
 from labs.grading.checks.questions import Question, Student
+from labs.grading.checks.records import problems
 from labs.grading.checks.records_file import rounds_and_calls
-from labs.grading.records import problems
 
 FILES = ("lenet.onnx", "lenet.tflite")
 COUNT = 400

@@ -5,8 +5,8 @@ Never part of a release, a handout or feedback.
 
 from labs.grading.checks.plausible import RECORDS, rows_of
 from labs.grading.checks.questions import Question, Student
+from labs.grading.checks.records import problems
 from labs.grading.checks.records_file import rounds_and_calls
-from labs.grading.records import problems
 
 
 def records_sound(student: Student) -> None:
