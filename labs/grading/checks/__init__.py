@@ -10,5 +10,5 @@ Behind records:
 
 records_file    reads a file of records within limits
 record_fields   whether one record is complete, and its parts agree
-plausible       what else hidden checks read from a records file
+plausible       signs that times were invented
 """

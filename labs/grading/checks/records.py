@@ -1,4 +1,4 @@
-"""Checks of handed-in records: do the numbers fit each other, and can they have been measured?
+"""The records of measurements in a submission, for hidden checks: what they hold, what is wrong.
 
 Invented times that are passed to helpers.results.record are not detected. But to invent or copy a
 record that fits takes more work than to measure one, and that is all these checks are for.
@@ -11,12 +11,33 @@ from pathlib import Path
 import numpy as np
 
 from helpers import timing, validity
-from labs.grading.checks import record_fields, records_file
+from helpers.results import model_facts
+from labs.grading.checks import plausible, record_fields, records_file
+from labs.grading.checks.questions import Student
 
+RECORDS = "records.jsonl"
 MIN_CALLS = 50
-# up to MAX_PERIODS periods are looked for in MAX_COMPARED times, which takes a tenth of a second
-MAX_PERIODS = 2000
-MAX_COMPARED = 50_000
+# accuracies on hundreds of images each, other images of the same kind, differ by less
+CLOSE = 0.05
+
+
+def rows_of(student: Student) -> list[dict]:
+    """The records as flat dicts ("latency_ns.p50").
+
+    AssertionError if the file cannot be read or is empty.
+    """
+    try:
+        # lines that are no JSON are left to `problems`
+        rows, _ = records_file.read(student.file(RECORDS))
+    except ValueError as error:
+        raise AssertionError(f"{error}; it is written by helpers.results.append_result") from error
+    assert rows, f"{RECORDS} holds no record"
+    return rows
+
+
+def belongs_to(row: dict, path: Path) -> bool:
+    """Whether the record was taken with this very file."""
+    return row.get("model.sha256") == model_facts(path)["sha256"]
 
 
 def problems(path: Path | str, min_calls: int = MIN_CALLS) -> list[str]:
@@ -42,7 +63,7 @@ def problems(path: Path | str, min_calls: int = MIN_CALLS) -> list[str]:
         values = [json.dumps(row.get(column)) for row in rows]
         if len(set(values)) < len(values):
             found.append(f"two records have the same {column}")
-    return found + _passed(rows)
+    return found + plausible.signs_in_runs(rows)
 
 
 def _row_problems(row: dict, min_calls: int) -> list[str]:
@@ -55,7 +76,7 @@ def _row_problems(row: dict, min_calls: int) -> list[str]:
         *record_fields.missing(row),
         *record_fields.contradictions(row, samples),
         *_void(row),
-        *_invented(samples),
+        *plausible.signs_in_times(samples),
     ]
 
 
@@ -109,68 +130,3 @@ def _void(row: dict) -> list[str]:
     if not reasons:
         return []
     return [f"it does not count: {'; '.join(dict.fromkeys(reasons))}; measure again"]
-
-
-def _passed(rows: list[dict]) -> list[str]:
-    """Whether the calls of all candidates of one run fit between its conditions before and after.
-
-    One sentence for each run where they do not.
-    """
-    runs: dict[tuple, float] = {}
-    for row in rows:
-        times = record_fields.moments(row)
-        if times is None or 0 in records_file.rounds_and_calls(row):
-            continue
-        run = (*times, record_fields.elapsed_s(row))
-        runs[run] = runs.get(run, 0) + sum(map(sum, row["samples_ns"])) / 1e9
-    found = []
-    for (_, _, elapsed), calls in runs.items():
-        if calls > elapsed + 0.01:
-            found.append(
-                f"the calls of a run took {calls:.2f} s, and {elapsed:.2f} s passed: "
-                "the times are invented"
-            )
-        elif elapsed > record_fields.PAUSE_S + record_fields.PER_CALL_TIME * calls:
-            found.append(
-                f"the calls of a run took {calls:.2f} s, and {elapsed:.0f} s passed: "
-                "take both conditions around the measurement"
-            )
-    return found
-
-
-def _invented(samples: np.ndarray) -> list[str]:
-    """Signs that these times were not measured.
-
-    Measured times differ in their last digits, and do not repeat in the same order.
-    """
-    flat = samples.ravel()
-    found = []
-    # a short call has few different times: a Pi's clock ticks every 18.5 ns
-    if len(np.unique(flat)) < min(flat.size / 10, 20):
-        found.append(
-            f"only {len(np.unique(flat))} different times in {flat.size} calls: they look invented"
-        )
-    elif (flat % 1000 == 0).all():
-        found.append(
-            "all times are whole microseconds, where a clock gives nanoseconds: they look invented"
-        )
-    if _repeats(flat[:MAX_COMPARED], samples.shape[1]) or _is_line(flat):
-        found.append(
-            "the times repeat in the same order or rise by equal steps: they look invented"
-        )
-    return found
-
-
-def _repeats(flat: np.ndarray, calls: int) -> bool:
-    half = flat.size // 2
-    periods = set(range(2, min(half, MAX_PERIODS)))
-    if 1 < calls < half:
-        periods.add(calls)
-    return any(
-        np.count_nonzero(flat[period:] == flat[:-period]) > 0.5 * (flat.size - period)
-        for period in periods
-    )
-
-
-def _is_line(flat: np.ndarray) -> bool:
-    return flat.size > 3 and len(np.unique(np.diff(np.sort(flat)))) <= 2

@@ -8,9 +8,8 @@ import numpy as np
 from helpers.data import mnist, normalize
 from helpers.metrics import accuracy
 from labs.grading.checks import expect, held_out, onnx_files
-from labs.grading.checks.plausible import CLOSE, RECORDS, belongs_to, rows_of
 from labs.grading.checks.questions import Question, Student
-from labs.grading.checks.records import problems
+from labs.grading.checks.records import CLOSE, RECORDS, belongs_to, problems, rows_of
 from labs.grading.checks.records_file import rounds_and_calls
 
 NAMES = ("float", "ptq", "qat")

@@ -6,9 +6,8 @@ Never part of a release, a handout or feedback.
 import numpy as np
 
 from labs.grading.checks import expect, held_out
-from labs.grading.checks.plausible import CLOSE, RECORDS, belongs_to, rows_of
 from labs.grading.checks.questions import Question, Student
-from labs.grading.checks.records import problems
+from labs.grading.checks.records import CLOSE, RECORDS, belongs_to, problems, rows_of
 from labs.grading.checks.records_file import rounds_and_calls
 
 FILES = ("lenet.onnx", "lenet.tflite")

@@ -3,9 +3,8 @@
 Never part of a release, a handout or feedback.
 """
 
-from labs.grading.checks.plausible import RECORDS, rows_of
 from labs.grading.checks.questions import Question, Student
-from labs.grading.checks.records import problems
+from labs.grading.checks.records import RECORDS, problems, rows_of
 from labs.grading.checks.records_file import rounds_and_calls
 
 
