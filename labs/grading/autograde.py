@@ -29,7 +29,7 @@ from labs.grading.sandbox.errors import GraderError, StudentError
 from labs.grading.sandbox.limits import DEFAULT_LIMITS, Limits
 from labs.grading.sandbox.notebook_run import execute
 
-# no honest solution of a lab needs these; they are easy to hide, so they only call a human
+# no honest solution of a lab needs these; they are easy to hide, so they only raise a flag
 SUSPICIOUS = re.compile(
     r"input_transformers|set_custom_exc|_getframe|inspect\.stack|os\._exit|os\.fork|ctypes|sqlite3|"
     r"gradebook|hidden\.py|/proc/|socket|subprocess|\bsignal\.signal|\.\./\.\./|__subclasses__"
@@ -56,7 +56,7 @@ def grade_one(
     result = Result(student, lab, digest=digest(course, lab, student))
     collected = course.collected(lab).get(student, {})
     result.notes += collected.get("notes", [])
-    result.look += collected.get("look", [])
+    result.flags += collected.get("flags", [])
     with tempfile.TemporaryDirectory(prefix="grade-") as folder:
         try:
             if collected.get("problem"):
@@ -65,22 +65,22 @@ def grade_one(
                 course.submitted(lab, student), course.release(lab), Path(folder), limits
             )
             result.notes += repaired.notes
-            result.look += repaired.look
+            result.flags += repaired.flags
             result.untouched = repaired.untouched
             result.texts = repaired.texts
             _ask(result, Path(folder), course, jail, limits)
             _leave_to_a_person(result, repaired.version, course.release(lab))
             if any(v["points"] < v["max_points"] for v in result.questions.values()):
-                result.look += repaired.elsewhere
+                result.flags += repaired.elsewhere
             result.notebook, stopped, cpu_s = execute(Path(folder), f"{lab}.ipynb", jail, limits)
-            result.look += stopped
+            result.flags += stopped
             result.cpu_s += cpu_s
         except (Unreadable, StudentError, GraderError) as error:
             result.problem = str(error)
         except Exception as error:  # one hand-in must not stop the class; a human sees what it was
             result.problem = f"the grader failed: {type(error).__name__}: {error}"[:300]
-        _look_at_code(result, Path(folder) / f"{lab}.ipynb")
-    result.look = list(dict.fromkeys(result.look))
+        _flag_unusual_code(result, Path(folder) / f"{lab}.ipynb")
+    result.flags = list(dict.fromkeys(result.flags))
     result.cpu_s = round(result.cpu_s + time.process_time() - cpu, 2)
     result.wall_s = round(time.monotonic() - began, 2)
     result.graded_at = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
@@ -99,11 +99,11 @@ def _ask(result: Result, folder: Path, course: Course, jail: bool, limits: Limit
             student.id = named  # the student's data were made from this spelling
         verdicts = ask(student, questions)
     result.questions = {name: dataclasses.asdict(verdict) for name, verdict in verdicts.items()}
-    result.look += [f"{name}: {v.doubt}" for name, v in verdicts.items() if v.doubt]
-    result.look += student.incidents
+    result.flags += [f"{name}: {flag}" for name, v in verdicts.items() for flag in v.flags]
+    result.flags += student.incidents
     if not same_id(named, result.student):
         result.other_id = named[:40]
-        result.look.append(f"the notebook has another student_id: {named[:40]!r}")
+        result.flags.append(f"the notebook has another student_id: {named[:40]!r}")
     result.cpu_s += student.cpu_s
 
 
@@ -119,17 +119,17 @@ def _leave_to_a_person(result: Result, version: str | None, release: Path) -> No
     for name in lost:
         del result.questions[name]
     made_with = f"version {version}" if version else "an unknown version"
-    result.look.append(
+    result.flags.append(
         f"made with {made_with} of the workbook, and this is version {current}: "
         f"grade {', '.join(lost)} by hand"
     )
 
 
-def _look_at_code(result: Result, notebook: Path) -> None:
+def _flag_unusual_code(result: Result, notebook: Path) -> None:
     if notebook.is_file():
         found = sorted(set(SUSPICIOUS.findall(notebook.read_text(encoding="utf-8"))))
         if found:
-            result.look.append(f"unusual code: {', '.join(found)}")
+            result.flags.append(f"unusual code: {', '.join(found)}")
 
 
 def grade_in_process(root: Path, lab: str, student: str, jail: bool, limits: Limits) -> Result:
@@ -157,7 +157,7 @@ def grade_in_process(root: Path, lab: str, student: str, jail: bool, limits: Lim
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
         problem = "the grader itself took too long"
-        return Result(student, lab, problem=problem, look=["grade it by hand"])
+        return Result(student, lab, problem=problem, flags=["grade it by hand"])
     finally:
         os.close(lifeline)
         os.close(ours)

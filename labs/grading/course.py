@@ -81,11 +81,15 @@ class Course:
         return sorted(handed_in | set(self.collected(lab)))
 
     def collected(self, lab: str) -> dict[str, dict]:
-        """What `collect` noted: {student: {"name": ..., "notes": [...], "problem": text or ""}}."""
+        """What `collect` noted: {student: {"name": "", "notes": [], "flags": [], "problem": ""}}.
+
+        flags: what a person has to review. problem: why the files could not be unpacked.
+        """
         path = self.root / "collected" / f"{lab}.json"
         if not path.is_file():
             return {}
-        return json.loads(path.read_text(encoding="utf-8"))
+        entries = json.loads(path.read_text(encoding="utf-8"))
+        return {student: _renamed(entry) for student, entry in entries.items()}
 
     def results(self, lab: str) -> list["Result"]:
         return [Result.read(path) for path in sorted((self.root / "results" / lab).glob("*.json"))]
@@ -134,7 +138,7 @@ class Result:
     problem: str = ""
     questions: dict[str, dict] = field(default_factory=dict)  # grade_id: a Verdict as a dict
     notes: list[str] = field(default_factory=list)  # what was repaired
-    look: list[str] = field(default_factory=list)  # why a human should look
+    flags: list[str] = field(default_factory=list)  # what a person has to review
     other_id: str | None = None  # the student_id in the notebook, where it is another one
     untouched: list[str] = field(default_factory=list)  # answers that earn 0 by themselves
     # grade_id: digest of what a person's mark is about
@@ -157,7 +161,14 @@ class Result:
 
     @classmethod
     def read(cls, path: Path) -> "Result":
-        return cls(**json.loads(path.read_text(encoding="utf-8")))
+        return cls(**_renamed(json.loads(path.read_text(encoding="utf-8"))))
+
+
+def _renamed(stored: dict) -> dict:
+    """`stored` with today's names: earlier versions saved its flags as "look"."""
+    if "look" in stored:
+        stored["flags"] = stored.pop("look")
+    return stored
 
 
 def digest(course: Course, lab: str, student: str) -> str:

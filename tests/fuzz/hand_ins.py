@@ -51,7 +51,7 @@ class Here:
 def graded(course: Course, student: str, folder: Path) -> Result:
     """A hand-in's Result as grade_one gives it, but for what only a kernel shows."""
     collected = course.collected(toy.LAB)[student]
-    result = Result(student, toy.LAB, look=list(collected["look"]), problem=collected["problem"])
+    result = Result(student, toy.LAB, flags=list(collected["flags"]), problem=collected["problem"])
     folder.mkdir()
     if result.problem:
         return result
@@ -60,14 +60,14 @@ def graded(course: Course, student: str, folder: Path) -> Result:
     except Unreadable as error:
         result.problem = str(error)
         return result
-    result.look += repaired.look
+    result.flags += repaired.flags
     result.untouched = repaired.untouched
     result.texts = repaired.texts
     questions = load_questions(course.source(toy.LAB) / "hidden.py")
     verdicts = ask(Here(folder), questions)
     result.questions = {name: dataclasses.asdict(verdict) for name, verdict in verdicts.items()}
     if any(verdict.points < verdict.max_points for verdict in verdicts.values()):
-        result.look += repaired.elsewhere
+        result.flags += repaired.elsewhere
     result.notebook = nbformat.writes(nbformat.read(folder / "toy.ipynb", 4))
     return result
 
@@ -105,9 +105,9 @@ def silent_zeros(root: Path, count: int, seed: int = SEED) -> tuple[list[str], c
             if points is not None and points < (toy.POINTS | {"why": 2.0})[name]
         ]
         points = "points missing" if lost else "every point"
-        review = ", for review" if row["look"] else ""
+        review = ", for review" if row["flags"] else ""
         outcomes[f"{row['status']}, {points}{review}"] += 1
-        if lost and not row["look"]:
+        if lost and not row["flags"]:
             silent.append(f"{row['student']}: {lost}")
     return silent, outcomes
 

@@ -128,7 +128,7 @@ def test_words_in_cells_of_the_students_own_are_no_zero(course, repaired, where,
     found, path = repaired({"toy.ipynb": book})
     taken = ANSWER in toy.cell(nbformat.read(path, 4), "why").source
     assert found.untouched == []
-    assert taken or "no answer in why, but the student wrote cells of their own" in found.look[0]
+    assert taken or "no answer in why, but the student wrote cells of their own" in found.flags[0]
 
 
 def test_a_mark_that_moved_to_a_locked_text_hides_no_answer(course, repaired):
@@ -143,7 +143,7 @@ def test_a_mark_that_moved_to_a_locked_text_hides_no_answer(course, repaired):
     found, path = repaired({"toy.ipynb": json.dumps(book)})
     repaired_book = nbformat.read(path, 4)
     assert toy.cell(repaired_book, "double_values").source == locked.source
-    assert "double" in " ".join([*found.look, *found.elsewhere]) or result_of(path) == 6
+    assert "double" in " ".join([*found.flags, *found.elsewhere]) or result_of(path) == 6
 
 
 def test_an_answer_that_was_joined_to_a_code_cell_is_no_zero(course, repaired):
@@ -151,7 +151,7 @@ def test_an_answer_that_was_joined_to_a_code_cell_is_no_zero(course, repaired):
     without(book, "why")
     found, _ = repaired({"toy.ipynb": book})
     assert found.untouched == []
-    assert "no answer in why, but the student wrote cells of their own" in found.look[0]
+    assert "no answer in why, but the student wrote cells of their own" in found.flags[0]
 
 
 def test_nothing_written_is_zero_by_itself(course, repaired):
@@ -159,7 +159,7 @@ def test_nothing_written_is_zero_by_itself(course, repaired):
     own(book, "code", "double(np.ones(3))  # try")
     own(book, "markdown", "\n")
     found, _ = repaired({"toy.ipynb": book})
-    assert found.untouched == ["why"] and found.look == []
+    assert found.untouched == ["why"] and found.flags == []
 
 
 @pytest.mark.parametrize(
@@ -167,7 +167,7 @@ def test_nothing_written_is_zero_by_itself(course, repaired):
 )
 def test_answers_in_another_file_are_no_zero(course, repaired, file):
     found, _ = repaired({"toy.ipynb": nbformat.read(course.release(toy.LAB), 4), file: "x"})
-    assert found.untouched == [] and file in found.look[0] and file in found.elsewhere[0]
+    assert found.untouched == [] and file in found.flags[0] and file in found.elsewhere[0]
 
 
 @pytest.mark.parametrize("place", [0, 5, None])
@@ -225,7 +225,7 @@ def test_of_two_notebooks_the_one_with_the_answers_is_graded(course, repaired, c
     exact = nbformat.read(course.release(toy.LAB), 4) if is_taken else toy.answer(course)
     found, path = repaired({"toy.ipynb": exact, name: other})
     assert (f"took {name} for toy.ipynb" in found.notes) == is_taken
-    assert bool(found.look) == is_asked
+    assert bool(found.flags) == is_asked
     assert result_of(path) == 6 and toy.cell(nbformat.read(path, 4), "why").source == ANSWER
 
 
@@ -242,7 +242,7 @@ def test_of_two_notebooks_the_one_with_the_answers_is_graded(course, repaired, c
 )
 def test_a_notebook_under_another_name_is_read(course, repaired, name):
     found, path = repaired({name: toy.answer(course)})
-    assert result_of(path) == 6 and found.look == []
+    assert result_of(path) == 6 and found.flags == []
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "cp1252"])

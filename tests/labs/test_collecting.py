@@ -104,7 +104,7 @@ def test_a_file_name_does_not_choose_whose_hand_in_it_is(course, tmp_path, stran
         zipped({stranger: hand_in, "Bob_39_assignsubmission_file_toy.zip": hand_in})
     )
     found = collect(course, toy.LAB, [tmp_path])
-    assert {student: (entry["name"], entry["look"]) for student, entry in found.items()} == {
+    assert {student: (entry["name"], entry["flags"]) for student, entry in found.items()} == {
         own: (name, []),
         "39": ("Bob", []),
     }
@@ -119,12 +119,12 @@ def test_two_names_for_one_id_are_told_and_the_first_stays(course, tmp_path):
         "name": "Ada",
         "notes": [],
         "problem": "",
-        "look": ["two names for this id: what Bob handed in is left out, what Ada did is taken"],
+        "flags": ["two names for this id: what Bob handed in is left out, what Ada did is taken"],
     }
     assert [path.read_text() for path in course.submitted(toy.LAB, "40").iterdir()] == ["of Ada"]
     (tmp_path / "Ada_40_assignsubmission_file_toy.ipynb").unlink()
     again = collect(course, toy.LAB, [tmp_path / "Bob_40_assignsubmission_file_toy.ipynb"])["40"]
-    assert again["look"] == [
+    assert again["flags"] == [
         "two names for this id: the hand-in of Ada that was collected earlier is replaced"
     ]
 
@@ -236,8 +236,8 @@ def test_a_zip_is_unpacked_flat_without_what_is_dangerous():
         "nul__.txt": "11",
         "here.txt": "12",
     }
-    assert sum("climbs" in reason for reason in flat.look) == 4
-    assert sum("a link" in reason for reason in flat.look) == 1
+    assert sum("climbs" in reason for reason in flat.flags) == 4
+    assert sum("a link" in reason for reason in flat.flags) == 1
     assert flat.notes == [
         "two files are called toy.ipynb: deep/toy.ipynb is kept as deep_toy.ipynb"
     ]
@@ -296,7 +296,7 @@ def test_downloads_as_they_come(course, tmp_path, kind):
     found = collect(course, toy.LAB, [tmp_path])
     assert set(found) == {"2400"}
     assert found["2400"]["problem"] == ""
-    assert bool(found["2400"]["look"]) == ("damaged" in kind)
+    assert bool(found["2400"]["flags"]) == ("damaged" in kind)
     files = course.submitted(toy.LAB, "2400").iterdir()
     assert {path.name: path.read_text() for path in files} == {"toy.ipynb": "1"}
 
@@ -316,7 +316,7 @@ def test_the_later_of_two_data_files_has_the_name():
     ]
     flat = archives.flat(files)
     assert flat.content == {"run.json": b"new", "a_run.json": b"old"}
-    assert flat.look == ["two files are called run.json: a/run.json is kept as a_run.json"]
+    assert flat.flags == ["two files are called run.json: a/run.json is kept as a_run.json"]
 
 
 def test_files_of_nobody_are_named(course, tmp_path):
@@ -358,7 +358,7 @@ def grade_ids(book) -> list:
 
 def test_what_is_whole_is_not_repaired(course, repaired):
     found, book, _ = repaired({"toy.ipynb": toy.answer(course, "1")})
-    assert found.notes == found.look == found.elsewhere == found.untouched == []
+    assert found.notes == found.flags == found.elsewhere == found.untouched == []
     assert [c.source for c in book.cells] == [c.source for c in toy.answer(course, "1").cells]
     assert grade_ids(book) == grade_ids(nbformat.read(course.release(toy.LAB), 4))
 
@@ -549,9 +549,9 @@ def test_the_course_list_says_who_a_number_of_the_lms_is(course, tmp_path, kind)
         (hand_ins / name).write_text(nbformat.writes(toy.answer(course)))
     found = collect(course, toy.LAB, [hand_ins], Roster(tmp_path / "students.csv"))
     assert set(found) == {"s-1", "s-2", "12"}
-    assert not found["s-1"]["look"]
-    assert not found["s-2"]["look"]
-    assert found["12"]["look"] == [
+    assert not found["s-1"]["flags"]
+    assert not found["s-2"]["flags"]
+    assert found["12"]["flags"] == [
         "Kim is not in the list of students, or not alone: graded under the number 12"
     ]
     assert (course.submitted(toy.LAB, "s-1") / "toy.ipynb").exists()

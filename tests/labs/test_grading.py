@@ -193,7 +193,7 @@ def test_hostile_cell_does_not_touch_the_points_of_right_functions(course, name,
     assert (course.root / "gradebook.db").read_bytes() == before  # one process writes it, later
     assert result.wall_s < QUICK.notebook_s + QUICK.load_s + 30
     if name in ("loop", "hog", "ends the kernel", "kills what runs it"):
-        assert any("the notebook" in reason for reason in result.look), result.look
+        assert any("the notebook" in reason for reason in result.flags), result.flags
     outputs = [
         output
         for c in nbformat.reads(result.notebook, 4).cells
@@ -476,7 +476,7 @@ def test_a_check_that_stumbles_calls_a_human_and_shows_nothing(tmp_path):
     }
     with Student("1", tmp_path, "toy.ipynb", jail=False) as student:
         verdicts = ask(student, questions)
-    assert "KeyError" in verdicts["a"].doubt
+    assert "KeyError" in verdicts["a"].flags[0]
     assert "hidden" not in verdicts["a"].message
     assert verdicts["a"].points == 0
     assert str(toy.SECRET) not in verdicts["b"].message and verdicts["b"].points == 0

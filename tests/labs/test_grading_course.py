@@ -82,7 +82,7 @@ def test_grades_have_a_status_and_no_false_zero(course):
         "1004": ("could not be graded", "", ""),
         "1005": ("could not be graded", "", ""),
     }
-    assert "cut off" in table["1004"]["look"] and table["1005"]["look"] == "the zip is damaged"
+    assert "cut off" in table["1004"]["flags"] and table["1005"]["flags"] == "the zip is damaged"
     assert table["1002"]["name"] == "'=1+1"  # a spreadsheet must not compute a name
 
 
@@ -206,7 +206,7 @@ def test_pages_run_no_scripts_of_students(tmp_path):
     book.cells.append(nbformat.v4.new_raw_cell(raw))
     toy.hand_in(course, "1001", book)
     results = grade_all(course, toy.LAB, jobs=1, limits=QUICK)
-    results[0].look.append(SCRIPT)
+    results[0].flags.append(SCRIPT)
     results[0].write(course.result(toy.LAB, "1001"))
     feedback(course, toy.LAB)
     titles = []
@@ -479,7 +479,7 @@ def test_lost_points_of_another_version_go_to_a_person(tmp_path, name):
     result.write(course.result(toy.LAB, "1001"))
     gradebook.write(course, toy.LAB, [result])
     assert sorted(result.questions) == ["double_values", "result_file"], "right answers are points"
-    assert "grade total_values, total_shape by hand" in " ".join(result.look)
+    assert "grade total_values, total_shape by hand" in " ".join(result.flags)
     (row,) = grade_table.rows(course, toy.LAB)
     assert row["marks"] == {
         "double_values": 2,
@@ -497,4 +497,4 @@ def test_the_release_says_its_version_and_its_own_losses_are_lost(tmp_path):
     toy.hand_in(course, "1001", toy.answer(course, "1001", total="def total(x):\n    return 0"))
     result = grade_one(course.root, toy.LAB, "1001", limits=QUICK)
     assert result.questions["total_values"]["points"] == 0
-    assert not any("version" in reason for reason in result.look)
+    assert not any("version" in reason for reason in result.flags)

@@ -105,7 +105,7 @@ def lost(lab: str, folder, notebook) -> tuple[dict, dict]:
     nbformat.write(notebook, folder / f"{lab}.ipynb")
     with Remembering(STUDENT_ID, folder, f"{lab}.ipynb", jail=False) as student:
         verdicts = ask(student, questions_of(lab))
-    assert not [v.doubt for v in verdicts.values() if v.doubt], verdicts
+    assert not [v.flags for v in verdicts.values() if v.flags], verdicts
     return (
         {name: v.max_points - v.points for name, v in verdicts.items() if v.points < v.max_points},
         {name: v.message for name, v in verdicts.items() if v.message},
@@ -247,7 +247,7 @@ def test_nbgraders_autograde_gives_every_point_to_the_reference(lab, hand_in, tm
     largest = sum(question.points for question in questions_of(lab).values())
     row = button.row(course, lab, STUDENT_ID)
     assert row["automatic"] == button.automatic_points(course, lab, STUDENT_ID) == largest
-    assert not [reason for reason in row["look"] if "student_id" in reason]
+    assert not [reason for reason in row["flags"] if "student_id" in reason]
 
 
 ID_CELLS = {"": "Write your id", "0000000": "Write your id", 1234567: "in quotes"}

@@ -2,6 +2,7 @@
 
 import base64
 import html
+import json
 
 import nbformat
 import psutil
@@ -143,7 +144,7 @@ def course(tmp_path_factory):
 def entered(course, student, texts, untouched=()):
     """A saved result in the gradebook: everything right, `texts` the digests of what is marked."""
     questions = {
-        name: {"points": points, "max_points": points, "message": "", "doubt": ""}
+        name: {"points": points, "max_points": points, "message": "", "flags": []}
         for name, points in toy.POINTS.items()
     }
     notebook = nbformat.writes(toy.answer(course, student))
@@ -175,12 +176,12 @@ def test_a_mark_belongs_to_the_text_it_was_given_for(course):
     assert entered(course, "1", {"why": "a"})["status"] == "written part open"
     marked(course, "1", "why", 1.5)
     row = entered(course, "1", {"why": "a"})
-    assert (row["status"], row["points"], row["look"]) == ("graded", 6.5, [])
+    assert (row["status"], row["points"], row["flags"]) == ("graded", 6.5, [])
     for _ in range(2):  # however often it is entered
         row = entered(course, "1", {"why": "b"})
         assert row["status"] == "changed since marking"
         assert (row["points"], row["written"], row["automatic"]) == (None, None, 5)
-        assert row["look"] == [
+        assert row["flags"] == [
             "why has changed since it was marked: "
             "the 1.5 points do not count until you mark it again"
         ]
@@ -196,6 +197,20 @@ def test_points_that_a_person_changed_belong_to_what_was_checked(course):
     assert entered(course, "2", {"double_values": "a"}, untouched=["why"])["points"] == 4
     row = entered(course, "2", {"double_values": "b"}, untouched=["why"])
     assert (row["status"], row["automatic"], row["points"]) == ("changed since marking", None, None)
+
+
+def test_results_of_earlier_versions_are_read(course):
+    """Their flags were called "look"."""
+    path = course.result(toy.LAB, "3")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"student": "3", "lab": toy.LAB, "look": ["unusual code: socket"]}))
+    assert Result.read(path).flags == ["unusual code: socket"]
+    path.unlink()
+    report = course.root / "collected" / f"{toy.LAB}.json"
+    report.parent.mkdir(exist_ok=True)
+    report.write_text(json.dumps({"3": {"name": "", "notes": [], "look": ["a"], "problem": ""}}))
+    assert course.collected(toy.LAB)["3"]["flags"] == ["a"]
+    report.unlink()
 
 
 def test_what_processes_share_counts_once():

@@ -12,7 +12,7 @@ import tempfile
 import time
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -43,13 +43,13 @@ class Question:
 class Verdict:
     """The outcome of one question.
 
-    `message` is shown to the student, `doubt` only to the instructor.
+    message: for the student. flags: for the instructor alone, what a person has to review.
     """
 
     points: float
     max_points: float
     message: str = ""
-    doubt: str = ""
+    flags: list[str] = field(default_factory=list)
 
 
 class Student:
@@ -188,12 +188,12 @@ def _verdict(student: Student, question: Question) -> Verdict:
     except StudentError as error:
         return Verdict(**none, message=str(error))
     except Exception as error:
-        # the check cannot read an unforeseen answer, or is wrong itself: a human must look
+        # the check cannot read an unforeseen answer, or is wrong itself: a person has to review it
         where = f"{type(error).__name__} in the check: {error}"
         return Verdict(
             **none,
             message=f"The answer of {question.needs or 'this part'} has an unexpected form.",
-            doubt=where[:300],
+            flags=[where[:300]],
         )
     return Verdict(points=question.points, max_points=question.points)
 

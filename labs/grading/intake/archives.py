@@ -53,12 +53,12 @@ class File:
 class Files:
     """A submission in one flat folder.
 
-    look: what a person has to decide. problem: why the folder is empty.
+    flags: what a person has to review. problem: why the folder is empty.
     """
 
     content: dict[str, bytes] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
-    look: list[str] = field(default_factory=list)
+    flags: list[str] = field(default_factory=list)
     problem: str = ""
 
 
@@ -84,9 +84,10 @@ def flat(files: Iterable[File], limits: Limits = DEFAULT_LIMITS) -> Files:
             _keep_both(taken, name, file, found)
     found.content = {name: file.content for name, file in taken.items()}
     if not found.content:
-        found.problem = "; ".join(problems or ["there are no files in the submission", *found.look])
+        reasons = problems or ["there are no files in the submission", *found.flags]
+        found.problem = "; ".join(reasons)
     else:
-        found.look += problems
+        found.flags += problems
     return found
 
 
@@ -106,7 +107,7 @@ def _keep_both(taken: dict[str, File], name: str, file: File, found: Files) -> N
     if names.is_notebook(name):
         found.notes.append(text)
     else:
-        found.look.append(text)
+        found.flags.append(text)
 
 
 def _unpacked(file: File, found: Files, limits: Limits, depth: int) -> list[File]:
@@ -131,11 +132,11 @@ def _unpacked(file: File, found: Files, limits: Limits, depth: int) -> list[File
             for member in members:
                 path = names.in_zip(member)
                 if names.climbs(path):
-                    found.look.append(
+                    found.flags.append(
                         f"skipped a path in the zip that climbs out of it: {path[:80]}"
                     )
                 elif stat.S_ISLNK(member.external_attr >> 16):
-                    found.look.append(f"skipped a link in the zip: {path[:80]}")
+                    found.flags.append(f"skipped a link in the zip: {path[:80]}")
                 elif not member.is_dir() and not names.is_clutter(path):
                     content = read(archive, member, room)
                     room -= len(content)
@@ -145,7 +146,7 @@ def _unpacked(file: File, found: Files, limits: Limits, depth: int) -> list[File
     except DAMAGED as error:
         raise BadZip(f"the zip is damaged ({str(error)[:80]})") from error
     if not files:
-        raise BadZip("; ".join(["the zip holds no files", *found.look]))
+        raise BadZip("; ".join(["the zip holds no files", *found.flags]))
     return files
 
 
@@ -154,7 +155,7 @@ def _inner(file: File, found: Files, limits: Limits, depth: int) -> list[File]:
     try:
         return _unpacked(file, found, limits, depth)
     except BadZip as error:
-        found.look.append(str(error))
+        found.flags.append(str(error))
         return []
 
 

@@ -45,7 +45,7 @@ def collect(
     roster: Roster = _NO_ROSTER,
     limits: Limits = DEFAULT_LIMITS,
 ) -> dict[str, dict]:
-    """Unpack `downloads`; {student: name, notes, look, problem}.
+    """Unpack `downloads`; {student: name, notes, flags, problem}.
 
     Of two submissions of a student the one with the later date counts. What was collected before
     and is not in `downloads` stays. ValueError if a file has no student's name as Moodle and
@@ -148,18 +148,18 @@ def _collect_one(
     """Replace what was collected of `student` by the latest submission among `files`."""
     name = files[0].owner.name
     _, unknown = roster.student(files[0].owner.number, name)
-    entry = {"name": name, "notes": [], "look": [], "problem": ""}
+    entry = {"name": name, "notes": [], "flags": [], "problem": ""}
     if unknown:
-        entry["look"].append(unknown)
+        entry["flags"].append(unknown)
     for other in dict.fromkeys(file.owner.name for file in files):
         if not same_name(other, name):
-            entry["look"].append(
+            entry["flags"].append(
                 f"two names for this id: what {other[:80]} handed in is left out, "
                 f"what {name[:80]} did is taken"
             )
     earlier = course.collected(lab).get(student, {}).get("name", name)
     if not same_name(earlier, name):
-        entry["look"].append(
+        entry["flags"].append(
             f"two names for this id: the hand-in of {earlier[:80]} that was "
             "collected earlier is replaced"
         )
@@ -168,7 +168,7 @@ def _collect_one(
     flat = archives.flat(_read(latest, unread), limits)
     entry["notes"] += flat.notes
     if flat.content:
-        entry["look"] += unread + flat.look
+        entry["flags"] += unread + flat.flags
     else:
         entry["problem"] = "; ".join(unread) or flat.problem
     try:
@@ -191,7 +191,7 @@ def _latest(files: list[_Found], entry: dict) -> list[_Found]:
             f"handed in twice; what is in {latest[0].place or 'the folder'} is later"
         )
         if gone := sorted({file.path for file in old} - {file.path for file in latest}):
-            entry["look"].append(
+            entry["flags"].append(
                 f"an earlier submission had files that are not in the later one: "
                 f"{', '.join(gone[:5])}"
             )

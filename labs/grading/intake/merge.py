@@ -12,11 +12,11 @@ from labs.grading.intake.cells import Cell
 class Repaired:
     """What became of a hand-in.
 
-    look: what a person has to decide; elsewhere: what a person has to decide if points are missing.
+    flags: what a person has to review. elsewhere: the same, if points are missing.
     """
 
     notes: list[str] = field(default_factory=list)
-    look: list[str] = field(default_factory=list)
+    flags: list[str] = field(default_factory=list)
     elsewhere: list[str] = field(default_factory=list)
     untouched: list[str] = field(default_factory=list)  # written answers that earn 0 by themselves
     # {grade_id: digest of what a mark is about}
@@ -143,7 +143,7 @@ def _judge(stubs: list, added: list[Cell], elsewhere: list[str], found: Repaired
     code = [cells.grade_id(cell) for cell in stubs if cell.cell_type == "code"]
     places = with_own_cells if any(map(cells.has_words, added)) else elsewhere
     if written and places:
-        found.look.append(
+        found.flags.append(
             f"no answer in {', '.join(written)}, but the student wrote {', '.join(places)}: "
             "read it before you give 0"
         )

@@ -60,7 +60,7 @@ def repair(folder: Path, release: Path, target: Path, limits: Limits = DEFAULT_L
         raise Unreadable(str(error)) from error
     if not flat.content:
         raise Unreadable(f"there is no notebook in the hand-in: {flat.problem}")
-    found = Repaired(notes=flat.notes, look=flat.look)
+    found = Repaired(notes=flat.notes, flags=flat.flags)
     files = _renamed(flat.content, found)
     wanted = release.name
     released = nbformat.read(release, 4)
@@ -146,7 +146,7 @@ def _books(files: dict[str, bytes], released: list, wanted: str, found: Repaired
         except Unreadable as error:
             unread.append((name, error))
     if books:
-        found.look += [f"{name} cannot be read: {error}" for name, error in unread]
+        found.flags += [f"{name} cannot be read: {error}" for name, error in unread]
         return books
     if unread:
         raise next((error for name, error in unread if name == wanted), unread[0][1])
@@ -185,7 +185,7 @@ def _unread(book: _Book, others: list[_Book], released: list, found: Repaired) -
             if " ".join(source.split()) not in texts
         ]
         if differing:
-            found.look.append(
+            found.flags.append(
                 f"{other.name} has other answers ({', '.join(differing)}): {book.name} was graded"
             )
         if differing or new:

@@ -51,7 +51,7 @@ def rows(course: Course, lab: str) -> list[dict]:
             "automatic": None,
             "written": None,
             "marks": {},
-            "look": [],
+            "flags": [],
             "notes": [],
         }
         if result is not None:
@@ -59,7 +59,7 @@ def rows(course: Course, lab: str) -> list[dict]:
         if result is None or (not result.problem and student not in marks):
             row["status"] = "not graded yet"
         elif result.problem:
-            row |= {"status": "could not be graded", "look": [result.problem, *result.look]}
+            row |= {"status": "could not be graded", "flags": [result.problem, *result.flags]}
         else:
             own = marks[student]
             points = {name: mark.points for name, mark in own.items()}
@@ -72,7 +72,7 @@ def rows(course: Course, lab: str) -> list[dict]:
                 for name, mark in own.items()
                 if mark.old is not None
             ]
-            row |= {"status": _status(own), "marks": points, "look": [*old, *result.look]}
+            row |= {"status": _status(own), "marks": points, "flags": [*old, *result.flags]}
         table.append(row)
     return table
 
@@ -124,7 +124,7 @@ def export(course: Course, labs: list[str]) -> Path:
         "max_points",
         "automatic",
         "written",
-        "look",
+        "flags",
     ]
     path = course.root / "grades.csv"
     # utf-8-sig: with its mark, spreadsheets read letters beyond ASCII
@@ -133,7 +133,7 @@ def export(course: Course, labs: list[str]) -> Path:
         table.writerow(columns)
         for lab in labs:
             for row in rows(course, lab):
-                row["look"] = "; ".join(row["look"])
+                row["flags"] = "; ".join(row["flags"])
                 table.writerow([_plain(row[column]) for column in columns])
     return path
 

@@ -1,4 +1,4 @@
-"""overview.html: how each question went, and who needs a human look and why.
+"""overview.html: how each question went, and what is flagged for review.
 
 It is one file, without scripts.
 """
@@ -65,7 +65,7 @@ def _lab(course: Course, lab: str) -> str:
         f"<h2>{html.escape(lab)}</h2><p>{len(table)} hand-ins: {html.escape(summary)}.</p>"
         f"{_histogram(points, automatic)}{_KEY}"
         f"<table><tr><th>question<th>points<th>how it went<th>mean{bars}</table>"
-        f"{_look(course, lab, table)}{_repaired(table)}"
+        f"{_flagged(course, lab, table)}{_repaired(table)}"
     )
 
 
@@ -124,14 +124,14 @@ def _centred(x: int, y: int | str, text: int | str) -> str:
     return f'<text x="{x}" y="{y}" text-anchor="middle">{text}</text>'
 
 
-def _look(course: Course, lab: str, table: list[dict]) -> str:
-    """Who needs a human and why; those without a grade first."""
-    who = [row for row in table if row["look"] or row["status"] == "could not be graded"]
+def _flagged(course: Course, lab: str, table: list[dict]) -> str:
+    """Which submissions are flagged and why; those without a grade first."""
+    who = [row for row in table if row["flags"] or row["status"] == "could not be graded"]
     if not who:
-        return "<p>No hand-in needs a human look beyond its written part.</p>"
+        return "<p>No submission is flagged for review.</p>"
     lines = []
     for row in sorted(who, key=lambda row: row["status"] != "could not be graded"):
-        reasons = "<br>".join(html.escape(reason) for reason in row["look"])
+        reasons = "<br>".join(html.escape(reason) for reason in row["flags"])
         student = html.escape(row["student"])
         page = course.feedback(lab, row["student"])
         if page.is_file():
@@ -143,7 +143,7 @@ def _look(course: Course, lab: str, table: list[dict]) -> str:
             f"<td{style}>{html.escape(row['status'])}<td class=number>{points}<td>{reasons}"
         )
     return (
-        f"<h3>Needs a human look: {len(who)}</h3>"
+        f"<h3>Flagged for review: {len(who)}</h3>"
         "<table><tr><th>student<th>name<th>status<th>automatic points<th>why"
         f"{''.join(lines)}</table>"
     )

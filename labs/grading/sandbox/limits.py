@@ -42,9 +42,9 @@ DEFAULT_LIMITS = Limits()
 
 
 class Watch:
-    """Looks at a process and its children ten times a second.
+    """Measures a process and its children ten times a second.
 
-    It kills them once they hold too much memory.
+    It kills them once they use too much memory.
 
     reason: why they were killed, "" if they were not. cpu_s: their processor time, without that of
     the last tenth of a second.
@@ -55,9 +55,9 @@ class Watch:
         self.cpu_s = 0.0
         self._process = process
         self._room = limits.memory_mb << 20
-        threading.Thread(target=self._look, daemon=True).start()
+        threading.Thread(target=self._measure, daemon=True).start()
 
-    def _look(self) -> None:
+    def _measure(self) -> None:
         seen: dict[int, float] = {}
         while self._process.poll() is None:
             children = tree(self._process.pid)
