@@ -120,7 +120,7 @@ def _collect(course, options) -> None:
 
     found = collect(course, options.lab, options.downloads, Roster(options.students))
     problems = {student: entry["problem"] for student, entry in found.items() if entry["problem"]}
-    print(f"{len(found)} hand-ins collected, {len(problems)} of them cannot be read")
+    print(f"{len(found)} submissions collected, {len(problems)} of them cannot be read")
     for student, problem in problems.items():
         print(f"  {student}: {problem}")
 
@@ -135,14 +135,14 @@ def _grade(course, options) -> None:
     if not course.release(options.lab).is_file():
         gradebook.release(course, options.lab)
     if unknown := sorted({*options.again} - {*course.students(options.lab)}):
-        raise ValueError(f"there is no hand-in of {', '.join(unknown)} for {options.lab}")
+        raise ValueError(f"there is no submission of {', '.join(unknown)} for {options.lab}")
     if not course.students(options.lab):
-        raise ValueError(f"there are no hand-ins of {options.lab}: collect them first")
+        raise ValueError(f"there are no submissions of {options.lab}: collect them first")
     given = {"wall_s": options.wall, "memory_mb": options.memory, "processes": options.processes}
     limits = Limits(**{name: value for name, value in given.items() if value is not None})
 
     def with_bar(results, total: int):
-        return tqdm(results, total=total, desc=options.lab, unit="hand-in")
+        return tqdm(results, total=total, desc=options.lab, unit="submission")
 
     new = grade_all(
         course,

@@ -77,7 +77,7 @@ def grade_one(
             result.cpu_s += cpu_s
         except (Unreadable, StudentError, GraderError) as error:
             result.problem = str(error)
-        except Exception as error:  # one hand-in must not stop the class; a human sees what it was
+        except Exception as error:  # one submission must not stop those of the whole class
             result.problem = f"the grader failed: {type(error).__name__}: {error}"[:300]
         _flag_unusual_code(result, Path(folder) / f"{lab}.ipynb")
     result.flags = list(dict.fromkeys(result.flags))
@@ -207,6 +207,6 @@ def grade_all(
 
 
 def is_done(course: Course, lab: str, student: str) -> bool:
-    """Whether there is a result for the student's last hand-in and for the current checks."""
+    """Whether there is a result for the student's last submission and for the current checks."""
     path = course.result(lab, student)
     return path.is_file() and Result.read(path).digest == digest(course, lab, student)

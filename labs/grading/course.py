@@ -72,13 +72,13 @@ class Course:
         return self.root / "results" / lab / f"{student}.json"
 
     def students(self, lab: str) -> list[str]:
-        """The ids of those whose hand-in was collected, whether it could be unpacked or not."""
-        handed_in = {
+        """The ids of those whose submission was collected, whether it could be unpacked or not."""
+        submitted = {
             path.parent.name
             for path in self.root.glob(f"submitted/*/{glob.escape(lab)}")
             if path.is_dir()
         }
-        return sorted(handed_in | set(self.collected(lab)))
+        return sorted(submitted | set(self.collected(lab)))
 
     def collected(self, lab: str) -> dict[str, dict]:
         """What `collect` noted: {student: {"name": "", "notes": [], "flags": [], "problem": ""}}.
@@ -147,7 +147,7 @@ class Result:
     cpu_s: float = 0.0
     wall_s: float = 0.0
     graded_at: str = ""
-    digest: str = ""  # of the hand-in and the checks: another one is graded again
+    digest: str = ""  # of the submission and the checks: another one is graded again
 
     @property
     def points(self) -> float | None:
@@ -172,7 +172,7 @@ def _renamed(stored: dict) -> dict:
 
 
 def digest(course: Course, lab: str, student: str) -> str:
-    """Changes with the files handed in and with the lab's checks and notebook."""
+    """Changes with the submitted files and with the lab's checks and notebook."""
     total = hashlib.sha256()
     for folder in (course.submitted(lab, student), course.source(lab)):
         for name in listed(folder):

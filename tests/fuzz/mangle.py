@@ -1,4 +1,4 @@
-"""What students, editors and browsers do to a hand-in, by chance.
+"""What students, editors and browsers do to a submission, by chance.
 
 The answers stay in it, if not in their places.
 """
@@ -152,8 +152,8 @@ NAMES = [
 ]
 
 
-def hand_in(answered: dict, release: dict, result: bytes, rng) -> dict[str, bytes]:
-    """The files of a hand-in, mangled in up to three ways."""
+def submission(answered: dict, release: dict, result: bytes, rng) -> dict[str, bytes]:
+    """The files of a submission, mangled in up to three ways."""
     book = json.loads(json.dumps(answered))
     for way in rng.choice(len(CELLS), int(rng.integers(4)), replace=False):
         CELLS[way](book, release, rng)
@@ -201,11 +201,11 @@ def zipped(files: dict[str, bytes], rng) -> bytes:
     return buffer.getvalue()
 
 
-def downloads(hand_ins: dict[str, dict[str, bytes]], rng) -> dict[str, bytes]:
+def downloads(submissions: dict[str, dict[str, bytes]], rng) -> dict[str, bytes]:
     """{path: content} of a class's downloads, as an LMS names them and people unpack them."""
     found = {}
     bulk = {}
-    for number, (student, files) in enumerate(hand_ins.items()):
+    for number, (student, files) in enumerate(submissions.items()):
         target = bulk if rng.random() < 0.6 else found
         of_canvas = rng.random() < 0.4 and not any("/" in path for path in files)
         for index, (path, content) in enumerate(files.items()):

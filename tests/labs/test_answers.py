@@ -22,7 +22,7 @@ def course(tmp_path_factory):
 
 @pytest.fixture
 def repaired(course, tmp_path):
-    """repaired({file: notebook or text}): the report on the hand-in, and the repaired notebook."""
+    """repaired({file: notebook or text}): the report, and the repaired notebook."""
 
     def run(files: dict):
         (tmp_path / "given").mkdir()
@@ -208,7 +208,7 @@ def test_what_was_written_into_a_locked_cell_stays_above_it(course, repaired):
     assert "locked cell setup was changed, and is as released again" in found.notes
 
 
-COPIES = {  # the other notebook of the hand-in; which is graded, and whether a person is asked
+COPIES = {  # the other notebook of the submission; which is graded, and whether a person is asked
     "worked on in the copy": ("toy-Copy1.ipynb", {}, True, False),
     "only begun in the copy": ("toy (1).ipynb", {"total": "STUB", "why": "STUB"}, False, False),
     "other answers in the copy": ("toy-Copy1.ipynb", {"why": "Because of the sum."}, False, True),
@@ -255,8 +255,8 @@ def test_encodings_of_windows_editors(course, repaired, encoding):
 def test_a_zip_that_nobody_unpacked_is_read_or_named(course, repaired, tmp_path):
     from tests.labs.test_collecting import zipped
 
-    hand_in = zipped({"lab/toy.ipynb": nbformat.writes(toy.answer(course))})
-    _, path = repaired({"hand-in.zip": hand_in})
+    submission = zipped({"lab/toy.ipynb": nbformat.writes(toy.answer(course))})
+    _, path = repaired({"submission.zip": submission})
     assert result_of(path) == 6
 
 

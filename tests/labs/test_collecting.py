@@ -1,6 +1,6 @@
 """Zips as Moodle and Canvas make them, and what students make of zips and notebooks.
 
-Each hand-in is graded if it can be, and reported if not.
+Each submission is graded if it can be, and reported if not.
 """
 
 import io
@@ -46,11 +46,11 @@ def zipped(files: dict, links=()) -> bytes:
 # --------------------------------------------------------------------------------------- collecting
 def test_moodle_and_canvas_names(course, tmp_path):
     book = nbformat.writes(toy.answer(course))
-    hand_in = zipped({"toy.ipynb": book, "result.json": "{}"})
+    submission = zipped({"toy.ipynb": book, "result.json": "{}"})
     bulk = zipped(
         {
-            "Ada Lovelace_1001_assignsubmission_file_toy.zip": hand_in,
-            "Björn Łukasz_1002_assignsubmission_file_/toy.zip": hand_in,
+            "Ada Lovelace_1001_assignsubmission_file_toy.zip": submission,
+            "Björn Łukasz_1002_assignsubmission_file_/toy.zip": submission,
             "李小龍_1003_assignsubmission_file_/toy.ipynb": book,
             "李小龍_1003_assignsubmission_file_/result.json": "{}",
             "O'Neil, Ann-Kathrin_1004_assignsubmission_file_toy.ipynb": book,
@@ -98,10 +98,10 @@ def test_moodle_and_canvas_names(course, tmp_path):
         ),
     ],
 )
-def test_a_file_name_does_not_choose_whose_hand_in_it_is(course, tmp_path, stranger, own, name):
-    hand_in = zipped({"toy.ipynb": "{}"})
+def test_a_file_name_does_not_choose_whose_submission_it_is(course, tmp_path, stranger, own, name):
+    submission = zipped({"toy.ipynb": "{}"})
     (tmp_path / "all.zip").write_bytes(
-        zipped({stranger: hand_in, "Bob_39_assignsubmission_file_toy.zip": hand_in})
+        zipped({stranger: submission, "Bob_39_assignsubmission_file_toy.zip": submission})
     )
     found = collect(course, toy.LAB, [tmp_path])
     assert {student: (entry["name"], entry["flags"]) for student, entry in found.items()} == {
@@ -119,13 +119,13 @@ def test_two_names_for_one_id_are_told_and_the_first_stays(course, tmp_path):
         "name": "Ada",
         "notes": [],
         "problem": "",
-        "flags": ["two names for this id: what Bob handed in is left out, what Ada did is taken"],
+        "flags": ["two names for this id: the files of Bob are skipped, those of Ada are graded"],
     }
     assert [path.read_text() for path in course.submitted(toy.LAB, "40").iterdir()] == ["of Ada"]
     (tmp_path / "Ada_40_assignsubmission_file_toy.ipynb").unlink()
     again = collect(course, toy.LAB, [tmp_path / "Bob_40_assignsubmission_file_toy.ipynb"])["40"]
     assert again["flags"] == [
-        "two names for this id: the hand-in of Ada that was collected earlier is replaced"
+        "two names for this id: the submission of Ada that was collected earlier is replaced"
     ]
 
 
@@ -177,7 +177,7 @@ def test_bad_zips_are_reported_and_do_not_stop_the_class(course, tmp_path):
         # it says that it unpacks to 9 bytes
         place = lying.find(mark) + offset
         lying[place : place + 4] = (9).to_bytes(4, "little")
-    hand_ins = {
+    submissions = {
         "cut": whole[: len(whole) // 2],
         "nothing": b"",
         "text": b"Dear professor,",
@@ -189,8 +189,8 @@ def test_bad_zips_are_reported_and_do_not_stop_the_class(course, tmp_path):
         "climbs": zipped({"../../../../etc/cron.d/evil": "x"}),
         "flipped": whole[:41] + b"\xff\xff" + whole[43:],
     }
-    numbers = {name: str(2001 + i) for i, name in enumerate(hand_ins)}
-    for name, content in hand_ins.items():
+    numbers = {name: str(2001 + i) for i, name in enumerate(submissions)}
+    for name, content in submissions.items():
         (tmp_path / f"x_{numbers[name]}_1_toy.zip").write_bytes(content)
     (tmp_path / "x_2100_1_toy.rar").write_bytes(b"Rar!")
     good = zipped({"toy.ipynb": nbformat.writes(toy.answer(course))})
@@ -227,7 +227,7 @@ def test_a_zip_is_unpacked_flat_without_what_is_dangerous():
         },
         links=[("link.json", "/etc/passwd")],
     )
-    flat = archives.flat([archives.File("hand-in.zip", NOON, content)])
+    flat = archives.flat([archives.File("submission.zip", NOON, content)])
     assert {name: content.decode() for name, content in flat.content.items()} == {
         "toy.ipynb": "1",
         "deep_toy.ipynb": "3",
@@ -243,10 +243,10 @@ def test_a_zip_is_unpacked_flat_without_what_is_dangerous():
     ]
 
 
-def test_a_later_hand_in_replaces_the_earlier(course, tmp_path):
+def test_a_later_submission_replaces_the_earlier(course, tmp_path):
     for answer in ("1", "2"):
-        hand_in = zipped({"toy.ipynb": "{}", f"only-{answer}.txt": answer})
-        (tmp_path / "x_2200_1_toy.zip").write_bytes(hand_in)
+        submission = zipped({"toy.ipynb": "{}", f"only-{answer}.txt": answer})
+        (tmp_path / "x_2200_1_toy.zip").write_bytes(submission)
         collect(course, toy.LAB, [tmp_path])
     assert not (course.submitted(toy.LAB, "2200") / "only-1.txt").exists()
 
@@ -322,7 +322,7 @@ def test_the_later_of_two_data_files_has_the_name():
 def test_files_of_nobody_are_named(course, tmp_path):
     (tmp_path / "toy.zip").write_bytes(zipped({"toy.ipynb": "{}"}))
     (tmp_path / "x_2300_1_toy.ipynb").write_text("{}")
-    said = r"collected 1 hand-ins; these files name no student as Moodle or Canvas do: toy\.zip"
+    said = r"collected 1 submissions; these files name no student as Moodle or Canvas do: toy\.zip"
     with pytest.raises(ValueError, match=said):
         collect(course, toy.LAB, [tmp_path])
     with pytest.raises(FileNotFoundError, match="there is no lab nine; there are toy"):
@@ -346,7 +346,7 @@ def repaired(course, tmp_path):
         before = {path.name: path.read_bytes() for path in given.iterdir()}
         found = repair(given, course.release(toy.LAB), target)
         after = {path.name: path.read_bytes() for path in given.iterdir()}
-        assert after == before, "a hand-in is never changed"
+        assert after == before, "a submission is never changed"
         return found, nbformat.read(target / "toy.ipynb", 4), target
 
     return run
@@ -539,15 +539,15 @@ LISTS = {
 @pytest.mark.parametrize("kind", LISTS)
 def test_the_course_list_says_who_a_number_of_the_lms_is(course, tmp_path, kind):
     (tmp_path / "students.csv").write_text("\ufeff" + LISTS[kind], encoding="utf-8")
-    hand_ins = tmp_path / "downloads"
-    hand_ins.mkdir()
+    submissions = tmp_path / "downloads"
+    submissions.mkdir()
     for name in (
         "Ada Lovelace_901_assignsubmission_file_toy.ipynb",
         "łukaszbjörn_55_66_toy.ipynb",
         "Kim_12_assignsubmission_file_toy.ipynb",
     ):
-        (hand_ins / name).write_text(nbformat.writes(toy.answer(course)))
-    found = collect(course, toy.LAB, [hand_ins], Roster(tmp_path / "students.csv"))
+        (submissions / name).write_text(nbformat.writes(toy.answer(course)))
+    found = collect(course, toy.LAB, [submissions], Roster(tmp_path / "students.csv"))
     assert set(found) == {"s-1", "s-2", "12"}
     assert not found["s-1"]["flags"]
     assert not found["s-2"]["flags"]

@@ -47,9 +47,9 @@ def asked(course, folder: Path, book, student="1001", jail=True, result=toy.SECR
     nbformat.write(book, folder / "toy.ipynb")
     (folder / "result.json").write_text(f'{{"answer": {result}}}')
     own_limits = dataclasses.replace(QUICK, **limits)
-    with Student(student, folder, "toy.ipynb", jail=sandbox, limits=own_limits) as handed_in:
-        verdicts = ask(handed_in, load_questions(course.source(toy.LAB) / "hidden.py"))
-    return verdicts, handed_in.incidents
+    with Student(student, folder, "toy.ipynb", jail=sandbox, limits=own_limits) as submitted:
+        verdicts = ask(submitted, load_questions(course.source(toy.LAB) / "hidden.py"))
+    return verdicts, submitted.incidents
 
 
 def points(verdicts) -> dict[str, float]:
@@ -88,7 +88,7 @@ def test_cheats_get_no_points(course, tmp_path, name):
 
 @needs_jail
 def test_thief_finds_nothing(course, tmp_path):
-    (tmp_path / "hand-in").mkdir()
+    (tmp_path / "submission").mkdir()
     with socket.create_server(("127.0.0.1", 0)) as server:
         targets = [
             str(course.root / "gradebook.db"),
@@ -101,8 +101,8 @@ def test_thief_finds_nothing(course, tmp_path):
             "/etc/shadow",
         ]
         source = hostile.THIEF.format(targets=targets, port=server.getsockname()[1])
-        nbformat.write(toy.answer(course, double=source), tmp_path / "hand-in" / "toy.ipynb")
-        with Student("1001", tmp_path / "hand-in", "toy.ipynb", limits=QUICK) as student:
+        nbformat.write(toy.answer(course, double=source), tmp_path / "submission" / "toy.ipynb")
+        with Student("1001", tmp_path / "submission", "toy.ipynb", limits=QUICK) as student:
             assert student.call("double", 1, timeout=8) == ""
 
 
@@ -128,7 +128,7 @@ def test_nothing_is_left_behind(course, tmp_path, jailed):
 
 
 @needs_jail
-def test_links_and_modules_in_the_hand_in_lead_nowhere(course, tmp_path):
+def test_links_and_modules_in_the_submission_lead_nowhere(course, tmp_path):
     for name in ("numpy.py", "json.py", "messages.py", "notebook_loader.py", "sitecustomize.py"):
         (tmp_path / name).write_text("raise SystemExit('shadowed')")
     (tmp_path / "stolen.py").symlink_to(course.source(toy.LAB) / "hidden.py")
@@ -139,12 +139,12 @@ def test_links_and_modules_in_the_hand_in_lead_nowhere(course, tmp_path):
     (tmp_path / "result.json").symlink_to(tmp_path / "secret")
     with Student("1001", tmp_path, "toy.ipynb", limits=QUICK) as student:
         for name in ("result.json", "../secret", "/etc/passwd", "stolen.py"):
-            with pytest.raises(StudentError, match="was not handed in"):
+            with pytest.raises(StudentError, match="was not submitted"):
                 student.file(name)
 
 
 @needs_jail
-def test_no_code_of_the_hand_in_runs_where_models_run(tmp_path):
+def test_no_code_of_the_submission_runs_where_models_run(tmp_path):
     # what libraries try to import
     for name in ("ai_edge_litert_sdk_intel", "msvcrt", "org", "sitecustomize"):
         (tmp_path / f"{name}.py").write_text("raise ValueError('run where models run')")
@@ -187,7 +187,7 @@ def test_time_for_a_whole_submission_is_limited(course, tmp_path):
 def test_hostile_cell_does_not_touch_the_points_of_right_functions(course, name, tmp_path):
     student = f"90{list(hostile.CELLS).index(name)}"
     before = (course.root / "gradebook.db").read_bytes()
-    toy.hand_in(course, student, toy.answer(course, student, try_it=hostile.CELLS[name]))
+    toy.submit(course, student, toy.answer(course, student, try_it=hostile.CELLS[name]))
     result = grade_one(course.root, toy.LAB, student, limits=QUICK)
     assert not result.problem and result.points == 5, result
     assert (course.root / "gradebook.db").read_bytes() == before  # one process writes it, later
@@ -219,7 +219,7 @@ def test_tampered_cells_and_points_are_as_released(course):
     )
     toy.cell(book, "double_values").metadata.nbgrader.points = 2000
     toy.cell(book, "why").metadata.nbgrader.update(points=99, solution=False, locked=True)
-    toy.hand_in(course, "2001", book)
+    toy.submit(course, "2001", book)
     result = grade_one(course.root, toy.LAB, "2001", limits=QUICK)
     given = {name: question["points"] for name, question in result.questions.items()}
     assert given == toy.POINTS | {"double_values": 0}
@@ -568,14 +568,14 @@ def test_without_bubblewrap_it_refuses_in_one_sentence_unless_told(course, monke
             grade_one(course.root, toy.LAB, "1001")
         with pytest.raises(sandbox.NoJail), Student("1001", tmp_path, "toy.ipynb") as student:
             student.call("double", 1)
-        toy.hand_in(course, "3001")
+        toy.submit(course, "3001")
         assert grade_one(course.root, toy.LAB, "3001", jail=False).points == 5
     finally:
         sandbox.check.cache_clear()
 
 
 def test_a_jail_that_does_not_start_is_no_zero(course, tmp_path, monkeypatch):
-    toy.hand_in(course, "3002")
+    toy.submit(course, "3002")
     failing = ["sh", "-c", "echo no user namespaces >&2; exit 1"]
     monkeypatch.setattr(sandbox, "check", lambda: None)
     monkeypatch.setattr(sandbox, "command", lambda argv, *_: failing)

@@ -1,4 +1,4 @@
-"""A whole course: the commands, the gradebook, the pages, the handout, many hand-ins at once."""
+"""A whole course: the commands, the gradebook, the pages, the handout, many submissions at once."""
 
 import collections
 import contextlib
@@ -50,13 +50,13 @@ def grades(course: Course) -> dict[str, dict]:
 
 @pytest.fixture(scope="module")
 def course(tmp_path_factory):
-    """Four graded hand-ins, one of them unreadable and one whose zip could not be unpacked."""
+    """Four graded submissions, one of them unreadable and one whose zip could not be unpacked."""
     course = toy.make_course(tmp_path_factory.mktemp("course"))
-    toy.hand_in(course, "1001")
-    toy.hand_in(course, "1002", toy.answer(course, "1002", double="def double(x):\n    return x"))
+    toy.submit(course, "1001")
+    toy.submit(course, "1002", toy.answer(course, "1002", double="def double(x):\n    return x"))
     untouched = nbformat.read(course.release(toy.LAB), 4)
-    toy.hand_in(course, "1003", untouched, result=None)
-    toy.hand_in(course, "1004")
+    toy.submit(course, "1003", untouched, result=None)
+    toy.submit(course, "1004")
     (course.submitted(toy.LAB, "1004") / "toy.ipynb").write_text('{"cells": [')
     (course.root / "collected").mkdir()
     names = {"1001": "Ada", "1002": "=1+1", "1003": "<b>李</b>", "1004": "Zoë", "1005": "Kim"}
@@ -91,7 +91,7 @@ def test_grades_have_a_status_and_no_false_zero(course):
 def test_what_is_graded_is_not_graded_again_until_it_changes(course, tmp_path):
     copied = Course(shutil.copytree(course.root, tmp_path / "copy"))
     assert "0 graded now" in command(copied, "grade", toy.LAB).stdout
-    toy.hand_in(copied, "1004", toy.answer(copied, "1004"))
+    toy.submit(copied, "1004", toy.answer(copied, "1004"))
     ran = command(copied, "grade", toy.LAB)
     assert "1 graded now, 0 of them could not be" in ran.stdout
     assert grades(copied)["1004"]["automatic"] == "5.0"
@@ -204,7 +204,7 @@ def test_pages_run_no_scripts_of_students(tmp_path):
     )
     raw = f"{SCRIPT}<a href='https://evil.example'>raw</a>\n{LINKS}"
     book.cells.append(nbformat.v4.new_raw_cell(raw))
-    toy.hand_in(course, "1001", book)
+    toy.submit(course, "1001", book)
     results = grade_all(course, toy.LAB, jobs=1, limits=QUICK)
     results[0].flags.append(SCRIPT)
     results[0].write(course.result(toy.LAB, "1001"))
@@ -257,8 +257,8 @@ def test_overview_shows_questions_and_who_needs_a_look(course):
     assert widths.count("33.3%") == 1 and widths.count("66.7%") == 1  # one of three has it
 
 
-def test_overview_of_a_course_without_hand_ins(tmp_path):
-    assert "There are no hand-ins" in overview.write(Course(tmp_path), []).read_text()
+def test_overview_of_a_course_without_submissions(tmp_path):
+    assert "There are no submissions" in overview.write(Course(tmp_path), []).read_text()
 
 
 def test_results_are_written_whole_or_not_at_all(tmp_path):
@@ -347,8 +347,8 @@ def test_dask_spreads_a_class_and_one_process_writes(tmp_path):
 
     course = toy.make_course(tmp_path)
     for student in map(str, range(4000, 4006)):
-        toy.hand_in(course, student)
-    toy.hand_in(course, "4003", toy.answer(course, "4003", double="while True: pass"))
+        toy.submit(course, student)
+    toy.submit(course, "4003", toy.answer(course, "4003", double="while True: pass"))
     (course.submitted(toy.LAB, "4005") / "toy.ipynb").write_text("{")
     with (
         LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
@@ -372,7 +372,7 @@ CLASS = 60
 
 @pytest.fixture(scope="module")
 def large_class(real_course):
-    """60 hand-ins of lab 2, and what each must lose.
+    """60 submissions of lab 2, and what each must lose.
 
     They are the reference, and the right and wrong solutions of the tables, in turn.
     """
@@ -412,7 +412,7 @@ def large_class(real_course):
 
 
 def lost_points(result: Result) -> dict[str, float]:
-    """The points that a hand-in lost, by question; nothing for the others."""
+    """The points that a submission lost, by question; nothing for the others."""
     return {
         name: question["max_points"] - question["points"]
         for name, question in result.questions.items()
@@ -423,7 +423,7 @@ def lost_points(result: Result) -> dict[str, float]:
 @needs_jail
 @pytest.mark.slow
 @pytest.mark.skipif(LAB2 not in LABS, reason="lab 2 is not in this copy")
-def test_sixty_hand_ins_killed_half_way_and_resumed(large_class, capsys):
+def test_sixty_submissions_killed_half_way_and_resumed(large_class, capsys):
     course, expected = large_class
     log = course.root / "log.txt"
     argv = [sys.executable, "-m", "labs.grading", "--course", str(course.root)]
@@ -461,7 +461,7 @@ def test_sixty_hand_ins_killed_half_way_and_resumed(large_class, capsys):
     cpu = [result.cpu_s for result in results.values()]
     with capsys.disabled():
         print(
-            f"\n{CLASS} hand-ins of {LAB2}: {np.mean(cpu):.1f} s of processor time each, "
+            f"\n{CLASS} submissions of {LAB2}: {np.mean(cpu):.1f} s of processor time each, "
             f"{max(cpu):.1f} s at most"
         )
 
@@ -474,7 +474,7 @@ def test_lost_points_of_another_version_go_to_a_person(tmp_path, name):
     course = toy.make_course(tmp_path)
     book = toy.answer(course, "1001", total="def total(x):\n    return old_name(x)", why="Because.")
     book.metadata["workbook"] = {"version": OTHER_VERSIONS[name]}
-    toy.hand_in(course, "1001", book)
+    toy.submit(course, "1001", book)
     result = grade_one(course.root, toy.LAB, "1001", limits=QUICK)
     result.write(course.result(toy.LAB, "1001"))
     gradebook.write(course, toy.LAB, [result])
@@ -494,7 +494,7 @@ def test_the_release_says_its_version_and_its_own_losses_are_lost(tmp_path):
     course = toy.make_course(tmp_path)
     released = nbformat.read(course.release(toy.LAB), 4)
     assert released.metadata["workbook"]["version"] in (ROOT / "pyproject.toml").read_text()
-    toy.hand_in(course, "1001", toy.answer(course, "1001", total="def total(x):\n    return 0"))
+    toy.submit(course, "1001", toy.answer(course, "1001", total="def total(x):\n    return 0"))
     result = grade_one(course.root, toy.LAB, "1001", limits=QUICK)
     assert result.questions["total_values"]["points"] == 0
     assert not any("version" in reason for reason in result.flags)

@@ -1,4 +1,4 @@
-"""The labs themselves: solutions get every point, empty hand-ins none.
+"""The labs themselves: solutions get every point, empty submissions none.
 
 Every mistake costs what it breaks. Students' code runs in a process of its own here as in the
 grader, but without the jail: it is our own.
@@ -84,7 +84,7 @@ def set_id(notebook):
 class Remembering(Student):
     """A Student whose models are run once per file and images.
 
-    Most hand-ins of these tests share their files.
+    Most submissions of these tests share their files.
     """
 
     remembered: ClassVar[dict] = {}
@@ -114,7 +114,7 @@ def lost(lab: str, folder, notebook) -> tuple[dict, dict]:
 
 @pytest.fixture(scope="session")
 def reference_folders(tmp_path_factory, request):
-    """reference_folders(lab): what the instructor's notebook hands in.
+    """reference_folders(lab): what the instructor's notebook submits.
 
     The notebook is executed once, in a fresh kernel.
     """
@@ -150,8 +150,8 @@ def as_on_a_quiet_machine(number: int, record: dict) -> dict:
 
 
 @pytest.fixture
-def hand_in(reference_folders, tmp_path):
-    """hand_in(lab): a copy of the reference's files, to be spoiled."""
+def submission(reference_folders, tmp_path):
+    """submission(lab): a copy of the reference's files, to be spoiled."""
 
     def copy(lab: str):
         return shutil.copytree(reference_folders(lab), tmp_path / lab)
@@ -225,8 +225,8 @@ def test_untouched_release_gets_nothing(lab, tmp_path):
 
 
 @pytest.mark.parametrize("lab", labs(quick=QUICK_LABS))
-def test_reference_loses_nothing(lab, hand_in):
-    assert lost(lab, hand_in(lab), notebook_of(lab)) == ({}, {})
+def test_reference_loses_nothing(lab, submission):
+    assert lost(lab, submission(lab), notebook_of(lab)) == ({}, {})
 
 
 def lab_course(root, lab: str) -> Course:
@@ -238,9 +238,9 @@ def lab_course(root, lab: str) -> Course:
 
 @needs_jail
 @pytest.mark.parametrize("lab", labs(quick=("lab2_kmeans",)))
-def test_nbgraders_autograde_gives_every_point_to_the_reference(lab, hand_in, tmp_path):
+def test_nbgraders_autograde_gives_every_point_to_the_reference(lab, submission, tmp_path):
     course = lab_course(tmp_path / "course", lab)
-    folder = shutil.copytree(hand_in(lab), course.submitted(lab, STUDENT_ID))
+    folder = shutil.copytree(submission(lab), course.submitted(lab, STUDENT_ID))
     nbformat.write(set_id(notebook_of(lab)), folder / f"{lab}.ipynb")
     ran = button.press(course, lab, STUDENT_ID)
     assert ran["success"], ran
@@ -288,25 +288,25 @@ def entries(table: dict):
 
 
 @pytest.mark.parametrize("lab, name", entries(wrong.WRONG))
-def test_wrong_solution_loses_what_it_breaks_and_no_more(lab, name, hand_in):
+def test_wrong_solution_loses_what_it_breaks_and_no_more(lab, name, submission):
     cell, body, expected = wrong.WRONG[lab][name]
     assert expected, "a wrong solution must lose something"
-    assert lost(lab, hand_in(lab), with_body(notebook_of(lab), cell, body))[0] == expected
+    assert lost(lab, submission(lab), with_body(notebook_of(lab), cell, body))[0] == expected
 
 
 @pytest.mark.parametrize("lab, name", entries(wrong.DAMAGED))
-def test_wrong_file_loses_what_it_breaks_and_no_more(lab, name, hand_in):
+def test_wrong_file_loses_what_it_breaks_and_no_more(lab, name, submission):
     file, damage, expected = wrong.DAMAGED[lab][name]
-    folder = hand_in(lab)
+    folder = submission(lab)
     damage(folder / file)
     assert lost(lab, folder, notebook_of(lab))[0] == expected
 
 
 @pytest.mark.parametrize("lab, name", entries(wrong.RIGHT))
-def test_right_solution_in_another_style_loses_nothing(lab, name, hand_in):
+def test_right_solution_in_another_style_loses_nothing(lab, name, submission):
     cell, body = wrong.RIGHT[lab][name]
     notebook = with_body(notebook_of(lab), cell, wrong.dedent(body))
-    assert lost(lab, hand_in(lab), notebook) == ({}, {})
+    assert lost(lab, submission(lab), notebook) == ({}, {})
 
 
 def test_every_graded_function_has_five_wrong_solutions():

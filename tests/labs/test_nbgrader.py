@@ -64,9 +64,9 @@ def test_nbgrader_alone_gives_no_points_for_an_untouched_release(lab, tmp_path):
 # -------------------------------------------------------------------------------- with our settings
 @needs_jail
 def test_the_button_gives_the_points_of_the_checks(course):
-    toy.hand_in(course, "1001", toy.answer(course, "1001"))
-    toy.hand_in(course, "1002", toy.answer(course, "1002", double="def double(x):\n    return x"))
-    toy.hand_in(course, "1003", nbformat.read(course.release(toy.LAB), 4), result=None)
+    toy.submit(course, "1001", toy.answer(course, "1001"))
+    toy.submit(course, "1002", toy.answer(course, "1002", double="def double(x):\n    return x"))
+    toy.submit(course, "1003", nbformat.read(course.release(toy.LAB), 4), result=None)
     for student, points in (("1001", 5), ("1002", 3), ("1003", 0)):
         ran = pressed(course, student)
         assert ran["success"], ran
@@ -86,7 +86,7 @@ def test_a_check_that_prints_does_not_break_the_result(tmp_path):
     course = toy.make_course(tmp_path)
     with open(course.source(toy.LAB) / "hidden.py", "a") as file:
         file.write("\nprint('MNIST cannot be downloaded')\n")
-    toy.hand_in(course, "1001", toy.answer(course, "1001"))
+    toy.submit(course, "1001", toy.answer(course, "1001"))
     assert grade_in_process(course.root, toy.LAB, "1001", True, QUICK).points == 5
 
 
@@ -109,9 +109,9 @@ def test_hostile_submissions_get_no_more_through_the_button(course, name):
     if sources is None:
         book = nbformat.read(course.release(toy.LAB), 4)
         book.cells.append(nbformat.v4.new_code_cell(hostile.CHEATS[name]))
-        toy.hand_in(course, student, book, result=None)
+        toy.submit(course, student, book, result=None)
     else:
-        toy.hand_in(course, student, toy.answer(course, student, **sources))
+        toy.submit(course, student, toy.answer(course, student, **sources))
     ran = pressed(course, student)
     assert ran["success"], ran
     assert points_of(course, student) == points
@@ -119,7 +119,7 @@ def test_hostile_submissions_get_no_more_through_the_button(course, name):
 
 @needs_jail
 def test_a_mark_survives_the_button_and_not_a_changed_answer(course):
-    toy.hand_in(course, "1004", toy.answer(course, "1004"))
+    toy.submit(course, "1004", toy.answer(course, "1004"))
     pressed(course, "1004")
     with Gradebook(course.database) as book:
         grade = book.find_grade("why", toy.LAB, toy.LAB, "1004")
@@ -128,7 +128,7 @@ def test_a_mark_survives_the_button_and_not_a_changed_answer(course):
         book.db.commit()
     pressed(course, "1004")
     assert (row(course, "1004")["status"], row(course, "1004")["points"]) == ("graded", 6.5)
-    toy.hand_in(course, "1004", toy.answer(course, "1004", why="I do not know."))
+    toy.submit(course, "1004", toy.answer(course, "1004", why="I do not know."))
     pressed(course, "1004")
     changed = row(course, "1004")
     assert (changed["status"], changed["points"]) == ("changed since marking", None)
@@ -138,7 +138,7 @@ def test_a_mark_survives_the_button_and_not_a_changed_answer(course):
 def test_what_cannot_be_graded_is_no_zero(course):
     book = toy.answer(course, "1005")
     book.cells += [nbformat.v4.new_code_cell("x") for _ in range(2001)]
-    toy.hand_in(course, "1005", book)
+    toy.submit(course, "1005", book)
     ran = pressed(course, "1005")
     assert not ran["success"] and "at most 2000 are read" in ran["log"]
     failed = row(course, "1005")
@@ -148,7 +148,7 @@ def test_what_cannot_be_graded_is_no_zero(course):
 
 
 def test_without_bubblewrap_the_button_stops_with_one_sentence(course, monkeypatch):
-    toy.hand_in(course, "1006", toy.answer(course, "1006", try_it="open('run', 'w')"))
+    toy.submit(course, "1006", toy.answer(course, "1006", try_it="open('run', 'w')"))
     monkeypatch.setattr(sandbox.shutil, "which", lambda name: None)
     sandbox.check.cache_clear()
     try:
@@ -165,7 +165,7 @@ def test_without_bubblewrap_the_button_stops_with_one_sentence(course, monkeypat
 
 @needs_jail
 def test_without_bubblewrap_an_earlier_grade_stays(course, monkeypatch):
-    toy.hand_in(course, "1007", toy.answer(course, "1007"))
+    toy.submit(course, "1007", toy.answer(course, "1007"))
     pressed(course, "1007")
     shown = nbformat.read(course.autograded(toy.LAB, "1007"), 4)
 

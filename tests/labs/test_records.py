@@ -1,4 +1,4 @@
-"""Handed-in records: a measured one passes; what was edited, invented, void or cut is named."""
+"""Submitted records: a measured one passes; what was edited, invented, void or cut is named."""
 
 import datetime
 import json

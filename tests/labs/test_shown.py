@@ -1,4 +1,4 @@
-"""An instructor sees what was handed in; a mark belongs to the text that it was given for."""
+"""An instructor sees what was submitted; a mark belongs to the text that it was given for."""
 
 import base64
 import html
@@ -84,21 +84,21 @@ def test_long_text_keeps_its_beginning_and_its_end():
         (
             False,
             False,
-            ["here", "This cell was not run here. What was handed in with it:\n", "handed in"],
+            ["here", "This cell was not run here. Its submitted outputs:\n", "submitted"],
         ),
         (
             True,
             True,
-            ["here", "trace", "This cell fails here. What was handed in with it:\n", "handed in"],
+            ["here", "trace", "This cell fails here. Its submitted outputs:\n", "submitted"],
         ),
     ],
 )
-def test_handed_in_outputs_stay_where_a_cell_is_not_run(was_run, error, shown):
+def test_submitted_outputs_stay_where_a_cell_is_not_run(was_run, error, shown):
     new = [nbformat.v4.new_output("stream", text="here")]
     if error:
         new.append(nbformat.v4.new_output("error", ename="", evalue="", traceback=["trace"]))
-    handed_in = [nbformat.v4.new_output("stream", text="handed in")]
-    kept = notebook_run._with_handed_in(new, handed_in, was_run)
+    submitted = [nbformat.v4.new_output("stream", text="submitted")]
+    kept = notebook_run._with_submitted(new, submitted, was_run)
     assert [o.text if o.output_type == "stream" else o.traceback[0] for o in kept] == shown
 
 

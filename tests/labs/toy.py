@@ -134,8 +134,8 @@ def answer(course: Course, student: str = "", **sources: str):
     return book
 
 
-def hand_in(course: Course, student: str, book=None, result: object = {"answer": SECRET}) -> Path:
-    """Put a hand-in where `collect` puts it; `result` as result.json, none for None."""
+def submit(course: Course, student: str, book=None, result: object = {"answer": SECRET}) -> Path:
+    """Put a submission where `collect` puts it; `result` as result.json, none for None."""
     folder = course.submitted(LAB, student)
     folder.mkdir(parents=True, exist_ok=True)
     nbformat.write(book or answer(course, student), folder / f"{LAB}.ipynb")

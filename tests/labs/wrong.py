@@ -4,7 +4,7 @@ WRONG[lab][name] = (cell, body, lost): `body` replaces the text between BEGIN SO
 END SOLUTION in the cell with this grade_id. `lost` are the points that the solution must lose, by
 question: these and no others.
 RIGHT[lab][name] = (cell, body): loses nothing.
-DAMAGED[lab][name] = (file, damage, lost): `damage(path)` spoils a handed-in file.
+DAMAGED[lab][name] = (file, damage, lost): `damage(path)` spoils a submitted file.
 """
 
 import copy
@@ -348,7 +348,7 @@ DAMAGED["lab2_kmeans"] = {
         _FILE,
     ),
     "my_layer: text": ("my_layer.npz", lambda path: path.write_text("see e-mail"), _FILE),
-    "my_layer: not handed in": ("my_layer.npz", lambda path: path.unlink(), _FILE),
+    "my_layer: not submitted": ("my_layer.npz", lambda path: path.unlink(), _FILE),
 }
 
 # ----------------------------------------------------------------------- lab 3: affine quantization
@@ -815,7 +815,7 @@ DAMAGED["lab3_affine"] = {
         _OUTPUTS,
     ),
     "my_layer: transposed": ("my_layer.npz", rewrite(outputs=np.transpose), _OUTPUTS),
-    "my_layer: not handed in": ("my_layer.npz", lambda path: path.unlink(), _OUTPUTS),
+    "my_layer: not submitted": ("my_layer.npz", lambda path: path.unlink(), _OUTPUTS),
 }
 
 # -------------------------------------------------------------------------- lab 1: train and export
@@ -906,7 +906,7 @@ RIGHT["lab1_train_and_export"] = {
 
 
 def swap_with(other: str):
-    """A damage: the content of another handed-in file."""
+    """A damage: the content of another submitted file."""
     return lambda path: path.write_bytes(path.with_name(other).read_bytes())
 
 
@@ -969,7 +969,7 @@ def constants(path):
 _ONNX = {"onnx_accuracy": 3, "files_parity": 3, "files_small": 1}
 _TFLITE = {"tflite_accuracy": 3, "files_parity": 3, "files_small": 1}
 DAMAGED["lab1_train_and_export"] = {
-    "onnx: not handed in": ("model.onnx", lambda path: path.unlink(), _ONNX),
+    "onnx: not submitted": ("model.onnx", lambda path: path.unlink(), _ONNX),
     "onnx: another student's": (
         "model.onnx",
         turn_classes,
@@ -986,7 +986,7 @@ DAMAGED["lab1_train_and_export"] = {
         _TFLITE,
     ),
     "tflite: text": ("model.tflite", lambda path: path.write_text("model"), _TFLITE),
-    "tflite: not handed in": ("model.tflite", lambda path: path.unlink(), _TFLITE),
+    "tflite: not submitted": ("model.tflite", lambda path: path.unlink(), _TFLITE),
 }
 
 
@@ -1173,9 +1173,9 @@ DAMAGED["lab5_benchmark_your_pi"] = {
         records(lambda r: r.update(quality={})),
         {"records_accuracy": 3},
     ),
-    "records: not handed in": ("records.jsonl", lambda path: path.unlink(), _ALL_RECORDS),
+    "records: not submitted": ("records.jsonl", lambda path: path.unlink(), _ALL_RECORDS),
     "records: no JSON": ("records.jsonl", lambda path: path.write_text("p50 = 3 ms"), _ALL_RECORDS),
-    "model: not handed in": (
+    "model: not submitted": (
         "lenet.onnx",
         lambda path: path.unlink(),
         {"records_yours": 2, "records_accuracy": 3},
@@ -1351,9 +1351,9 @@ DAMAGED["lab4_ptq_qat"] = {
         {"report_files": 2},
     ),
     "records: fewer calls": ("records.jsonl", records(_few), {"report_speed": 2}),
-    "report: not handed in": ("report.json", lambda path: path.unlink(), _REPORT),
+    "report: not submitted": ("report.json", lambda path: path.unlink(), _REPORT),
     "report: a list": ("report.json", lambda path: path.write_text("[1, 2, 3]"), _REPORT),
-    "records: not handed in": ("records.jsonl", lambda path: path.unlink(), {"report_speed": 2}),
+    "records: not submitted": ("records.jsonl", lambda path: path.unlink(), {"report_speed": 2}),
     "records: void": (
         "records.jsonl",
         records(lambda r: r.update(valid=False)),
@@ -1417,7 +1417,7 @@ DAMAGED["lab6_capstone"] = {
     ),
     "records: one candidate": ("records.jsonl", _only_first, {"records_yours": 2}),
     "records: too few calls": ("records.jsonl", records(_few), {"records_yours": 2}),
-    "records: not handed in": (
+    "records: not submitted": (
         "records.jsonl",
         lambda path: path.unlink(),
         _SOUND | {"records_yours": 2},

@@ -80,7 +80,7 @@ def equal(found: np.ndarray, expected: np.ndarray, what: str) -> None:
 
 
 def arrays_of(path: Path, *names: str) -> dict[str, np.ndarray]:
-    """The arrays `names` of a handed-in .npz file.
+    """The arrays `names` of a submitted .npz file.
 
     Nothing is unpickled, and no file of more than 64 MB unpacked is read.
     """
@@ -98,7 +98,7 @@ def arrays_of(path: Path, *names: str) -> dict[str, np.ndarray]:
 
 
 def json_of(path: Path, *names: str) -> dict:
-    """The object in a handed-in JSON file, with at least the entries `names`."""
+    """The object in a submitted JSON file, with at least the entries `names`."""
     try:
         found = json.loads(path.read_bytes()[:1_000_000])
     except (OSError, ValueError, RecursionError) as error:

@@ -25,5 +25,5 @@ def images(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def own_code(seed: int) -> np.ndarray:
-    """The class that stands for each digit in the student's hand-ins, as in the notebooks."""
+    """The class that stands for each digit in the student's submissions, as in the notebooks."""
     return np.random.default_rng(seed).permutation(10)

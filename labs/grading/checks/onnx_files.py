@@ -1,4 +1,4 @@
-"""What a handed-in .onnx file holds, read from its protobuf alone.
+"""What a submitted .onnx file holds, read from its protobuf alone.
 
 Nothing of it is run or followed to other files. The grader's own process reads it, so its size and
 its number of fields are checked before it is parsed.

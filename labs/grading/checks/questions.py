@@ -57,7 +57,7 @@ class Student:
 
     Use it in a `with` block: its processes end with the block.
 
-    id: the student's id as the hand-in has it. folder: the submission's files. notebook: the
+    id: the student's id as the submission has it. folder: the submission's files. notebook: the
     notebook's name in it. With jail=False nothing keeps the student's code from this machine: use
     it only for your own code.
     """
@@ -122,7 +122,7 @@ class Student:
         return self._ask("code", {"constant": name}, None, name)
 
     def predict(self, file: str, images: np.ndarray, timeout: float | None = None) -> np.ndarray:
-        """The outputs, float32 N x classes, of the handed-in model `file` for `images`.
+        """The outputs, float32 N x classes, of the submitted model `file` for `images`.
 
         `images` are float32 N x C x H x W. modelfiles.runtimes runs the model, in a jailed process
         that has loaded nothing of the student's notebook. StudentError if the file is missing, is
@@ -138,13 +138,13 @@ class Student:
         return result
 
     def file(self, name: str) -> Path:
-        """A copy of the handed-in file `name` that no code of the student's can change.
+        """A copy of the submitted file `name` that no code of the student's can change.
 
         StudentError if it is missing.
         """
         path = self._staged / name
         if Path(name).name != name or path.is_symlink() or not path.is_file():
-            raise StudentError(f"the file {name} was not handed in")
+            raise StudentError(f"the file {name} was not submitted")
         return path
 
     def _ask(self, kind: str, request: dict, timeout: float | None, what: str):

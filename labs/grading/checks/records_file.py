@@ -1,4 +1,4 @@
-"""A handed-in file of records as flat dicts.
+"""A submitted file of records as flat dicts.
 
 It is read within limits, because the grader itself reads it, outside every jail.
 """

@@ -192,7 +192,7 @@ def in_folder(folder: Path, limits: Limits = DEFAULT_LIMITS) -> list[File]:
     """
     paths = listed(folder)
     if sum((folder / path).stat().st_size for path in paths) > limits.disk_mb << 20:
-        raise BadZip(f"the files handed in have more than {limits.disk_mb} MB")
+        raise BadZip(f"the submitted files have more than {limits.disk_mb} MB")
     return [File(path, date_of(folder / path), (folder / path).read_bytes()) for path in paths]
 
 

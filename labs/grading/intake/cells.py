@@ -1,4 +1,4 @@
-"""A notebook's cells as handed in, and which cell of the release each of them was."""
+"""A notebook's cells as submitted, and which cell of the release each of them was."""
 
 import ast
 import json
@@ -159,7 +159,7 @@ def has_words(cell: Cell) -> bool:
 
 
 def match(given: list[Cell], released: list[nbformat.NotebookNode]) -> list[int | None]:
-    """For each cell handed in the index of the released cell that it was.
+    """For each submitted cell the index of the released cell that it was.
 
     None for cells of the student's own.
     """

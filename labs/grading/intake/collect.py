@@ -67,7 +67,7 @@ def collect(
     report.write_text(text, encoding="utf-8")
     if strangers:
         raise ValueError(
-            f"collected {len(found)} hand-ins; these files name no student as Moodle or Canvas "
+            f"collected {len(found)} submissions; these files name no student as Moodle or Canvas "
             f"do: {', '.join(strangers[:5])}"
         )
     return found
@@ -154,13 +154,13 @@ def _collect_one(
     for other in dict.fromkeys(file.owner.name for file in files):
         if not same_name(other, name):
             entry["flags"].append(
-                f"two names for this id: what {other[:80]} handed in is left out, "
-                f"what {name[:80]} did is taken"
+                f"two names for this id: the files of {other[:80]} are skipped, "
+                f"those of {name[:80]} are graded"
             )
     earlier = course.collected(lab).get(student, {}).get("name", name)
     if not same_name(earlier, name):
         entry["flags"].append(
-            f"two names for this id: the hand-in of {earlier[:80]} that was "
+            f"two names for this id: the submission of {earlier[:80]} that was "
             "collected earlier is replaced"
         )
     latest = _latest([file for file in files if same_name(file.owner.name, name)], entry)
@@ -188,7 +188,7 @@ def _latest(files: list[_Found], entry: dict) -> list[_Found]:
     )
     for old in earlier:
         entry["notes"].append(
-            f"handed in twice; what is in {latest[0].place or 'the folder'} is later"
+            f"submitted twice; what is in {latest[0].place or 'the folder'} is later"
         )
         if gone := sorted({file.path for file in old} - {file.path for file in latest}):
             entry["flags"].append(

@@ -10,7 +10,7 @@ from labs.grading.intake.cells import Cell
 
 @dataclass
 class Repaired:
-    """What became of a hand-in.
+    """What became of a submission.
 
     flags: what a person has to review. elsewhere: the same, if points are missing.
     """

@@ -20,7 +20,7 @@ _NOTEBOOK = re.compile(r"\.ipynb(\.(txt|json))?$", re.IGNORECASE)
 
 
 class Owner(NamedTuple):
-    """Who handed in a file, as the LMS writes it into names, and the student's own file name."""
+    """Who submitted a file, as the LMS writes it into names, and the student's own file name."""
 
     number: str
     name: str

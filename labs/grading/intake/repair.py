@@ -28,7 +28,7 @@ _DOCUMENT = re.compile(
 
 @dataclass
 class _Book:
-    """A notebook of the hand-in, and for each of its cells the released one that it was."""
+    """A notebook of the submission, and for each of its cells the released one that it was."""
 
     name: str
     cells: list[Cell]
@@ -50,16 +50,16 @@ class _Book:
 
 
 def repair(folder: Path, release: Path, target: Path, limits: Limits = DEFAULT_LIMITS) -> Repaired:
-    """Copy the hand-in in `folder` to `target`, its notebook under the release's name and repaired.
+    """Copy the submission in `folder` to `target`, and repair its notebook.
 
-    Unreadable if no notebook can be graded.
+    The repaired notebook has the release's name. Unreadable if no notebook can be graded.
     """
     try:
         flat = archives.flat(archives.in_folder(folder, limits), limits)
     except BadZip as error:
         raise Unreadable(str(error)) from error
     if not flat.content:
-        raise Unreadable(f"there is no notebook in the hand-in: {flat.problem}")
+        raise Unreadable(f"there is no notebook in the submission: {flat.problem}")
     found = Repaired(notes=flat.notes, flags=flat.flags)
     files = _renamed(flat.content, found)
     wanted = release.name
@@ -76,7 +76,7 @@ def repair(folder: Path, release: Path, target: Path, limits: Limits = DEFAULT_L
         and not (release.parent / name).exists()
     ]
     if documents:
-        found.notes.append(f"also handed in: {', '.join(documents)}")
+        found.notes.append(f"also submitted: {', '.join(documents)}")
     elsewhere = [*_unread(book, others, released.cells, found), *documents]
     found.version = book.version
     merged = merge(book.cells, book.was, released.cells, elsewhere, found)
@@ -91,7 +91,7 @@ def repair(folder: Path, release: Path, target: Path, limits: Limits = DEFAULT_L
 def _digests(merged: list, released: list, files: dict[str, bytes]) -> dict[str, str]:
     """{grade_id: digest of what a mark is about}.
 
-    That is the answer, or all that was handed in if there is none.
+    That is the answer, or all that was submitted if there is none.
     """
     whole = hashlib.sha256()
     for name, content in sorted(files.items()):
@@ -133,7 +133,7 @@ def _renamed(content: dict[str, bytes], found: Repaired) -> dict[str, bytes]:
 
 
 def _books(files: dict[str, bytes], released: list, wanted: str, found: Repaired) -> list[_Book]:
-    """The notebooks of the hand-in that can be read; Unreadable if there is none."""
+    """The notebooks of the submission that can be read; Unreadable if there is none."""
     books = []
     unread = []
     for name, content in files.items():
@@ -150,7 +150,7 @@ def _books(files: dict[str, bytes], released: list, wanted: str, found: Repaired
         return books
     if unread:
         raise next((error for name, error in unread if name == wanted), unread[0][1])
-    problem = "there is no notebook in the hand-in"
+    problem = "there is no notebook in the submission"
     if files:
         problem += f", only {', '.join(list(files)[:5])}"
     raise Unreadable(problem)

@@ -13,8 +13,8 @@ _PAGE = """<!DOCTYPE html>
 body {{ font: 16px/1.5 sans-serif; max-width: 40em; margin: 3em auto; padding: 0 1em }}
 </style>
 <h1>{lab}</h1>
-<p>This hand-in could not be graded: {problem}.</p>
-<p>That is not 0 points. Hand in again, or ask your instructor.</p>
+<p>This submission could not be graded: {problem}.</p>
+<p>That is not 0 points. Submit again, or ask your instructor.</p>
 </html>
 """
 

@@ -30,7 +30,7 @@ def questions(course: Course, lab: str) -> dict[str, dict]:
 
 
 def rows(course: Course, lab: str) -> list[dict]:
-    """One row for each hand-in: its status, and its points.
+    """One row for each submission: its status, and its points.
 
     Points that do not exist are None, never 0.
     """

@@ -31,15 +31,15 @@ h2 { margin-top: 2em }
 .problem { color: #a4161a }
 """
 _KEY = (
-    "<p class=key>Share of the graded hand-ins:<span class=full></span>all points"
+    "<p class=key>Share of the graded submissions:<span class=full></span>all points"
     "<span class=part></span>some<span class=none></span>none"
     "<span class=open></span>waiting for a human</p>"
 )
 
 
 def write(course: Course, labs: list[str]) -> Path:
-    """Write the page for the labs that have hand-ins; its path."""
-    body = "".join(_lab(course, lab) for lab in labs) or "<p>There are no hand-ins.</p>"
+    """Write the page for the labs that have submissions; its path."""
+    body = "".join(_lab(course, lab) for lab in labs) or "<p>There are no submissions.</p>"
     page = (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>Labs: overview</title>'
         f"<style>{_STYLE}</style></head><body><h1>Labs: overview</h1>{body}</body></html>\n"
@@ -62,7 +62,7 @@ def _lab(course: Course, lab: str) -> str:
         for name, question in asked.items()
     )
     return (
-        f"<h2>{html.escape(lab)}</h2><p>{len(table)} hand-ins: {html.escape(summary)}.</p>"
+        f"<h2>{html.escape(lab)}</h2><p>{len(table)} submissions: {html.escape(summary)}.</p>"
         f"{_histogram(points, automatic)}{_KEY}"
         f"<table><tr><th>question<th>points<th>how it went<th>mean{bars}</table>"
         f"{_flagged(course, lab, table)}{_repaired(table)}"
@@ -97,7 +97,7 @@ def _outcome(mark: float | None, largest: float) -> str:
 
 
 def _histogram(points: list[float], largest: float) -> str:
-    """Bars of how many hand-ins have how many automatic points, in ten classes."""
+    """Bars of how many submissions have how many automatic points, in ten classes."""
     if not points or not largest:
         return ""
     classes = Counter(min(int(10 * p / largest), 9) for p in points)
@@ -112,7 +112,7 @@ def _histogram(points: list[float], largest: float) -> str:
         bars.append(f'<rect {place} fill="#2a6f97"/>')
         bars.append(_centred(left + 25, f"{107 - height:.1f}", classes[i] or ""))
         bars.append(_centred(left + 25, 128, f"{low:.3g}\N{EN DASH}{high:.3g}"))
-    label = f"automatic points of {largest:g}; the number of hand-ins above each bar"
+    label = f"automatic points of {largest:g}; the number of submissions above each bar"
     return (
         '<svg viewBox="0 0 584 150" width="584" role="img">'
         '<line x1="0" x2="584" y1="112" y2="112" stroke="#888"/>'
@@ -150,7 +150,7 @@ def _flagged(course: Course, lab: str, table: list[dict]) -> str:
 
 
 def _repaired(table: list[dict]) -> str:
-    """What was repaired in hand-ins before they were graded."""
+    """What was repaired in submissions before they were graded."""
     lines = [
         f"<tr><td>{html.escape(row['student'])}<td>{'<br>'.join(map(html.escape, row['notes']))}"
         for row in table

@@ -1,4 +1,4 @@
-"""Pictures in a student's texts: pasted ones and files of the hand-in.
+"""Pictures in a student's texts: pasted ones and files of the submission.
 
 They are shown without loading anything.
 """
@@ -31,7 +31,7 @@ _HTML = re.compile(r"<img\s[^>]*?src\s*=\s*[\"']?(?P<name>[^\"'>]+)", re.IGNOREC
 
 
 def attach_files(merged: list[nbformat.NotebookNode], files: dict[str, bytes]) -> None:
-    """Attach to each text the pictures among the handed-in `files` that it names."""
+    """Attach to each text the pictures among the submitted `files` that it names."""
     for cell in merged:
         if cell.cell_type == "code":
             continue

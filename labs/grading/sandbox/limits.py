@@ -21,7 +21,7 @@ class Limits:
     wall_s: float = 180  # all calls together
     notebook_s: float = 120  # executing the whole notebook for the feedback page
     memory_mb: int = 3000  # resident, all processes together
-    disk_mb: int = 256  # what it writes, and what was handed in
+    disk_mb: int = 256  # what it writes, and what was submitted
     processes: int = 128  # processes and threads
 
     def rlimits(self, seconds: float) -> dict[str, int]:

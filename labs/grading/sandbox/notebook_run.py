@@ -54,13 +54,13 @@ def execute(
             process.kill()
             process.wait()
             process.stdout.close()
-    handed_in = nbformat.read(folder / notebook, 4)
-    ran = _cells(text, handed_in)
+    submitted = nbformat.read(folder / notebook, 4)
+    ran = _cells(text, submitted)
     stopped = []
     if not ran:
         reason = watch.reason or "it took too long or ended the process that runs it"
         stopped.append(f"the notebook could not be run to its end: {reason}")
-    for cell, executed in zip(handed_in.cells, ran or [{}] * len(handed_in.cells)):
+    for cell, executed in zip(submitted.cells, ran or [{}] * len(submitted.cells)):
         if cell.cell_type != "code":
             continue
         # its outputs and its number are all that is taken from the jail
@@ -72,30 +72,30 @@ def execute(
             for o in new
             if o.output_type == "stream" and o.text.startswith(STOPPED)
         ]
-        cell.outputs = _with_handed_in(new, cell.outputs, was_run)
+        cell.outputs = _with_submitted(new, cell.outputs, was_run)
         cell.execution_count = count if was_run else None
-    return nbformat.writes(handed_in), stopped[:1], watch.cpu_s
+    return nbformat.writes(submitted), stopped[:1], watch.cpu_s
 
 
-def _cells(text: bytes, handed_in: nbformat.NotebookNode) -> list[dict] | None:
-    """The executed cells; None if they are not those of the notebook that was handed in."""
+def _cells(text: bytes, submitted: nbformat.NotebookNode) -> list[dict] | None:
+    """The executed cells; None if they are not those of the submitted notebook."""
     try:
         cells = json.loads(text)["cells"]
         sources = [outputs.text_of(cell["source"]) for cell in cells]
     except (ValueError, TypeError, KeyError, RecursionError):
         return None
-    if sources != [cell.source for cell in handed_in.cells]:
+    if sources != [cell.source for cell in submitted.cells]:
         return None
     return cells
 
 
-def _with_handed_in(new: list, old: list, was_run: bool) -> list:
-    """The outputs `new`; below them those handed in if the cell was not run or fails only here."""
+def _with_submitted(new: list, old: list, was_run: bool) -> list:
+    """The outputs `new`, and the submitted ones if the cell was not run or fails only here."""
     fails_here = _has_error(new) and not _has_error(old)
     if not old or (was_run and not fails_here):
         return new
     why = "This cell fails here." if fails_here else "This cell was not run here."
-    note = nbformat.v4.new_output("stream", text=f"{why} What was handed in with it:\n")
+    note = nbformat.v4.new_output("stream", text=f"{why} Its submitted outputs:\n")
     return [*new, note, *old]
 
 

@@ -23,6 +23,6 @@ def stage(folder: Path, target: Path, limits: Limits) -> None:
             room -= path.stat().st_size
         seen.add(inode)
         if room < 0:
-            raise StudentError(f"the files handed in have more than {limits.disk_mb} MB")
+            raise StudentError(f"the submitted files have more than {limits.disk_mb} MB")
         shutil.copyfile(path, target / path.name)
         (target / path.name).chmod(0o644)

@@ -51,7 +51,7 @@ def main(kind: str, notebook: str, limits: dict) -> None:
 
 
 def copy_submission() -> None:
-    """The handed-in files into the working folder, where a notebook expects them and may write."""
+    """The submitted files into the working folder, where a notebook expects them and may write."""
     if os.path.isdir("/jail/submission"):  # without a jail the grader copied them
         for name in os.listdir("/jail/submission"):
             shutil.copyfile(f"/jail/submission/{name}", name)

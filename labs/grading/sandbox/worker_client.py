@@ -26,7 +26,7 @@ _FAILURE = re.compile(r"cell \d{1,4}(, line \d{1,4})?: [A-Z][A-Za-z]{1,30}")
 class StudentProcess:
     """A process for the code or the models of one submission.
 
-    kind: "code" answers calls of a notebook's functions, "model" runs handed-in model files.
+    kind: "code" answers calls of a notebook's functions, "model" runs submitted model files.
     It starts with the first `ask`, and again after it died or was ended for taking too long.
     """
 

@@ -134,7 +134,7 @@ def report_speed(student: Student) -> None:
     p50 = {}
     for name in NAMES:
         own = [row for row in rows if belongs_to(row, student.file(f"{name}.onnx"))]
-        assert own, f"{RECORDS}: no record is of the {name}.onnx that you handed in"
+        assert own, f"{RECORDS}: no record is of the {name}.onnx that you submitted"
         assert own[-1].get("method.seed") == student.seed, (
             f"{RECORDS}: the record of {name}.onnx was not measured with your seed"
         )

@@ -69,7 +69,7 @@ def records_yours(student: Student) -> None:
     rows = rows_of(student)
     for file in FILES:
         assert any(belongs_to(row, student.file(file)) for row in rows), (
-            f"{RECORDS}: no record is of the {file} that you handed in"
+            f"{RECORDS}: no record is of the {file} that you submitted"
         )
     assert all(row.get("method.seed") == student.seed for row in rows), (
         f"{RECORDS}: some record was not measured with your seed"

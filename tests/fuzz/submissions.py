@@ -1,6 +1,6 @@
-"""300 mangled hand-ins, collected, repaired, checked and graded: no traceback, no silent zero.
+"""300 mangled submissions, collected, repaired, checked and graded: no traceback, no silent zero.
 
-    python -m pytest tests/fuzz/hand_ins.py
+    python -m pytest tests/fuzz/submissions.py
 
 The functions run in this process: the answers are our own.
 """
@@ -44,12 +44,12 @@ class Here:
 
     def file(self, name: str) -> Path:
         if not (self._folder / name).is_file():
-            raise StudentError(f"the file {name} was not handed in")
+            raise StudentError(f"the file {name} was not submitted")
         return self._folder / name
 
 
 def graded(course: Course, student: str, folder: Path) -> Result:
-    """A hand-in's Result as grade_one gives it, but for what only a kernel shows."""
+    """A submission's Result as grade_one gives it, but for what only a kernel shows."""
     collected = course.collected(toy.LAB)[student]
     result = Result(student, toy.LAB, flags=list(collected["flags"]), problem=collected["problem"])
     folder.mkdir()
@@ -73,7 +73,7 @@ def graded(course: Course, student: str, folder: Path) -> Result:
 
 
 def silent_zeros(root: Path, count: int, seed: int = SEED) -> tuple[list[str], collections.Counter]:
-    """Mangle, collect and grade `count` hand-ins that are right.
+    """Mangle, collect and grade `count` submissions that are right.
 
     Returns those that lose points without a word, and how often each outcome was seen.
     """
@@ -83,11 +83,11 @@ def silent_zeros(root: Path, count: int, seed: int = SEED) -> tuple[list[str], c
     answered = json.loads(json.dumps(toy.answer(course)))
     result = json.dumps({"answer": toy.SECRET}).encode()
     students = [str(1000 + i) for i in range(count)]
-    hand_ins = {
-        student: mangle.packed(mangle.hand_in(answered, release, result, rng), rng)
+    submissions = {
+        student: mangle.packed(mangle.submission(answered, release, result, rng), rng)
         for student in students
     }
-    for path, content in mangle.downloads(hand_ins, rng).items():
+    for path, content in mangle.downloads(submissions, rng).items():
         target = root / "downloads" / path
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(content)
@@ -113,7 +113,7 @@ def silent_zeros(root: Path, count: int, seed: int = SEED) -> tuple[list[str], c
 
 
 @pytest.mark.parametrize("part", range(3))
-def test_a_hundred_hand_ins(part, tmp_path, capsys):
+def test_a_hundred_submissions(part, tmp_path, capsys):
     silent, outcomes = silent_zeros(tmp_path, 100, SEED + part)
     with capsys.disabled():
         print(*(f"{count:4} {outcome}" for outcome, count in outcomes.most_common()), sep="\n")
