@@ -9,7 +9,7 @@ if ROOT not in sys.path:
 
 c = get_config()  # noqa: F821  (nbgrader defines it)
 c.CourseDirectory.course_id = "pi-workbook"
-# what lies beside a lab's notebook and must not be released
+# what is next to a lab's notebook and must not be released
 c.CourseDirectory.ignore = [".ipynb_checkpoints", "__pycache__", "*.pyc", "hidden.py", "rubric.md"]
 c.ClearSolutions.code_stub = {
     "python": "raise NotImplementedError  # replace this line by your solution"
@@ -17,6 +17,7 @@ c.ClearSolutions.code_stub = {
 c.HTMLExporter.require_js_url = c.HTMLExporter.jquery_url = (
     ""  # feedback pages run no scripts but MathJax
 )
-# nbgrader's own steps run submissions unprotected; ours also repair what its sanitizing steps do
+# nbgrader's own steps run submissions unprotected; SandboxedChecks also repairs what its
+# sanitizing steps repair
 c.Autograde.sanitize_preprocessors = []
 c.Autograde.autograde_preprocessors = ["labs.grading.preprocessor.SandboxedChecks"]

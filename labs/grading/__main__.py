@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def main() -> None:
-    if sys.argv[1:2] == ["one"]:  # a submission's own process; grade.grade_in_process starts it
+    if sys.argv[1:2] == ["one"]:  # a submission's own process, started by autograde
         return _one(*sys.argv[2:])
     parser = argparse.ArgumentParser(
         prog="python -m labs.grading", description="Grade the labs; labs/README.md has the steps."
@@ -22,8 +22,8 @@ def main() -> None:
             added.add_argument("lab")
         return added
 
-    command("release", "make the students' notebook of a lab").set_defaults(run=_release)
-    collect = command("collect", "unpack what Moodle or Canvas gave you into submitted/")
+    command("release", "create the students' notebook of a lab").set_defaults(run=_release)
+    collect = command("collect", "unpack a download from Moodle or Canvas into submitted/")
     collect.add_argument("downloads", type=Path, nargs="+", help="zips, or folders of them")
     collect.add_argument(
         "--students",
@@ -32,13 +32,13 @@ def main() -> None:
         help="the course list: student_id, and lms_id or name or both",
     )
     collect.set_defaults(run=_collect)
-    grade = command("grade", "grade what is not graded yet; may be stopped and started again")
+    grade = command("grade", "grade new and changed submissions; safe to interrupt and run again")
     grade.add_argument("--jobs", type=int, default=1, help="submissions at a time (default 1)")
     grade.add_argument(
         "--wall",
         type=float,
         metavar="S",
-        help="seconds that a student's functions may take in all",
+        help="seconds for all calls of a student's functions together",
     )
     grade.add_argument("--memory", type=int, metavar="MB", help="memory of one submission")
     grade.add_argument(
@@ -56,12 +56,12 @@ def main() -> None:
         help="run students' code unprotected: only for code that you trust",
     )
     grade.set_defaults(run=_grade)
-    command("feedback", "make the students' feedback pages").set_defaults(run=_feedback)
+    command("feedback", "create the students' feedback pages").set_defaults(run=_feedback)
     command("overview", "write grades.csv and overview.html", lab=False).set_defaults(run=_overview)
     words = command("check-words", "print the check word of each student id", lab=False)
     words.add_argument("students", type=Path, metavar="CSV", help="the course list, as for collect")
     words.set_defaults(run=_check_words)
-    handout = command("handout", "make the zip for participants", lab=False)
+    handout = command("handout", "create the zip for participants", lab=False)
     handout.add_argument("zip", type=Path)
     handout.set_defaults(run=_handout)
     options = parser.parse_args()
@@ -98,11 +98,11 @@ def _one(root: str, lab: str, student: str, options: str) -> None:
     threading.Thread(target=end_with_the_parent, daemon=True).start()
     jail, given_limits = json.loads(options)
     limits = Limits(**given_limits)
-    # a file that takes all memory to read ends this submission's grading, and not the machine
+    # a file that needs all memory to read must not stop the machine, only this submission
     address_space = limits.rlimits(0)["RLIMIT_AS"]
     resource.setrlimit(resource.RLIMIT_AS, (address_space, address_space))
     starting = time.process_time()  # Python and the imports, which each submission costs too
-    with contextlib.redirect_stdout(sys.stderr):  # a check may load MNIST, which prints its source
+    with contextlib.redirect_stdout(sys.stderr):  # loading MNIST prints its source
         result = grade_one(root, lab, student, jail, limits)
     result.cpu_s = round(result.cpu_s + starting, 2)
     print(json.dumps(dataclasses.asdict(result)))
@@ -174,7 +174,7 @@ def _feedback(course, options) -> None:
 def _overview(course, options) -> None:
     from labs.grading.report import gradebook
 
-    for lab in _in_use(course):  # also what a run that was killed has saved
+    for lab in _in_use(course):  # includes what an interrupted run has saved
         gradebook.write(course, lab, course.results(lab))
     _tables(course)
 

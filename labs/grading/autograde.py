@@ -29,7 +29,7 @@ from labs.grading.sandbox.errors import GraderError, StudentError
 from labs.grading.sandbox.limits import DEFAULT_LIMITS, Limits
 from labs.grading.sandbox.notebook_run import execute
 
-# no honest solution of a lab needs these; they are easy to hide, so they only raise a flag
+# no honest solution needs these; they are easy to hide, so they only raise a flag
 SUSPICIOUS = re.compile(
     r"input_transformers|set_custom_exc|_getframe|inspect\.stack|os\._exit|os\.fork|ctypes|sqlite3|"
     r"gradebook|hidden\.py|/proc/|socket|subprocess|\bsignal\.signal|\.\./\.\./|__subclasses__"
@@ -45,8 +45,8 @@ def grade_one(
 ) -> Result:
     """Grade one submission of the course at `root`.
 
-    A plain function that only reads the course, so any machine can run it. What goes wrong with a
-    submission is in the Result. Raises NoJail if this machine cannot build a jail.
+    A plain function that only reads the course, so any machine can run it. The Result names what is
+    wrong with a submission. Raises NoJail if this machine cannot build a jail.
     """
     if jail:
         sandbox.check()
@@ -96,7 +96,7 @@ def _ask(result: Result, folder: Path, course: Course, jail: bool, limits: Limit
         except StudentError:
             named = result.student
         if same_id(named, result.student):
-            student.id = named  # the student's data were made from this spelling
+            student.id = named  # the notebook derived the student's data from this spelling
         verdicts = ask(student, questions)
     result.questions = {name: dataclasses.asdict(verdict) for name, verdict in verdicts.items()}
     result.flags += [f"{name}: {flag}" for name, v in verdicts.items() for flag in v.flags]
@@ -135,12 +135,13 @@ def _flag_unusual_code(result: Result, notebook: Path) -> None:
 def grade_in_process(root: Path, lab: str, student: str, jail: bool, limits: Limits) -> Result:
     """grade_one in a process of its own.
 
-    The process and all its children are ended when it takes longer than its limits allow.
+    The process and all its children are killed if they take longer than the limits allow.
     """
     options = json.dumps([jail, dataclasses.asdict(limits)])
     argv = [sys.executable, "-m", "labs.grading", "one", str(root), lab, student, options]
     longest_s = 3 * (limits.load_s + limits.wall_s) + limits.notebook_s + 60
-    lifeline, ours = os.pipe()  # the process ends itself when our end closes, also if we are killed
+    # the process ends itself when the kept end closes, also if this process is killed
+    lifeline, kept = os.pipe()
     try:
         process = subprocess.Popen(
             argv,
@@ -160,7 +161,7 @@ def grade_in_process(root: Path, lab: str, student: str, jail: bool, limits: Lim
         return Result(student, lab, problem=problem, flags=["grade it by hand"])
     finally:
         os.close(lifeline)
-        os.close(ours)
+        os.close(kept)
     if process.returncode:
         last_line = (errors.strip().splitlines() or ["?"])[-1]
         return Result(student, lab, problem=f"the grader failed: {last_line[:200]}")
@@ -177,7 +178,7 @@ def grade_all(
     again: Iterable[str] = (),
     progress: Callable = lambda results, total: results,
 ) -> list[Result]:
-    """Grade what is not graded yet, `jobs` at a time, and save every Result as soon as it is there.
+    """Grade what is not graded yet, `jobs` at a time, and save each Result at once.
 
     again: students to grade again; changed submissions are graded again in any case.
     `progress(iterator, total)` wraps the loop (tqdm).

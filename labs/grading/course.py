@@ -102,7 +102,7 @@ class Course:
     def plain_root(self) -> Path:
         """The course under a path that nbgrader and SQLite can read.
 
-        Brackets and % have a meaning of their own there.
+        Brackets and % are special characters there.
         """
         if re.fullmatch(r"[\w./ -]+", str(self.root)):
             return self.root
@@ -122,7 +122,7 @@ def write_whole(path: Path, text: str) -> None:
     """Save `text` at `path`, whole or not at all, also in place of a read-only file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(path) as part:
-        # half a character cannot be saved; replaced, it does not stop the class
+        # half a character cannot be saved; it is replaced, so that grading continues
         part.write_bytes(text.encode("utf-8", "replace"))
 
 
@@ -139,15 +139,16 @@ class Result:
     questions: dict[str, dict] = field(default_factory=dict)  # grade_id: a Verdict as a dict
     notes: list[str] = field(default_factory=list)  # what was repaired
     flags: list[str] = field(default_factory=list)  # what a person has to review
-    other_id: str | None = None  # the student_id in the notebook, where it is another one
-    untouched: list[str] = field(default_factory=list)  # answers that earn 0 by themselves
+    other_id: str | None = None  # the student_id in the notebook, if it differs from the one graded
+    untouched: list[str] = field(default_factory=list)  # unchanged answers, which earn 0
     # grade_id: digest of what a person's mark is about
     texts: dict[str, str] = field(default_factory=dict)
     notebook: str = ""  # as executed, JSON
     cpu_s: float = 0.0
     wall_s: float = 0.0
     graded_at: str = ""
-    digest: str = ""  # of the submission and the checks: another one is graded again
+    # of the submission and the checks; if it changes, the submission is graded again
+    digest: str = ""
 
     @property
     def points(self) -> float | None:

@@ -4,8 +4,8 @@
 
 The workers only read the course and compute; this process alone writes. Every worker runs on
 Linux with bubblewrap, in a copy of this repository, and sees the course's folder under the same
-path. Start them as a user without rights of its own, on a network that you trust: dask itself
-asks for no password.
+path. Start them as an unprivileged user, on a network that you trust: dask itself asks for
+no password.
 """
 
 import sys

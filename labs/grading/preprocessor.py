@@ -1,7 +1,7 @@
-"""Our checks as a step of nbgrader: what `nbgrader autograde` and the formgrader's button run.
+"""The checks as a step of nbgrader: what `nbgrader autograde` and the formgrader's button run.
 
-labs/nbgrader_config.py puts SandboxedChecks in the place of nbgrader's own steps, which would run a
-submission unprotected and take its outputs for points.
+labs/nbgrader_config.py replaces nbgrader's own steps by SandboxedChecks. They would run a
+submission unprotected, and its outputs would decide about the points.
 """
 
 import shutil
@@ -38,7 +38,8 @@ class SandboxedChecks(NbGraderPreprocessor):
             sandbox.check()
         except NoJail as error:
             _restore(course, lab, student)
-            raise SystemExit(str(error)) from None  # nbgrader would go on to the next student
+            # after another error, nbgrader would continue with the next student
+            raise SystemExit(str(error)) from None
         result = grade_in_process(course.root, lab, student, True, Limits(**self.limits))
         result.write(course.result(lab, student))
         gradebook.write(course, lab, [result])

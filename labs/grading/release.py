@@ -21,7 +21,7 @@ NAMES = (
     "requirements-pi.txt",
 )
 FOLDERS = ("notebooks", *PACKAGES, "workbook", "cpp")
-LEFT_OUT = {"__pycache__", ".ipynb_checkpoints", "build"}
+EXCLUDED = {"__pycache__", ".ipynb_checkpoints", "build"}
 PREFIX = "pi-workbook"
 
 
@@ -33,7 +33,7 @@ def handout(course: Course, target: Path) -> Path:
     for folder in FOLDERS:
         files += [path for path in sorted((ROOT / folder).rglob("*")) if path.is_file()]
     members = {path.relative_to(ROOT).as_posix(): path for path in files}
-    for lab in course.labs:  # the labs that there are now: an old release of another is not shipped
+    for lab in course.labs:  # only current labs, not the release of a removed one
         released = course.release(lab).parent
         members |= {
             f"labs/release/{path.relative_to(released.parent).as_posix()}": path
@@ -43,6 +43,6 @@ def handout(course: Course, target: Path) -> Path:
     target.parent.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, path in members.items():
-            if not LEFT_OUT & set(path.parts[len(ROOT.parts) :]) and path.suffix != ".pyc":
+            if not EXCLUDED & set(path.parts[len(ROOT.parts) :]) and path.suffix != ".pyc":
                 archive.write(path, f"{PREFIX}/{name}")
     return target

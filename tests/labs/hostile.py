@@ -142,7 +142,7 @@ FUNCTIONS = {
             try: os.write(descriptor, bytes(8) + bytes(8))
             except OSError: pass
         return 2 * x""",
-        "nobody asked|malformed",
+        "unrequested|malformed",
     ),
     "announces more than it sends": (
         """

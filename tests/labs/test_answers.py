@@ -81,7 +81,7 @@ def test_a_written_answer_in_a_cell_of_another_type_is_text_again(course, repair
     found, path = repaired({"toy.ipynb": book})
     cell = toy.cell(nbformat.read(path, 4), "why")
     assert (cell.cell_type, cell.source) == ("markdown", ANSWER) and found.untouched == []
-    assert found.notes == [f"cell why was a {kind} cell, and is a markdown cell again"]
+    assert found.notes == [f"cell why was a {kind} cell; it is a markdown cell again"]
 
 
 @pytest.mark.parametrize("kind", ["markdown", "raw"])
@@ -205,7 +205,7 @@ def test_what_was_written_into_a_locked_cell_stays_above_it(course, repaired):
     found, path = repaired({"toy.ipynb": book})
     assert result_of(path) == 6
     assert toy.cell(nbformat.read(path, 4), "setup").source == "import numpy as np"
-    assert "locked cell setup was changed, and is as released again" in found.notes
+    assert "locked cell setup was changed, and has been restored" in found.notes
 
 
 COPIES = {  # the other notebook of the submission; which is graded, and whether a person is asked

@@ -80,7 +80,7 @@ def test_a_measurement_passes(tmp_path):
         )
         named = found(tmp_path, made)
         # a busy machine voids it, rightly
-        assert [problem for problem in named if "it does not count" not in problem] == []
+        assert [problem for problem in named if "it is invalid" not in problem] == []
     assert found(tmp_path, record(), record(times(seed=1))) == []
 
 
@@ -104,11 +104,11 @@ SORTED = np.sort(np.random.default_rng(0).gamma(400, 3750, 120)).astype(np.int64
         ({"conditions__after": {}}, "the conditions before and after the measurement are missing"),
         ({"host__machine_id": ""}, "host.machine_id is missing"),
         ({"runtime__version": None}, "runtime.version is missing"),
-        ({"valid": False}, "it does not count: it says so"),
+        ({"valid": False}, "it is invalid: it is marked so"),
         ({"contention": 0.5}, "other programs used the processor"),
         ({"void_reasons": ["too warm"]}, "too warm"),
         ({"conditions__before__throttled": "0x4"}, "the Pi reported"),
-        ({"conditions__before__throttled": "warm"}, "flags are no number"),
+        ({"conditions__before__throttled": "warm"}, "flags are not a number"),
         ({"seconds": 0.05}, "the times are invented"),
         ({"samples": np.full((6, 20), 1_500_123)}, "only 1 different times"),
         (
@@ -171,13 +171,13 @@ def test_real_times_that_rise_are_not_called_invented(tmp_path):
 
 
 def test_files_that_hold_no_records(tmp_path):
-    assert found(tmp_path) == ["records.jsonl holds no record"]
-    assert "no record of a measurement" in found(tmp_path, {"a": 1})[0]
+    assert found(tmp_path) == ["records.jsonl contains no record"]
+    assert "not a record of a measurement" in found(tmp_path, {"a": 1})[0]
     assert str(tmp_path) not in found(tmp_path, {"a": 1})[0]
     nested = found(tmp_path, tail="[" * 100_000 + "\n")[0]
-    assert "cannot be read" in nested or "no JSON" in nested
+    assert "cannot be read" in nested or "not JSON" in nested
     assert "newer workbook" in found(tmp_path, record(schema_version=99))[0]
-    assert found(tmp_path, record(), tail='{"cut": ') == ["1 line(s) of it are no JSON"]
+    assert found(tmp_path, record(), tail='{"cut": ') == ["1 line(s) are not JSON"]
     same = record()
     assert found(tmp_path, same, same) == [
         "two records have the same run_id",
@@ -214,7 +214,7 @@ def test_candidates_of_one_run_share_its_time(tmp_path):
         ('{"schema_version": 1, "a": ' + '{"b": ' * 8 + "1" + "}" * 9, "deeper"),
         ('{"schema_version": 1, "a": "' + "x" * 20_000 + '"}', "too long"),
         ('{"schema_version": 1, "' + "k" * 200 + '": 1}', "longer names"),
-        ("[1, 2]", "no record of a measurement"),
+        ("[1, 2]", "not a record of a measurement"),
         (
             '{"schema_version": 1, "samples_ns": [[' + "1," * 250_000 + "1]]}",
             "more than 250,000 calls",

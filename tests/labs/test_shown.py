@@ -73,7 +73,7 @@ def test_long_text_keeps_its_beginning_and_its_end():
     text = outputs.clipped("first" + "x" * 200_000 + "last")
     assert text.startswith("first")
     assert text.endswith("last")
-    assert "[100,009 characters are left out here]" in text
+    assert "[100,009 characters are not shown here]" in text
     assert outputs.clipped("x" * outputs.MAX_TEXT) == "x" * outputs.MAX_TEXT
 
 

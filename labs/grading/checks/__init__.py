@@ -3,7 +3,7 @@
 questions       Question, and Student: one submission as a check sees it
 expect          compare a student's values with the right ones
 held_out        images that the student has not seen
-onnx_files      what a submitted ONNX file holds
+onnx_files      the content of a submitted ONNX file
 records         the records of measurements that a student submitted, and what is wrong with them
 
 Behind records:

@@ -1,6 +1,7 @@
-"""Words for hidden checks: each turns what a student's function returned into numbers.
+"""Functions for hidden checks. Most turn what a student's function returned into numbers.
 
-If that is not possible: AssertionError, with a sentence for the student and no expected value.
+If a value is not as expected, they raise AssertionError with a sentence for the student. The
+sentence contains no expected value.
 """
 
 import json
@@ -39,7 +40,7 @@ def array(value, shape: tuple, what: str, *, integers: bool = False) -> np.ndarr
     assert found.shape == tuple(shape), (
         f"{what}: its shape is {found.shape}, it should be {tuple(shape)}"
     )
-    assert np.isfinite(found).all(), f"{what}: it holds NaN or infinity"
+    assert np.isfinite(found).all(), f"{what}: it contains NaN or infinity"
     return found
 
 
@@ -53,7 +54,7 @@ def number(value, what: str) -> float:
 
 
 def whole(value, what: str) -> int:
-    """`value` as an int; a float such as 152.0 will do."""
+    """`value` as an int; a float such as 152.0 is accepted."""
     found = number(value, what)
     assert found == int(found), f"{what}: a whole number was expected"
     return int(found)
@@ -62,19 +63,19 @@ def whole(value, what: str) -> int:
 def parts(value, count: int, what: str) -> tuple:
     """`value`, a tuple, list or array of `count` entries, as a tuple."""
     sized = isinstance(value, (tuple, list)) or (isinstance(value, np.ndarray) and value.ndim > 0)
-    assert sized and len(value) == count, f"{what}: {count} things were expected"
+    assert sized and len(value) == count, f"{what}: {count} values were expected"
     return tuple(value)
 
 
 def close(found: np.ndarray, expected: np.ndarray, what: str, *, relative: float = 1e-4) -> None:
-    """That `found` equals `expected` within `relative` times the largest absolute value of it."""
+    """Assert that `found` equals `expected` within `relative` times its largest absolute value."""
     tolerance = relative * np.abs(expected).max(initial=1e-30)
     differences = np.abs(np.asarray(found, np.float64) - expected)
     assert (differences <= tolerance).all(), f"{what}: some values are wrong"
 
 
 def equal(found: np.ndarray, expected: np.ndarray, what: str) -> None:
-    """That the integer arrays are the same in every number; the message says how many are not."""
+    """Assert that the integer arrays are equal; the message counts the wrong numbers."""
     differ = int(np.count_nonzero(found != expected))
     assert not differ, f"{what}: {differ:,} of {expected.size:,} numbers are wrong"
 

@@ -1,6 +1,6 @@
-"""What a submitted .onnx file holds, read from its protobuf alone.
+"""The content of a submitted .onnx file, read from its protobuf alone.
 
-Nothing of it is run or followed to other files. The grader's own process reads it, so its size and
+Nothing in it is run, and no other file is read. The grader's own process reads it, so its size and
 its number of fields are checked before it is parsed.
 """
 
@@ -11,7 +11,7 @@ from pathlib import Path
 MAX_BYTES = 10_000_000
 MAX_FIELDS = 300_000  # an empty message of two bytes takes 160 in memory
 MAX_RANK = 16  # the product of a million dimensions would take hours
-LARGE = 4096  # elements: a flat table of more is weights, and no bias or scale
+LARGE = 4096  # elements: a larger flat table is weights, not a bias or a scale
 INTEGERS = {"INT8": 8, "UINT8": 8, "INT4": 4, "UINT4": 4, "INT2": 2, "UINT2": 2}
 OTHER_BITS = 32  # of the types that are not in BITS
 BITS = INTEGERS | {
@@ -32,7 +32,7 @@ class Content:
     """What the outputs depend on.
 
     used: the bytes of all numbers that they depend on, so that padding does not count.
-    operators: their types. weights: the count of weights; int8: that of those of at most 8 bits.
+    operators: their types. weights: the count of weights. int8: that of weights of at most 8 bits.
     """
 
     used: int
@@ -50,7 +50,8 @@ class Content:
 def read(path: Path, max_bytes: int = MAX_BYTES, limit: str = "10 MB") -> Content:
     """The content of the file at `path`.
 
-    AssertionError, with a sentence, if it is no ONNX file, is too large or keeps weights elsewhere.
+    AssertionError, with a sentence, if it is not an ONNX file, is too large or does not contain its
+    weights.
     """
     import onnx
 
@@ -61,9 +62,9 @@ def read(path: Path, max_bytes: int = MAX_BYTES, limit: str = "10 MB") -> Conten
         model = onnx.ModelProto.FromString(data)
     except Exception as error:  # protobuf has several, in C and in Python
         raise AssertionError(
-            f"{path.name} is no ONNX file, or one with far too many parts"
+            f"{path.name} is not an ONNX file, or has far too many parts"
         ) from error
-    assert model.graph.output, f"{path.name} is no ONNX file: it has no outputs"
+    assert model.graph.output, f"{path.name} is not an ONNX file: it has no outputs"
     functions = [node for function in model.functions for node in function.node]
     everything = [*_tensors(model.graph), *_in_nodes(functions)]
     external = onnx.TensorProto.EXTERNAL
@@ -71,7 +72,7 @@ def read(path: Path, max_bytes: int = MAX_BYTES, limit: str = "10 MB") -> Conten
         f"{path.name} keeps its weights in another file: export it with external_data=False"
     )
     assert all(len(t.dims) <= MAX_RANK for t in everything), (
-        f"{path.name} holds a table of more than {MAX_RANK} dimensions"
+        f"{path.name} contains a table of more than {MAX_RANK} dimensions"
     )
     live = _live(model.graph)
     names = {name for node in live for name in _inputs(node)}
@@ -82,7 +83,7 @@ def read(path: Path, max_bytes: int = MAX_BYTES, limit: str = "10 MB") -> Conten
     counted = []  # numbers, their type, rank
     for t in tables:
         counted.append((math.prod(max(0, d) for d in t.dims), types.get(t.data_type), len(t.dims)))
-    for node in [*live, *functions]:  # what Constant's lists hold counts like tables
+    for node in [*live, *functions]:  # the lists of Constant nodes count like tables
         counted += [(len(a.floats), "FLOAT", 1) for a in node.attribute if a.floats]
     bits = 0
     weights = 0
@@ -164,7 +165,7 @@ def _in_nodes(nodes) -> list:
 def _count(data: memoryview, descriptor, left: list[int]) -> None:
     """Walk through the fields of a message, and of the messages in it.
 
-    ValueError after `left[0]` fields, or if it is no such message.
+    ValueError after `left[0]` fields, or if it is not such a message.
     """
     place = 0
     while place < len(data):
@@ -186,7 +187,7 @@ def _count(data: memoryview, descriptor, left: list[int]) -> None:
                 _count(data[place : place + length], field.message_type, left)
             place += length
         else:
-            raise ValueError("a wire type that ONNX has not")
+            raise ValueError("a wire type that ONNX does not use")
 
 
 def _varint(data: memoryview, place: int) -> tuple[int, int]:

@@ -4,15 +4,15 @@ import numpy as np
 
 from labs.grading.checks import record_fields, records_file
 
-# up to MAX_PERIODS periods are looked for in MAX_COMPARED times, which takes a tenth of a second
+# searching MAX_COMPARED times for MAX_PERIODS periods takes a tenth of a second
 MAX_PERIODS = 2000
 MAX_COMPARED = 50_000
 
 
 def signs_in_runs(rows: list[dict]) -> list[str]:
-    """Whether the calls of all candidates of one run fit between its conditions before and after.
+    """One sentence for each run whose calls do not fit between its conditions.
 
-    One sentence for each run where they do not.
+    The calls of all candidates of one run are added up.
     """
     runs: dict[tuple, float] = {}
     for row in rows:
@@ -25,13 +25,13 @@ def signs_in_runs(rows: list[dict]) -> list[str]:
     for (_, _, elapsed), calls in runs.items():
         if calls > elapsed + 0.01:
             found.append(
-                f"the calls of a run took {calls:.2f} s, and {elapsed:.2f} s passed: "
+                f"the calls of a run took {calls:.2f} s, but only {elapsed:.2f} s passed: "
                 "the times are invented"
             )
         elif elapsed > record_fields.PAUSE_S + record_fields.PER_CALL_TIME * calls:
             found.append(
-                f"the calls of a run took {calls:.2f} s, and {elapsed:.0f} s passed: "
-                "take both conditions around the measurement"
+                f"the calls of a run took {calls:.2f} s, but {elapsed:.0f} s passed: "
+                "take the conditions right before and after the measurement"
             )
     return found
 
@@ -50,7 +50,7 @@ def signs_in_times(samples: np.ndarray) -> list[str]:
         )
     elif (flat % 1000 == 0).all():
         found.append(
-            "all times are whole microseconds, where a clock gives nanoseconds: they look invented"
+            "all times are whole microseconds, but the clock counts nanoseconds: they look invented"
         )
     if _repeats(flat[:MAX_COMPARED], samples.shape[1]) or _is_line(flat):
         found.append(

@@ -1,9 +1,9 @@
 """What labs/source/<lab>/hidden.py is written with: Question, Student, StudentError.
 
-hidden.py holds `QUESTIONS: dict[str, Question]`. A key is the grade_id of the locked cell that
+hidden.py defines `QUESTIONS: dict[str, Question]`. A key is the grade_id of the locked cell that
 shows these points in the notebook. A check runs in the grader's own process and calls the
 student's functions through `student`. If the answer is wrong, it raises AssertionError with one
-sentence for the student. The sentence must not hold an expected value or a hidden input.
+sentence for the student. The sentence must not contain an expected value or a hidden input.
 """
 
 import importlib.util
@@ -30,7 +30,7 @@ class Question:
     """An automatically graded question.
 
     check: `check(student)` returns for full points and raises for none.
-    needs: the function or file that it is about, for the feedback ("function cluster",
+    needs: the function or file that is checked, for the feedback ("function cluster",
     "file model.onnx").
     """
 
@@ -58,8 +58,8 @@ class Student:
     Use it in a `with` block: its processes end with the block.
 
     id: the student's id as the submission has it. folder: the submission's files. notebook: the
-    notebook's name in it. With jail=False nothing keeps the student's code from this machine: use
-    it only for your own code.
+    notebook's name in it. With jail=False the student's code runs unprotected: use it only for
+    your own code.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class Student:
         self._staged = Path(tempfile.mkdtemp(prefix="submission-"))
         self._processes: dict[str, StudentProcess] = {}
         self.cpu_s = 0.0  # of processes that have ended
-        self.incidents: list[str] = []  # what no honest solution does, for the instructor
+        self.incidents: list[str] = []  # what no honest solution does; flags for the instructor
         try:
             stage(self.folder, self._staged, limits)
         except StudentError:
@@ -89,7 +89,7 @@ class Student:
 
     @property
     def seed(self) -> int:
-        """What a student's own data are made from, as in the notebooks."""
+        """The seed of the student's own data, as in the notebooks."""
         return zlib.crc32(self.id.encode())
 
     def __enter__(self) -> "Student":
@@ -126,7 +126,7 @@ class Student:
 
         `images` are float32 N x C x H x W. modelfiles.runtimes runs the model, in a jailed process
         that has loaded nothing of the student's notebook. StudentError if the file is missing, is
-        no model, does not take such images, or takes too long.
+        not a model, does not take such images, or takes too long.
         """
         self.file(file)
         images = np.ascontiguousarray(images, np.float32)
@@ -138,7 +138,7 @@ class Student:
         return result
 
     def file(self, name: str) -> Path:
-        """A copy of the submitted file `name` that no code of the student's can change.
+        """A copy of the submitted file `name` that the student's code cannot change.
 
         StudentError if it is missing.
         """
@@ -152,7 +152,7 @@ class Student:
         if left <= 0:
             raise StudentError(
                 f"the {self._limits.wall_s:.0f} s for the whole submission were used up "
-                f"before {what}"
+                f"before {what} was called"
             )
         if kind not in self._processes:
             self._processes[kind] = StudentProcess(
@@ -199,7 +199,7 @@ def _verdict(student: Student, question: Question) -> Verdict:
 
 
 def _sentence(text: str, question: Question) -> str:
-    """The check's own sentence; not the many lines of numpy.testing, which show expected values."""
+    """The check's own sentence, but not the lines of numpy.testing: they show expected values."""
     if not text or "\n" in text:
         return f"The answer of {question.needs or 'this part'} is not right."
     return text[:300]

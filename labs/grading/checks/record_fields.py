@@ -1,4 +1,4 @@
-"""Whether one record has what helpers.results.record always writes, and whether its parts agree.
+"""Whether one record has all that helpers.results.record writes, and whether its parts agree.
 
 `row` is flat, as records_file.read gives it. Only what every machine reports is required: a laptop
 has no throttling flags, Windows no load, a container no temperature. Their entries are null.
@@ -52,7 +52,7 @@ PER_CALL_TIME = 100
 
 
 def missing(row: dict) -> list[str]:
-    """What each record of the workbook has, and this one has not."""
+    """The fields that the workbook always writes and that are missing or wrong here."""
     lacks = [name for name in TEXTS if not isinstance(row.get(name), str) or not row[name]]
     lacks += [name for name in COUNTS if type(row.get(name)) is not int or row[name] < 1]
     lacks += [name for name in LISTS if not isinstance(row.get(name), list)]
@@ -60,7 +60,7 @@ def missing(row: dict) -> list[str]:
     for name, digits in (("run_id", 32), ("model.sha256", 64)):
         if not re.fullmatch(rf"[0-9a-f]{{{digits}}}", str(row.get(name))):
             lacks.append(name)
-    return [f"{name} is missing, or not as results.record writes it" for name in lacks]
+    return [f"{name} is missing, or is not what results.record writes" for name in lacks]
 
 
 def moments(row: dict) -> tuple[datetime.datetime, datetime.datetime] | None:
@@ -102,7 +102,7 @@ def _clock(row: dict) -> list[str]:
         return ["the conditions before and after the measurement are missing"]
     found = []
     if row.get("started_at") != row["conditions.before.at"]:
-        found.append("it started at another time than its conditions say")
+        found.append("it started at another time than its first conditions")
     # a day: a Pi without network may have the wrong time zone
     if max(times) > datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=1):
         found.append("it was measured in the future")
@@ -128,7 +128,7 @@ def _processor(row: dict, samples: np.ndarray) -> list[str]:
 
 
 def _interval(row: dict, samples: np.ndarray) -> list[str]:
-    """`p50_ci` once more, loosely: another numpy may draw other rounds, which moves the ends."""
+    """Recompute `p50_ci` and compare it loosely: another numpy may draw other rounds."""
     if len(samples) < timing.SMALLEST_ROUNDS:
         return []
     stated = row.get("latency_ns.p50_ci")

@@ -1,7 +1,7 @@
-"""The records of measurements in a submission, for hidden checks: what they hold, what is wrong.
+"""The records of measurements in a submission, for hidden checks: their content, their problems.
 
-Invented times that are passed to helpers.results.record are not detected. But to invent or copy a
-record that fits takes more work than to measure one, and that is all these checks are for.
+Invented times that are passed to helpers.results.record are not detected. The checks only make sure
+that inventing or copying a consistent record is more work than measuring one.
 """
 
 import json
@@ -27,11 +27,11 @@ def rows_of(student: Student) -> list[dict]:
     AssertionError if the file cannot be read or is empty.
     """
     try:
-        # lines that are no JSON are left to `problems`
+        # `problems` reports lines that are not JSON
         rows, _ = records_file.read(student.file(RECORDS))
     except ValueError as error:
         raise AssertionError(f"{error}; it is written by helpers.results.append_result") from error
-    assert rows, f"{RECORDS} holds no record"
+    assert rows, f"{RECORDS} contains no record"
     return rows
 
 
@@ -43,9 +43,9 @@ def belongs_to(row: dict, path: Path) -> bool:
 def problems(path: Path | str, min_calls: int = MIN_CALLS) -> list[str]:
     """What is wrong with the records in the .jsonl file at `path`, one sentence each.
 
-    Each record needs all that the workbook writes, `min_calls` raw times that give its percentiles,
-    conditions before and after that fit them, and no reason that voids it. Times that repeat
-    themselves, are rounded, or took longer than the clock on the wall are called invented.
+    Each record needs every field that the workbook writes, at least `min_calls` raw times that give
+    its percentiles, matching conditions before and after, and no reason that makes it invalid.
+    Times that repeat, are rounded, or add up to more than the elapsed time are called invented.
     """
     path = Path(path)
     try:
@@ -54,9 +54,9 @@ def problems(path: Path | str, min_calls: int = MIN_CALLS) -> list[str]:
         return [str(error)]
     found = []
     if unfinished:
-        found.append(f"{unfinished} line(s) of it are no JSON")
+        found.append(f"{unfinished} line(s) are not JSON")
     if not rows:
-        return [*found, f"{path.name} holds no record"]
+        return [*found, f"{path.name} contains no record"]
     for number, row in enumerate(rows, 1):
         found += [f"record {number}: {problem}" for problem in _row_problems(row, min_calls)]
     for column in ("run_id", "samples_ns"):
@@ -75,7 +75,7 @@ def _row_problems(row: dict, min_calls: int) -> list[str]:
         *_statistics(row, samples),
         *record_fields.missing(row),
         *record_fields.contradictions(row, samples),
-        *_void(row),
+        *_invalid(row),
         *plausible.signs_in_times(samples),
     ]
 
@@ -89,13 +89,13 @@ def _counts(row: dict, samples: np.ndarray, min_calls: int) -> list[str]:
     if stated != [str(samples.size), *map(str, samples.shape)]:
         found.append(
             f"it states {stated[0]} calls in {stated[1]} rounds of {stated[2]}, "
-            f"and has {samples.size} in {samples.shape[0]} of {samples.shape[1]}"
+            f"but has {samples.size} in {samples.shape[0]} of {samples.shape[1]}"
         )
     return found
 
 
 def _statistics(row: dict, samples: np.ndarray) -> list[str]:
-    """p50 and the others once more from the raw times."""
+    """Recompute p50 and the others from the raw times, and compare."""
     computed = {"min": samples.min(), "mean": samples.mean()}
     for q in (50, 90, 99):
         computed[f"p{q}"] = timing.percentile(samples, q)
@@ -110,7 +110,7 @@ def _close(stated, value: float) -> bool:
     return type(stated) in (int, float) and math.isclose(stated, value, rel_tol=1e-6, abs_tol=1)
 
 
-def _void(row: dict) -> list[str]:
+def _invalid(row: dict) -> list[str]:
     states = []
     for when in ("before", "after"):
         flags = row.get(f"conditions.{when}.throttled")
@@ -118,7 +118,7 @@ def _void(row: dict) -> list[str]:
     try:
         reasons = validity.throttling_reasons(*states)
     except ValueError:
-        reasons = ["its throttling flags are no number"]
+        reasons = ["its throttling flags are not a number"]
     contention = row.get("contention")
     if isinstance(contention, (int, float)) and contention > timing.CONTENDED:
         reasons.append("other programs used the processor")
@@ -126,7 +126,7 @@ def _void(row: dict) -> list[str]:
     if isinstance(stated, list):
         reasons += [str(reason)[:100] for reason in stated]
     if row.get("valid") is not True and not reasons:
-        reasons.append("it says so")
+        reasons.append("it is marked so")
     if not reasons:
         return []
-    return [f"it does not count: {'; '.join(dict.fromkeys(reasons))}; measure again"]
+    return [f"it is invalid: {'; '.join(dict.fromkeys(reasons))}; measure again"]

@@ -1,6 +1,6 @@
 """A submitted file of records as flat dicts.
 
-It is read within limits, because the grader itself reads it, outside every jail.
+Limits apply, because the grader itself reads the file, outside the jail.
 """
 
 import json
@@ -20,15 +20,15 @@ MAX_TEXT = 10_000  # characters
 LONGEST_NS = 10**13  # a call of three hours; so sums of samples fit into 64 bits
 
 
-class _Refused(ValueError):
-    """It is JSON, and no record of helpers.results."""
+class _NotARecord(ValueError):
+    """It is JSON, but not a record of helpers.results."""
 
 
 def read(path: Path) -> tuple[list[dict], int]:
-    """The records of the .jsonl file at `path`, and how many of its lines are no JSON.
+    """The records of the .jsonl file at `path`, and how many of its lines are not JSON.
 
     A record is a flat dict, {"latency_ns.p50": ...}. ValueError, with a sentence without the
-    folder's name, if the file is too large or holds what no record holds.
+    folder's name, if the file is too large or contains what no record contains.
     """
     if path.stat().st_size > MAX_BYTES:
         raise ValueError(f"{path.name} has more than {MAX_BYTES >> 20} MB")
@@ -42,7 +42,7 @@ def read(path: Path) -> tuple[list[dict], int]:
             continue
         try:
             rows.append(_row(line))
-        except _Refused as error:
+        except _NotARecord as error:
             raise ValueError(f"{path.name} cannot be read: line {number} {error}") from None
         except (ValueError, RecursionError):
             unfinished += 1
@@ -52,7 +52,7 @@ def read(path: Path) -> tuple[list[dict], int]:
 def rounds_and_calls(row: dict) -> tuple[int, int]:
     """The shape of the record's raw times.
 
-    (0, 0) if they are no table of whole positive nanoseconds.
+    (0, 0) if they are not a table of whole positive nanoseconds.
     """
     samples = row.get("samples_ns")
     if not isinstance(samples, list) or not samples:
@@ -77,44 +77,44 @@ def _row(line: bytes) -> dict:
     )
     version = entry.get("schema_version") if isinstance(entry, dict) else None
     if type(version) is not int:
-        raise _Refused("is no record of a measurement: it has no schema_version")
+        raise _NotARecord("is not a record of a measurement: it has no schema_version")
     if version > SCHEMA_VERSION:
-        raise _Refused("was written by a newer workbook than the grader's")
+        raise _NotARecord("was written by a newer workbook than the grader's")
     row = dict(_flat(entry))
     samples = row.get("samples_ns")
     if isinstance(samples, list):
         calls = sum(len(part) for part in samples if isinstance(part, list))
         if calls > MAX_SAMPLES:
-            raise _Refused(f"has more than {MAX_SAMPLES:,} calls")
+            raise _NotARecord(f"has more than {MAX_SAMPLES:,} calls")
     return row
 
 
 def _flat(entry: dict, prefix: str = "", depth: int = 1):
     if depth > MAX_DEPTH:
-        raise _Refused("holds objects in objects, deeper than a record")
+        raise _NotARecord("nests objects deeper than a record")
     for key, value in entry.items():
         if isinstance(value, dict):
             yield from _flat(value, f"{prefix}{key}.", depth + 1)
         elif isinstance(value, str) and len(value) > MAX_TEXT:
-            raise _Refused("holds a text that is too long for a record")
+            raise _NotARecord("contains a text that is too long for a record")
         else:
             yield prefix + key, value
 
 
 def _object(pairs: list) -> dict:
     if len(pairs) > MAX_KEYS or any(len(key) > MAX_KEY for key, _ in pairs):
-        raise _Refused("has more entries, or longer names, than a record")
+        raise _NotARecord("has more entries, or longer names, than a record")
     return dict(pairs)
 
 
 def _whole(text: str) -> int:
     if len(text) > 20 or abs(int(text)) >= 2**63:
-        raise _Refused("holds a number that is too large for a record")
+        raise _NotARecord("contains a number that is too large for a record")
     return int(text)
 
 
 def _finite(text: str) -> float:
     value = float(text)
     if not math.isfinite(value):
-        raise _Refused("holds NaN or infinity, which no record has")
+        raise _NotARecord("contains NaN or infinity, which no record has")
     return value

@@ -2,6 +2,6 @@
 
 collect     sorts the submitted files by student; archives opens zips, names reads their names
 roster      the list of students, as LMSs and Excel write it
-repair      a submission with the cells of the release, where they can be found
-cells       the cells of a notebook, and where answers are; merge puts them together
+repair      restores the cells of the release in a submission
+cells       finds the answers among the cells of a notebook; merge puts the cells together
 """

@@ -1,6 +1,6 @@
 """Students' files out of zips and folders, in one flat folder.
 
-The zips come from strangers: paths that climb, links, encrypted members and zip bombs are not
+Zips are not trusted: paths that leave the folder, links, encrypted members and zip bombs are not
 unpacked.
 """
 
@@ -111,7 +111,7 @@ def _keep_both(taken: dict[str, File], name: str, file: File, found: Files) -> N
 
 
 def _unpacked(file: File, found: Files, limits: Limits, depth: int) -> list[File]:
-    """`file`, or what it holds where it is a zip. BadZip if unusable."""
+    """`file`, or the files in it if it is a zip. BadZip if it cannot be unpacked."""
     name = names.parts(file.path)[-1]
     if depth == MAX_DEPTH and _OTHER_ARCHIVES.search(name):
         raise BadZip(f"{name} is not a zip: ask for a zip")
@@ -121,7 +121,7 @@ def _unpacked(file: File, found: Files, limits: Limits, depth: int) -> list[File
         raise BadZip(f"{name}: a zip in a zip in a zip is not unpacked")
     files = []
     room = limits.disk_mb << 20
-    folder = file.path[: -len(name)]  # what a zip holds counts as where the zip is
+    folder = file.path[: -len(name)]  # files in a zip count as being where the zip is
     try:
         with zipfile.ZipFile(io.BytesIO(file.content)) as archive:
             members = archive.infolist()
@@ -146,12 +146,12 @@ def _unpacked(file: File, found: Files, limits: Limits, depth: int) -> list[File
     except DAMAGED as error:
         raise BadZip(f"the zip is damaged ({str(error)[:80]})") from error
     if not files:
-        raise BadZip("; ".join(["the zip holds no files", *found.flags]))
+        raise BadZip("; ".join(["the zip contains no files", *found.flags]))
     return files
 
 
 def _inner(file: File, found: Files, limits: Limits, depth: int) -> list[File]:
-    """`file` or what it holds; nothing if it cannot be unpacked, which costs no other file."""
+    """As `_unpacked`, but a file that cannot be unpacked is flagged, and the others are kept."""
     try:
         return _unpacked(file, found, limits, depth)
     except BadZip as error:
@@ -160,7 +160,7 @@ def _inner(file: File, found: Files, limits: Limits, depth: int) -> list[File]:
 
 
 def changed(member: zipfile.ZipInfo, otherwise: datetime) -> datetime:
-    """When `member` was last changed; `otherwise` if that is unknown (1980 stands for it)."""
+    """When `member` was last changed; `otherwise` if that is unknown, which zips write as 1980."""
     try:
         date = datetime(*member.date_time)
     except ValueError:
@@ -171,7 +171,7 @@ def changed(member: zipfile.ZipInfo, otherwise: datetime) -> datetime:
 
 
 def read(archive: zipfile.ZipFile, member: zipfile.ZipInfo, room: int) -> bytes:
-    """The bytes of `member`, at most `room` of them: the size in its header proves nothing."""
+    """The bytes of `member`, at most `room` of them: the size in its header may be wrong."""
     data = bytearray()
     name = names.in_zip(member)[:80]
     try:

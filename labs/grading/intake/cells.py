@@ -41,8 +41,8 @@ class Cell:
     def source(self) -> str:
         return self.node.source
 
-    def turned(self, kind: str) -> None:
-        """Make it a cell of another type; its text stays."""
+    def change_kind(self, kind: str) -> None:
+        """Make it a cell of another type; the text stays."""
         attachments = self.node.get("attachments", {})
         self.node = _NEW_CELL[kind](self.source)
         if attachments and kind != "code":
@@ -50,7 +50,7 @@ class Cell:
 
     @cached_property
     def names(self) -> set[str] | None:
-        """The globals that the source binds as Python; None where it is no Python."""
+        """The globals that the source binds as Python; None if it is not Python."""
         try:
             return {name for statement in parsed(self.source).body for name in bound_in(statement)}
         except (SyntaxError, ValueError, RecursionError, MemoryError):
@@ -58,7 +58,7 @@ class Cell:
 
 
 def read(content: bytes) -> list[Cell]:
-    """The cells of a notebook, format 3 or 4. Unreadable if it is none."""
+    """The cells of a notebook, format 3 or 4. Unreadable if it is not a notebook."""
     if len(content) > MAX_NOTEBOOK_MB << 20:
         raise Unreadable(
             f"the notebook has more than {MAX_NOTEBOOK_MB} MB: ask for it without outputs"
@@ -73,13 +73,13 @@ def read(content: bytes) -> list[Cell]:
             raise Unreadable(f"the notebook has {len(cells)} cells; at most {MAX_CELLS} are read")
         return [cell for cell in map(_read_cell, cells) if cell]
     except (ValueError, RecursionError) as error:
-        raise Unreadable("the notebook is cut off or damaged: it is no JSON") from error
+        raise Unreadable("the notebook is cut off or damaged: it is not JSON") from error
     except (TypeError, KeyError, AttributeError) as error:
-        raise Unreadable("the file is JSON, and no Jupyter notebook") from error
+        raise Unreadable("the file is JSON, but not a Jupyter notebook") from error
 
 
 def version(content: bytes) -> str | None:
-    """The version of the workbook that released a notebook; None if it does not say it."""
+    """The version of the workbook that released a notebook; None if it is not stored."""
     try:
         stamp = json.loads(decoded(content))["metadata"]["workbook"]["version"]
     except (ValueError, RecursionError, TypeError, KeyError):
@@ -88,7 +88,7 @@ def version(content: bytes) -> str | None:
 
 
 def is_notebook(content: bytes) -> bool:
-    """Whether a file of any name holds a notebook."""
+    """Whether a file, of any name, is a notebook."""
     return len(content) <= MAX_NOTEBOOK_MB << 20 and '"cell_type"' in decoded(content)
 
 
@@ -124,7 +124,7 @@ def _text_or_none(value) -> str | None:
 
 
 def _pictures(attachments) -> dict[str, dict[str, str]]:
-    """{name: {type: Base64}} of the pictures pasted into a cell; "" for what is no picture."""
+    """{name: {type: Base64}} of the pictures pasted into a cell; "" for what is not a picture."""
     if not isinstance(attachments, dict):
         return {}
     found = {}
@@ -137,12 +137,12 @@ def _pictures(attachments) -> dict[str, dict[str, str]]:
 
 
 def same(one: str, other: str) -> bool:
-    """Whether two sources differ in nothing but space."""
+    """Whether two sources are equal except for white space."""
     return one.split() == other.split()
 
 
 def has_words(cell: Cell) -> bool:
-    """Whether a cell of the student's own holds what may be meant as a written answer."""
+    """Whether a cell that the student added may be meant as a written answer."""
     if cell.kind != "code":
         return bool(re.search(r"\w", cell.source)) or bool(cell.node.get("attachments"))
     if not cell.source.strip():
@@ -161,7 +161,7 @@ def has_words(cell: Cell) -> bool:
 def match(given: list[Cell], released: list[nbformat.NotebookNode]) -> list[int | None]:
     """For each submitted cell the index of the released cell that it was.
 
-    None for cells of the student's own.
+    None for cells that the student added.
     """
     by_grade_id = {grade_id(cell): i for i, cell in enumerate(released) if grade_id(cell)}
     by_id = {cell.get("id"): i for i, cell in enumerate(released)}
@@ -170,7 +170,7 @@ def match(given: list[Cell], released: list[nbformat.NotebookNode]) -> list[int 
         by_source.setdefault(" ".join(cell.source.split()), []).append(i)
     found = []
     for cell in given:
-        # the text of a released cell says more than a mark, which editors can move
+        # the text of a released cell is better evidence than its id, which editors can move
         alike = by_source.get(" ".join(cell.source.split()), [])
         places = alike if len(alike) == 1 else []
         places = [*places, by_grade_id.get(cell.grade_id), by_id.get(cell.cell_id)]
@@ -181,7 +181,7 @@ def match(given: list[Cell], released: list[nbformat.NotebookNode]) -> list[int 
 
 
 def _match_by_place(given: list[Cell], released: list, found: list[int | None]) -> None:
-    """Answers without any mark, where those before and after leave no doubt which they are."""
+    """Match answers without an id if the cells before and after them leave one possibility."""
     missing = [i for i, cell in enumerate(released) if is_answer(cell) and i not in found]
     while missing:
         low = max((i for i in found if i is not None and i < missing[0]), default=-1)
@@ -205,7 +205,7 @@ def _match_by_place(given: list[Cell], released: list, found: list[int | None]) 
 def _may_be(cell: Cell, released: nbformat.NotebookNode) -> bool:
     """Whether the types fit.
 
-    Code that was turned into text must still be Python, and text must be no program.
+    Code in a text cell must still be Python, and text in a code cell must not be Python.
     """
     if cell.kind == released.cell_type:
         return True
@@ -228,5 +228,5 @@ def is_answer(cell: nbformat.NotebookNode) -> bool:
 
 
 def is_worked_on(cell: Cell, released: nbformat.NotebookNode) -> bool:
-    """Whether an answer is another one than in the release."""
+    """Whether an answer differs from the release."""
     return not same(cell.source, released.source) or bool(cell.node.get("attachments"))

@@ -23,7 +23,7 @@ from labs.grading.intake.roster import Roster, same_name
 from labs.grading.sandbox.limits import DEFAULT_LIMITS, Limits
 
 MAX_DEPTH = 4  # of folders and zips above a student's name
-_NO_ROSTER = Roster()  # every student is who the LMS says
+_NO_ROSTER = Roster()  # the LMS's numbers are the students' ids
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class _Found:
     """A file of a download. Files of one student in one `place` are one submission."""
 
     place: str
-    owner: names.Owner | None  # None: the name of no student stands in its path
+    owner: names.Owner | None  # None: no student's name in its path
     path: str  # below the part with the student's name
     modified: datetime
     download: datetime
@@ -48,15 +48,15 @@ def collect(
     """Unpack `downloads`; {student: name, notes, flags, problem}.
 
     Of two submissions of a student the one with the later date counts. What was collected before
-    and is not in `downloads` stays. ValueError if a file has no student's name as Moodle and
-    Canvas write it; all others are collected.
+    and is not in `downloads` stays. ValueError if a path has no student's name as Moodle and
+    Canvas write it; all other files are collected.
     """
     course.source(lab)
     if missing := [str(path) for path in downloads if not path.exists()]:
         raise FileNotFoundError(f"there is no {', '.join(missing)}")
     with ExitStack() as open_zips:
         files = [file for path in downloads for file in _walk(path, open_zips, limits)]
-        strangers = [file.path for file in files if file.owner is None]
+        unnamed = [file.path for file in files if file.owner is None]
         found = {
             student: _collect_one(course, lab, student, own, roster, limits)
             for student, own in _by_student(files, roster).items()
@@ -65,10 +65,10 @@ def collect(
     report.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(course.collected(lab) | found, ensure_ascii=False, indent=1)
     report.write_text(text, encoding="utf-8")
-    if strangers:
+    if unnamed:
         raise ValueError(
-            f"collected {len(found)} submissions; these files name no student as Moodle or Canvas "
-            f"do: {', '.join(strangers[:5])}"
+            f"collected {len(found)} submissions; these files have no student's name in their "
+            f"path, as Moodle and Canvas write it: {', '.join(unnamed[:5])}"
         )
     return found
 
@@ -98,7 +98,7 @@ def _descend(
     limits: Limits,
     depth: int = MAX_DEPTH,
 ) -> Iterator[_Found]:
-    """The file at `path` of a download, or what it holds if it is a zip of several students."""
+    """The file at `path` of a download, or the files in it if it is a zip of several students."""
     if names.is_clutter(path):
         return
     parts = names.parts(path)
@@ -179,7 +179,7 @@ def _collect_one(
 
 
 def _latest(files: list[_Found], entry: dict) -> list[_Found]:
-    """The files of the latest submission; what it replaces is noted."""
+    """The files of the latest submission; replaced ones are noted."""
     places: dict[str, list[_Found]] = {}
     for file in files:
         places.setdefault(file.place, []).append(file)
@@ -188,7 +188,7 @@ def _latest(files: list[_Found], entry: dict) -> list[_Found]:
     )
     for old in earlier:
         entry["notes"].append(
-            f"submitted twice; what is in {latest[0].place or 'the folder'} is later"
+            f"submitted twice; the files in {latest[0].place or 'the folder'} are later"
         )
         if gone := sorted({file.path for file in old} - {file.path for file in latest}):
             entry["flags"].append(

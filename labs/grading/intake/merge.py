@@ -18,16 +18,17 @@ class Repaired:
     notes: list[str] = field(default_factory=list)
     flags: list[str] = field(default_factory=list)
     elsewhere: list[str] = field(default_factory=list)
-    untouched: list[str] = field(default_factory=list)  # written answers that earn 0 by themselves
+    # written answers that are as released: 0 points
+    untouched: list[str] = field(default_factory=list)
     # {grade_id: digest of what a mark is about}
     texts: dict[str, str] = field(default_factory=dict)
     version: str | None = None  # of the workbook that released the notebook
 
 
 def own(given: list[Cell], was: list[int | None], released: list) -> list[Cell]:
-    """The cells that the student added, and those around the answers that the student changed.
+    """The cells that the student added, and changed cells other than answers.
 
-    An answer in code that is no Python is among them: other answers may have been joined to it.
+    An answer in code that is not Python is among them: it may contain other answers.
     """
     found = []
     for cell, i in zip(given, was):
@@ -65,7 +66,7 @@ def merge(
             merged += _in_its_place(cell, released[i], found)
             if cells.is_answer(released[i]) and not is_worked_on:
                 stubs.append(merged[-1])
-        elif is_worked_on:  # a copy; one that is as released would hide the answer from Python
+        elif is_worked_on:  # a copy; an unchanged one would redefine the answer
             merged.append(cell.node)
     missing = [cell for i, cell in enumerate(released) if i not in claims]
     stubs += _bring_back(merged, missing, released, found)
@@ -80,10 +81,10 @@ def merge(
 
 
 def _chosen(copies: list[Cell], released: nbformat.NotebookNode, found: Repaired) -> Cell:
-    """Of copies of an answer the last one that was worked on, as Python itself would take it."""
+    """Of several copies of an answer the last changed one, as Python itself would take it."""
     name = cells.grade_id(released)
     if len(copies) > 1:
-        found.notes.append(f"cell {name} is there {len(copies)} times")
+        found.notes.append(f"cell {name} occurs {len(copies)} times")
     if cells.is_locked(released):
         return copies[0]
     worked_on = [cell for cell in copies if cells.is_worked_on(cell, released)]
@@ -97,17 +98,17 @@ def _chosen(copies: list[Cell], released: nbformat.NotebookNode, found: Repaired
 def _in_its_place(cell: Cell, released: nbformat.NotebookNode, found: Repaired) -> list:
     """The cell with the marks of the released one.
 
-    Code that was written into a locked cell stands in a cell of its own above it.
+    Code that was written into a locked cell is moved to a new cell above it.
     """
     name = cells.grade_id(released)
     if cell.kind != released.cell_type:
         found.notes.append(
-            f"cell {name} was a {cell.kind} cell, and is a {released.cell_type} cell again"
+            f"cell {name} was a {cell.kind} cell; it is a {released.cell_type} cell again"
         )
-        cell.turned(released.cell_type)
+        cell.change_kind(released.cell_type)
     before = []
     if cells.is_locked(released) and not cells.same(cell.source, released.source):
-        found.notes.append(f"locked cell {name} was changed, and is as released again")
+        found.notes.append(f"locked cell {name} was changed, and has been restored")
         if set(cell.source.split()) - set(released.source.split()):
             before = [nbformat.v4.new_code_cell(cell.source, outputs=cell.node.outputs)]
     if cells.is_locked(released):
@@ -125,7 +126,7 @@ def _bring_back(
     answers = []
     for cell in missing:
         if name := cells.grade_id(cell):
-            found.notes.append(f"cell {name} was deleted, and is back")
+            found.notes.append(f"cell {name} was deleted, and has been restored")
             before = order[: order.index(name)]
             above = [i for i, other in enumerate(merged) if cells.grade_id(other) in before]
             place = max(above, default=-1) + 1
@@ -137,7 +138,7 @@ def _bring_back(
 
 
 def _judge(stubs: list, added: list[Cell], elsewhere: list[str], found: Repaired) -> None:
-    """Answers that are as released get 0 points, unless other text of the student may be meant."""
+    """Answers that are as released get 0 points, unless other text may be the answer."""
     with_own_cells = ["cells of their own", *elsewhere]
     written = [cells.grade_id(cell) for cell in stubs if cell.cell_type != "code"]
     code = [cells.grade_id(cell) for cell in stubs if cell.cell_type == "code"]

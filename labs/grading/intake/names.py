@@ -1,4 +1,4 @@
-"""One rule for names, for downloads, for students' zips and for folders of submissions alike."""
+"""The rules for file names in downloads, in students' zips and in folders of submissions."""
 
 import os
 import re

@@ -1,8 +1,7 @@
-"""Repairs, on a copy, what students break without meaning to.
+"""Repairs, on a copy, what students break by accident.
 
-That is renamed files and moved, copied or deleted cells. Locked cells come back as they were
-released. An answer that is as released earns 0 by itself only if the student wrote nothing else
-that could be meant.
+That is renamed files and moved, copied or deleted cells. Locked cells are restored. An answer that
+is as released earns 0 only if the student wrote nothing else that may be the answer.
 """
 
 import hashlib
@@ -39,7 +38,7 @@ class _Book:
         return own(self.cells, self.was, released)
 
     def answers(self, released: list) -> dict[int, str]:
-        """{released cell: source} of the answers that were worked on; of copies the last one."""
+        """{released cell: source} of the changed answers; of several copies the last one."""
         return {
             i: cell.source
             for cell, i in zip(self.cells, self.was)
@@ -111,7 +110,7 @@ def _digests(merged: list, released: list, files: dict[str, bytes]) -> dict[str,
 
 
 def _save(files: dict[str, bytes], target: Path) -> None:
-    """Write `files`; one under two names takes its room once."""
+    """Write `files`; one under two names uses disk space once."""
     written: dict[int, str] = {}
     for name, content in files.items():
         if id(content) in written:
@@ -157,9 +156,9 @@ def _books(files: dict[str, bytes], released: list, wanted: str, found: Repaired
 
 
 def _rank(book: _Book, released: list, wanted: str) -> tuple:
-    """The key to sort by: the notebook with the most answers that were worked on comes first.
+    """The key to sort by: the notebook with the most changed answers comes first.
 
-    Of equal ones, it is the one with the release's name, then one with a similar name.
+    Among equals, the one with the release's name comes first, then one with a similar name.
     """
     plain = names.without_copy(book.name).lower()
     return (
@@ -173,7 +172,7 @@ def _rank(book: _Book, released: list, wanted: str) -> tuple:
 
 
 def _unread(book: _Book, others: list[_Book], released: list, found: Repaired) -> list[str]:
-    """The other notebooks that hold what `book` does not."""
+    """The names of the other notebooks that contain what `book` does not."""
     texts = {" ".join(cell.source.split()) for cell in book.cells}
     names_of_others = []
     for other in others:

@@ -1,4 +1,4 @@
-"""Who is who: the course list, which turns the LMS's numbers and names into the students' ids."""
+"""The course list, which gives the student's id for a number or a name of the LMS."""
 
 import codecs
 import csv
@@ -17,7 +17,7 @@ DELIMITERS = ";,\t|"
 
 
 class Roster:
-    """The students of a CSV file; without a file, every student is who the LMS says."""
+    """The students of a CSV file; without a file, the LMS's numbers are the ids."""
 
     def __init__(self, path: Path | None = None):
         self._by_number: dict[str, str] = {}
@@ -63,7 +63,7 @@ class Roster:
         return sorted({*self._by_number.values()}.union(*self._by_name.values()))
 
     def student(self, number: str, name: str) -> tuple[str, str]:
-        """The student's id; the LMS's number, and a sentence, where the list does not say."""
+        """The student's id; the LMS's number and a sentence if the list does not have it."""
         if self._is_empty:
             return number, ""
         if student := self._by_number.get(_without_zeros(number)):
@@ -72,7 +72,7 @@ class Roster:
         if len(named) == 1:
             return next(iter(named)), ""
         return number, (
-            f"{name[:80]} is not in the list of students, or not alone: graded under "
+            f"{name[:80]} is not in the list of students, or shares the name: graded under "
             f"the number {number}"
         )
 
@@ -153,7 +153,7 @@ def _cell(row: list[str], column: int | None) -> str:
 
 
 def _unquoted(cell: str) -> str:
-    """A cell without the tricks that keep a spreadsheet from computing: ="0012", '0012."""
+    """A cell without what keeps a spreadsheet from computing: ="0012", '0012."""
     cell = cell.replace("\xa0", " ").strip()
     if formula := re.fullmatch(r'="(.*)"', cell):
         cell = formula[1]
@@ -161,7 +161,7 @@ def _unquoted(cell: str) -> str:
 
 
 def _whole_number(text: str) -> str:
-    """ "1001.0" -> "1001", which a spreadsheet or a data frame makes of ids."""
+    """ "1001.0" -> "1001", which is what a spreadsheet or a data frame makes of ids."""
     text = text.strip()
     if re.fullmatch(r"\d+[.,]0+", text):
         return re.sub(r"[.,]0+$", "", text)

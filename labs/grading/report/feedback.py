@@ -1,4 +1,4 @@
-"""The students' pages: nbgrader's for what was graded, a short one for what could not be."""
+"""The students' pages: nbgrader's for graded submissions, a short one for the others."""
 
 import html
 import re
@@ -37,7 +37,7 @@ def feedback(course: Course, lab: str) -> list[str]:
 def _nbgrader_page(course: Course, lab: str, student: str) -> None:
     """nbgrader's feedback page from the autograded notebook and the gradebook.
 
-    A question that a human has yet to grade is shown as such, not with 0 points.
+    A question that is not graded yet is shown as such, not with 0 points.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

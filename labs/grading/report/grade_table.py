@@ -32,7 +32,7 @@ def questions(course: Course, lab: str) -> dict[str, dict]:
 def rows(course: Course, lab: str) -> list[dict]:
     """One row for each submission: its status, and its points.
 
-    Points that do not exist are None, never 0.
+    Unknown points are None, never 0.
     """
     asked = questions(course, lab)
     marks = marks_of(course, lab)
@@ -139,7 +139,7 @@ def export(course: Course, labs: list[str]) -> Path:
 
 
 def _plain(value):
-    """Text that a spreadsheet would run as a formula gets an apostrophe."""
+    """Put an apostrophe before text that a spreadsheet would run as a formula."""
     if value is None:
         return ""
     if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t")):

@@ -18,7 +18,7 @@ from labs.grading.report.pictures import shown
 
 
 def release(course: Course, lab: str) -> Path:
-    """Make the students' notebook of a lab, without solutions; its path.
+    """Create the students' notebook of a lab, without solutions; its path.
 
     The questions of the lab are entered into the gradebook.
     """
@@ -28,14 +28,14 @@ def release(course: Course, lab: str) -> Path:
     succeed(nbgrader_api(course).generate_assignment(lab), f"the release of {lab}")
     if leaked := [p.name for p in stale.iterdir() if p.name in ("hidden.py", "rubric.md")]:
         raise RuntimeError(
-            f"the release of {source.name} holds {', '.join(leaked)}: see CourseDirectory.ignore"
+            f"the release of {source.name} contains {', '.join(leaked)}: see CourseDirectory.ignore"
         )
     _stamp(course.release(lab))
     return course.release(lab)
 
 
 def _stamp(path: Path) -> None:
-    """Say in a released notebook which version of the workbook it is from."""
+    """Store in a released notebook the version of the workbook."""
     notebook = nbformat.read(path, 4)
     with open(ROOT / "pyproject.toml", "rb") as file:
         version = tomllib.load(file)["project"]["version"]
@@ -62,13 +62,13 @@ def succeed(outcome: dict, what: str) -> None:
     if not outcome["success"]:
         text = outcome.get("error") or outcome.get("log") or "no reason given"
         reason = text.strip().splitlines()[-1]
-        raise RuntimeError(f"nbgrader could not make {what}: {reason}")
+        raise RuntimeError(f"nbgrader could not create {what}: {reason}")
 
 
 def write(course: Course, lab: str, results: list[Result]) -> None:
     """Enter the automatic points, and save the executed notebooks for nbgrader's formgrader.
 
-    A person's mark stays; it is open again if the answer that it was given for has changed. A
+    A person's mark stays. If the answer has changed, it has to be marked again. A
     submission that could not be graded gets no entry: nbgrader would show it as 0.
     """
     from nbgrader.api import Gradebook
@@ -126,7 +126,7 @@ def _remove_empty(book, lab: str, student: str) -> None:
 
 
 def _marked_texts(course: Course, lab: str, student: str) -> dict[str, str]:
-    """{grade_id: digest} of the answers as the formgrader shows them until now."""
+    """{grade_id: digest} of the answers as the formgrader has shown them so far."""
     path = course.marked(lab, student)
     if not path.is_file():
         return {}
@@ -156,7 +156,7 @@ def _with_verdicts(result: Result, released: set[str]) -> str:
 
 
 def _id_warning(result: Result) -> str:
-    """What students read first if the id in the notebook is not theirs."""
+    """The first cell of a page whose notebook has another student's id."""
     named = "another one"
     if re.fullmatch(r"\w[\w.@+-]*", result.other_id):
         named = f"`{result.other_id}`"

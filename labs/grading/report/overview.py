@@ -1,4 +1,4 @@
-"""overview.html: how each question went, and what is flagged for review.
+"""overview.html: the results of each question, and what is flagged for review.
 
 It is one file, without scripts.
 """
@@ -33,7 +33,7 @@ h2 { margin-top: 2em }
 _KEY = (
     "<p class=key>Share of the graded submissions:<span class=full></span>all points"
     "<span class=part></span>some<span class=none></span>none"
-    "<span class=open></span>waiting for a human</p>"
+    "<span class=open></span>not graded yet</p>"
 )
 
 
@@ -64,13 +64,13 @@ def _lab(course: Course, lab: str) -> str:
     return (
         f"<h2>{html.escape(lab)}</h2><p>{len(table)} submissions: {html.escape(summary)}.</p>"
         f"{_histogram(points, automatic)}{_KEY}"
-        f"<table><tr><th>question<th>points<th>how it went<th>mean{bars}</table>"
+        f"<table><tr><th>question<th>points<th>results<th>mean{bars}</table>"
         f"{_flagged(course, lab, table)}{_repaired(table)}"
     )
 
 
 def _question(name: str, question: dict, marks: list[float | None]) -> str:
-    """A row of the table: the question, its points, a bar of how it went, and the mean."""
+    """A row of the table: the question, its points, a bar of the results, and the mean."""
     counts = Counter(_outcome(mark, question["max"]) for mark in marks)
     spans = ""
     for outcome in ("full", "part", "none", "open"):
@@ -159,6 +159,6 @@ def _repaired(table: list[dict]) -> str:
     if not lines:
         return ""
     return (
-        f"<details><summary>Repaired or noted on the way: {len(lines)}</summary>"
+        f"<details><summary>Repaired, or noted: {len(lines)}</summary>"
         f"<table>{''.join(lines)}</table></details>"
     )

@@ -1,6 +1,6 @@
 """Pictures in a student's texts: pasted ones and files of the submission.
 
-They are shown without loading anything.
+Showing them loads nothing from elsewhere.
 """
 
 import base64
@@ -23,7 +23,7 @@ _TYPES = {
     ".webp": "image/webp",
     ".svg": "image/svg+xml",
 }
-_IN_TEXT = ("image/png", "image/jpeg", "image/gif")  # what Markdown may hold as data
+_IN_TEXT = ("image/png", "image/jpeg", "image/gif")  # allowed as data in Markdown
 _MARKDOWN = re.compile(
     r"!\[(?P<text>[^\]]*)\]\(\s*<?(?P<name>[^)>]+?)>?(?:\s+[\"'][^\"')]*[\"'])?\s*\)"
 )

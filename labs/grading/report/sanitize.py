@@ -1,4 +1,4 @@
-"""Markdown of students without what harms or watches who reads it; the words stay."""
+"""Students' Markdown without what could harm or track the reader; the words stay."""
 
 import html
 import re
@@ -10,7 +10,7 @@ _COMMANDS = "href|bbox|class|cssId|style|require|mmlToken|includegraphics"
 _HARMFUL = re.compile(
     rf"(?P<picture>{_PICTURE})"  # in the notebook itself: stays
     r"|<(?=[A-Za-z/!?])"  # a tag needs its name right after the <
-    # a picture from elsewhere tells its host who opened the page, and when: it becomes a link
+    # an external picture would report the reader to its host: it becomes a link
     r"|!(?=\[)"
     rf"|\](?=[(:](?!{_WEB}))"  # [text](target) and [name]: target
     rf"|\\(?=(?:{_COMMANDS})(?![A-Za-z]))",

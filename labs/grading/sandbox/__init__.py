@@ -1,4 +1,4 @@
-"""A student's code, and nothing that trusts it.
+"""Runs a student's code, and trusts nothing that comes from it.
 
     errors           what goes wrong: the submission's fault, or the grader's
     sandbox          the jail that bubblewrap builds; seccomp is its filter of system calls

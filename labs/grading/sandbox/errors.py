@@ -1,4 +1,4 @@
-"""What goes wrong when a submission runs: by its own fault, or by the grader's."""
+"""The errors of running a submission: the submission's fault, or the grader's."""
 
 
 class StudentError(Exception):
@@ -6,4 +6,4 @@ class StudentError(Exception):
 
 
 class GraderError(RuntimeError):
-    """The grader's own machinery failed; the submission is not graded, which is not 0 points."""
+    """The grader itself failed; the submission is not graded, which is not 0 points."""

@@ -11,9 +11,9 @@ import psutil
 
 @dataclass(frozen=True)
 class Limits:
-    """What one submission may use. Seconds are of the clock on the wall, sizes MB.
+    """What one submission may use. Seconds are elapsed time, sizes are in MB.
 
-    A call, and loading, may take up to three times as long where others keep the processor busy.
+    On a busy machine, a call and loading may take up to three times as long.
     """
 
     call_s: float = 10  # one call of a student's function
@@ -46,7 +46,7 @@ class Watch:
 
     It kills them once they use too much memory.
 
-    reason: why they were killed, "" if they were not. cpu_s: their processor time, without that of
+    reason: why they were killed, "" if they were not. cpu_s: their processor time, except for
     the last tenth of a second.
     """
 
@@ -66,7 +66,7 @@ class Watch:
                 try:
                     resident += child.memory_info().rss
                     seen[child.pid] = sum(child.cpu_times()[:2])
-                except (psutil.NoSuchProcess, psutil.AccessDenied):  # it ended meanwhile
+                except (psutil.NoSuchProcess, psutil.AccessDenied):  # it has ended
                     continue
             self.cpu_s = sum(seen.values())
             if resident > self._room and _memory(children) > self._room:
@@ -78,7 +78,7 @@ class Watch:
 
 
 class Deadline:
-    """`seconds` of the clock on the wall, or up to three times as long on a busy machine.
+    """`seconds` of elapsed time, or up to three times as long on a busy machine.
 
     The time is up early only if the process has used the processor for most of it. A correct
     function must not lose points because many submissions are graded at once.
@@ -106,7 +106,7 @@ class Deadline:
 
 
 def _memory(processes: list[psutil.Process]) -> int:
-    """Bytes that the processes hold together; what several of them share counts once."""
+    """Bytes that the processes use together; shared memory counts once."""
     total = 0
     for process in processes:
         try:
@@ -124,7 +124,7 @@ def _proportional(process: psutil.Process) -> int:
 
 
 def tree(pid: int) -> list[psutil.Process]:
-    """The process and its children, theirs too; none where it has ended."""
+    """The process and all its descendants; none if it has ended."""
     try:
         parent = psutil.Process(pid)
         return [parent, *parent.children(recursive=True)]

@@ -32,7 +32,7 @@ _MALFORMED = (
 
 
 class WireError(ValueError):
-    """A message that is too large, malformed, or holds what cannot be sent; the text says which."""
+    """A message is too large, malformed, or contains what cannot be sent; the text says which."""
 
 
 def encode(value) -> bytes:
@@ -136,7 +136,7 @@ def _value(tree, body: memoryview, offset: int, lists_to_arrays: bool):
             raise WireError("an array with an impossible shape")
         size = math.prod(shape) * dtype.itemsize
         if size > len(body) - offset:
-            raise WireError("an array that is shorter than its shape says")
+            raise WireError("an array that is shorter than its shape requires")
         array = np.frombuffer(body[offset : offset + size], dtype).reshape(shape).copy()
         if not shape:
             array = array[()]

@@ -15,7 +15,7 @@ try:
 except ImportError:
     from labs.grading.sandbox.statement_names import outside_functions
 
-# their settings hold for all code; those of other modules for the code that uses the module
+# their settings affect all code; those of other modules the code that uses the module
 EVERYWHERE = (
     "builtins",
     "decimal",

@@ -1,8 +1,8 @@
-"""What one name of a notebook needs: its definition and all that this reads in turn.
+"""Loads what one name of a notebook needs: its definition, and all that the definition reads.
 
 That is imports, functions and globals. Runs inside the jail. Training, plots and tests of the
 notebook do not run here unless the asked function reads what they compute. So a call of one
-function costs little, and a cell that fails breaks nothing else.
+function takes little time, and a failing cell breaks nothing else.
 """
 
 import __future__
@@ -95,7 +95,7 @@ def parsed(source: str) -> ast.Module:
 
 
 def _future(statements: list[tuple[int, ast.stmt]]) -> int:
-    """The compiler's flags of all `from __future__ import`: they hold for the cells below, too."""
+    """The compiler's flags of all `from __future__ import`: they apply to the cells below, too."""
     names = [
         alias.name
         for _, statement in statements

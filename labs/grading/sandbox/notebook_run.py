@@ -63,7 +63,7 @@ def execute(
     for cell, executed in zip(submitted.cells, ran or [{}] * len(submitted.cells)):
         if cell.cell_type != "code":
             continue
-        # its outputs and its number are all that is taken from the jail
+        # only its outputs and its number are taken from the jail
         count = executed.get("execution_count")
         was_run = isinstance(count, int)
         new = outputs.clean(executed.get("outputs"))

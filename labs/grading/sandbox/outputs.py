@@ -1,4 +1,4 @@
-"""A cell's outputs rebuilt: text and pictures, since a page must not run a stranger's script.
+"""Rebuilds a cell's outputs from text and pictures: a page must not run a student's script.
 
 This file is also loaded inside the jail.
 """
@@ -15,9 +15,9 @@ _SOURCES = ("text/markdown", "text/latex", "text/html")  # of what has no plain 
 
 
 def clean(outputs) -> list[nbformat.NotebookNode]:
-    """`outputs` as in a notebook's JSON, without what no page should hold.
+    """`outputs` as in a notebook's JSON, without what must not be on a page.
 
-    What is not shown is named.
+    It names what it does not show.
     """
     if not isinstance(outputs, list):
         return []
@@ -62,7 +62,7 @@ def essential(data: dict) -> dict[str, str]:
 
 
 def encoded(kind: str, data) -> str | None:
-    """A picture of type `kind` in Base64; None if `data` is no picture. SVG may be text."""
+    """A picture of type `kind` in Base64; None if `data` is not a picture. SVG may be text."""
     if kind not in PICTURES or not isinstance(data, (str, list)):
         return None
     text = text_of(data)
@@ -92,11 +92,11 @@ def clipped(text: str, room: int = MAX_TEXT) -> str:
     if len(text) <= room:
         return text
     end = room // 10
-    return f"{text[: room - end]}\n{left_out(len(text) - room)}\n{text[-end:]}"
+    return f"{text[: room - end]}\n{not_shown(len(text) - room)}\n{text[-end:]}"
 
 
-def left_out(count: int) -> str:
-    return f"[{count:,} characters are left out here]"
+def not_shown(count: int) -> str:
+    return f"[{count:,} characters are not shown here]"
 
 
 def text_of(text) -> str:

@@ -94,7 +94,7 @@ def command(argv: list[str], submission: Path | str, disk_mb: int, rules: int) -
         if not path.startswith("/usr/"):
             system += [*_parents(path), "--ro-bind", path, path]
     if Path(sys.prefix) in ROOT.parents or Path("/usr") in ROOT.parents:
-        # the course must not come along with the environment
+        # the course must not be visible with the environment
         system += ["--tmpfs", str(ROOT / "labs")]
     grader = []
     for name in INSIDE:
@@ -120,7 +120,7 @@ def command(argv: list[str], submission: Path | str, disk_mb: int, rules: int) -
 
 
 def _parents(path: str) -> list[str]:
-    """The folders above `path`, open to every user: bubblewrap's own are its user's alone."""
+    """The folders above `path`, open to every user; bubblewrap's own are open only to its user."""
     above = [str(parent) for parent in reversed(Path(path).parents)][1:]
     words = []
     for parent in above:
@@ -132,7 +132,7 @@ def _parents(path: str) -> list[str]:
 def _namespaces() -> list[str]:
     if os.geteuid() != 0:
         return ["--unshare-all"]
-    # no user namespace: the process becomes a user of its own, whom the limit of processes binds
+    # no user namespace: the process gets its own user, so that the limit of processes applies
     words = ["--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts"]
     words += ["--unshare-cgroup-try", "--cap-drop", "ALL"]
     return [*words, "--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
@@ -141,7 +141,7 @@ def _namespaces() -> list[str]:
 def _without_root() -> list[str]:
     if os.geteuid() != 0:
         return []
-    # a user that nobody is: jails do not count each other's processes
+    # an unused user id, so that jails do not count each other's processes
     user = str(random.SystemRandom().randrange(1 << 29, 1 << 30))
     words = ["setpriv", "--reuid", user, "--regid", user, "--clear-groups"]
     return [*words, "--no-new-privs", "--bounding-set=-all", "--inh-caps=-all"]

@@ -1,10 +1,10 @@
 """System calls that the jail refuses.
 
-They use memory that no process is charged for, or reach into other processes.
+They use memory that is not counted for any process, or access other processes.
 
 The rules are a seccomp filter in the kernel's own form, for bubblewrap's --seccomp (Linux:
-Documentation/userspace-api/seccomp_filter.rst, include/uapi/linux/filter.h). The refused call
-answers "not implemented", so that libraries use another way if they know one.
+Documentation/userspace-api/seccomp_filter.rst, include/uapi/linux/filter.h). A refused call
+returns "not implemented", so that libraries use another way if they know one.
 """
 
 import errno
@@ -36,7 +36,7 @@ _IF_AT_LEAST = 0x35
 _RETURN = 0x06
 _ALLOW = 0x7FFF0000
 _REFUSE = 0x00050000 | errno.ENOSYS
-_NUMBER = 0  # where struct seccomp_data holds it
+_NUMBER = 0  # its place in struct seccomp_data
 _ARCH = 4
 _X32 = 0x40000000  # from here on x86_64 has a second set of numbers
 
@@ -44,7 +44,7 @@ _X32 = 0x40000000  # from here on x86_64 has a second set of numbers
 def program(machine: str = platform.machine()) -> bytes:
     """The filter for `machine` as the kernel reads it.
 
-    It refuses nothing if the numbers of the machine's system calls are not known here.
+    It refuses nothing if the numbers of the machine's system calls are unknown.
     """
     if machine not in _AUDIT_ARCH:
         return _packed([(_RETURN, 0, 0, _ALLOW)])

@@ -4,8 +4,8 @@ worker_client.py starts it, inside the jail:
 
     python -I worker.py code|model NOTEBOOK LIMITS_AS_JSON
 
-The grader trusts nothing here: a student's code in this process can replace all of it. It gains a
-process that knows no expected value, no check and no file but the submission.
+The grader trusts nothing here: a student's code in this process can replace all of it. But the
+process knows no expected value, no check and no file except the submission.
 """
 
 import json
@@ -27,12 +27,12 @@ def main(kind: str, notebook: str, limits: dict) -> None:
     import messages
     import notebook_loader
 
-    os.dup2(0, 2)  # until here the grader hears what is wrong with the jail
+    os.dup2(0, 2)  # until here the grader can read what is wrong with the jail
     sys.path.remove(HERE)
     if kind == "code":  # where models run, no file of the student's may be imported
         sys.path.append(os.getcwd())
     restrict(limits)
-    # what was loaded for each function, so that none waits for another's globals
+    # what was loaded for each function: none has to wait for another's globals
     namespaces: dict[str, dict] = {}
     while True:
         request = messages.decode(
@@ -51,16 +51,16 @@ def main(kind: str, notebook: str, limits: dict) -> None:
 
 
 def copy_submission() -> None:
-    """The submitted files into the working folder, where a notebook expects them and may write."""
+    """Copy the submitted files into the working folder, where a notebook expects them."""
     if os.path.isdir("/jail/submission"):  # without a jail the grader copied them
         for name in os.listdir("/jail/submission"):
             shutil.copyfile(f"/jail/submission/{name}", name)
 
 
 def _take_over_pipes() -> tuple[int, int]:
-    """The pipes of the protocol on descriptors of their own.
+    """Move the pipes of the protocol to other descriptors.
 
-    Prints and input() of the student's code meet /dev/null.
+    The student's code prints to /dev/null, and input() reads from it.
     """
     requests = os.dup(0)
     answers = os.dup(1)
@@ -75,7 +75,7 @@ def _read(descriptor: int, n: int) -> bytes:
     while len(data) < n:
         piece = os.read(descriptor, min(n - len(data), 1 << 20))
         if not piece:
-            os._exit(0)  # the grader has gone
+            os._exit(0)  # the grader has ended
         data += piece
     return bytes(data)
 

@@ -1,4 +1,4 @@
-"""The grader's end of a student process.
+"""The grader's side of a student process.
 
 It starts the process, asks, waits no longer than allowed, and trusts no answer.
 """
@@ -98,7 +98,7 @@ class StudentProcess:
     def _is_place(self, where: str) -> bool:
         """Whether `where` names a line that the notebook has.
 
-        Free numbers could carry a hidden input out.
+        Other numbers could carry a hidden input to the student.
         """
         if not _PLACE.fullmatch(where):
             return False
@@ -117,7 +117,7 @@ class StudentProcess:
     def close(self, graceful: bool = False) -> None:
         """End the process and all it started.
 
-        graceful: let it end by itself, so that its processor time is counted.
+        graceful: let it end on its own, so that its processor time is counted.
         """
         if self._process is None:
             return
@@ -137,7 +137,7 @@ class StudentProcess:
         self._process = None
 
     def _load(self, name: str) -> None:
-        """Have what the notebook needs for `name` loaded, once for each process."""
+        """Load what the notebook needs for `name`, once for each process."""
         attempts = (False, True)
         if name in self._plain:
             attempts = (True,)
@@ -190,7 +190,7 @@ class StudentProcess:
             try:
                 self._exchange({"ready": True}, self._limits.load_s, "the student process")
             except StudentError as error:
-                # before any line of the student's: not the student's fault
+                # no line of the student's has run: it is not the student's fault
                 errors.seek(0)
                 reason = errors.read(2000).decode(errors="replace") or error
                 raise GraderError(f"the student process does not start: {reason}") from error
@@ -205,10 +205,10 @@ class StudentProcess:
         try:
             self._send(messages.encode({"id": number, **request}), deadline)
             answer = messages.decode(messages.read_frame(lambda n: self._read(n, deadline)))
-            is_ours = isinstance(answer, dict) and answer.get("id") == number
-            if not is_ours or not {"result", "error"} & set(answer):
-                self._incidents.append(f"{what}: an answer that nobody asked for")
-                raise StudentError(f"{what}: the process gave an answer that nobody asked for")
+            is_expected = isinstance(answer, dict) and answer.get("id") == number
+            if not is_expected or not {"result", "error"} & set(answer):
+                self._incidents.append(f"{what}: an unrequested answer")
+                raise StudentError(f"{what}: the process sent an unrequested answer")
             return answer
         except TimeoutError as error:
             self.close()

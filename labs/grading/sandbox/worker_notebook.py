@@ -54,7 +54,7 @@ def main(notebook: str, limits: dict, seconds: float) -> None:
     )
     for cell in book.cells:
         if cell.cell_type == "code":
-            cell.outputs = []  # what is there is from elsewhere
+            cell.outputs = []  # these are the student's own
             cell.execution_count = None
     ends = time.monotonic() + seconds
     running = []
@@ -82,7 +82,7 @@ def main(notebook: str, limits: dict, seconds: float) -> None:
 
 
 class Cut:
-    """What of one cell's output is left out."""
+    """The part of one cell's output that is not kept."""
 
     def __init__(self):
         self.count = 0
@@ -124,7 +124,7 @@ class Cut:
         return size > 0
 
     def note(self) -> str:
-        return f"\n{outputs.left_out(self.count)}\n{self.end}"
+        return f"\n{outputs.not_shown(self.count)}\n{self.end}"
 
 
 if __name__ == "__main__":
