@@ -10,6 +10,13 @@ WorkbookError
     workbook.pi.openssh.PiError     a Pi cannot be used (RuntimeError)
     workbook.cpp_build.BuildFailed  a C++ program does not compile (RuntimeError)
     workbook.book.NotebookFailed    a cell of a notebook failed (RuntimeError)
+    labs.grading.errors.CourseError     a course list or a download cannot be used (ValueError)
+    labs.grading.errors.NotFound        no such lab, list or download (FileNotFoundError)
+    labs.grading.errors.NbgraderError   nbgrader failed (RuntimeError)
+    labs.grading.intake.archives.BadZip       a submission cannot be unpacked
+    labs.grading.intake.cells.Unreadable      a submission has no notebook that can be read
+    labs.grading.sandbox.errors.GraderError   the grader itself failed (RuntimeError)
+    labs.grading.sandbox.sandbox.NoJail       bubblewrap is missing or fails (RuntimeError)
 
 Wrong arguments of a function are a plain ValueError or TypeError, missing packages an ImportError.
 """

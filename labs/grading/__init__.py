@@ -13,6 +13,7 @@ course          where the files of a course are, and the result of one submissio
 autograde       grades one submission, or all of a lab; dask_grading does it on many machines
 preprocessor    the same as a step of nbgrader
 release         the zip for participants
+errors          what stops a command
 
 api and records are deprecated names of what is in checks/.
 """

@@ -6,10 +6,16 @@ import json
 import sys
 from pathlib import Path
 
+from modelfiles.errors import WorkbookError
 
-def main() -> None:
+INTERRUPTED = "Interrupted. Graded submissions are saved. Run the same command again to continue."
+
+
+def main() -> int:
+    """Run one command and return its exit status, 0 for success."""
     if sys.argv[1:2] == ["one"]:  # a submission's own process, started by autograde
-        return _one(*sys.argv[2:])
+        _one(*sys.argv[2:])
+        return 0
     parser = argparse.ArgumentParser(
         prog="python -m labs.grading", description="Grade the labs; labs/README.md has the steps."
     )
@@ -66,17 +72,19 @@ def main() -> None:
     handout.set_defaults(run=_handout)
     options = parser.parse_args()
     from labs.grading.course import Course
-    from labs.grading.sandbox.sandbox import NoJail
 
     course = Course()
     if options.course:
         course = Course(options.course)
     try:
         options.run(course, options)
-    except (NoJail, FileNotFoundError, ValueError, RuntimeError) as error:
-        sys.exit(str(error))
+    except WorkbookError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
     except KeyboardInterrupt:
-        sys.exit("Stopped. Graded submissions are saved; run the same command to continue.")
+        print(INTERRUPTED, file=sys.stderr)
+        return WorkbookError.exit_code
+    return 0
 
 
 def _one(root: str, lab: str, student: str, options: str) -> None:
@@ -129,15 +137,16 @@ def _grade(course, options) -> None:
     from tqdm import tqdm
 
     from labs.grading.autograde import grade_all
+    from labs.grading.errors import CourseError
     from labs.grading.report import gradebook
     from labs.grading.sandbox.limits import Limits
 
     if not course.release(options.lab).is_file():
         gradebook.release(course, options.lab)
     if unknown := sorted({*options.again} - {*course.students(options.lab)}):
-        raise ValueError(f"there is no submission of {', '.join(unknown)} for {options.lab}")
+        raise CourseError(f"there is no submission of {', '.join(unknown)} for {options.lab}")
     if not course.students(options.lab):
-        raise ValueError(f"there are no submissions of {options.lab}: collect them first")
+        raise CourseError(f"there are no submissions of {options.lab}: collect them first")
     given = {"wall_s": options.wall, "memory_mb": options.memory, "processes": options.processes}
     limits = Limits(**{name: value for name, value in given.items() if value is not None})
 
@@ -206,4 +215,4 @@ def _handout(course, options) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

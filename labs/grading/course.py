@@ -12,6 +12,7 @@ from functools import cache, cached_property
 from pathlib import Path
 
 from helpers.paths import whole_file
+from labs.grading.errors import NotFound
 from labs.grading.intake.archives import listed
 
 LABS = Path(__file__).resolve().parents[1]
@@ -32,13 +33,11 @@ class Course:
     def source(self, lab: str) -> Path:
         """The folder of a lab with its answers.
 
-        FileNotFoundError, with the names of all labs, if there is no such lab.
+        NotFound, with the names of all labs, if there is no such lab.
         """
         folder = self.root / "source" / lab
         if not (folder / f"{lab}.ipynb").is_file():
-            raise FileNotFoundError(
-                f"there is no lab {lab}; there are {', '.join(self.labs) or 'none'}"
-            )
+            raise NotFound(f"there is no lab {lab}; there are {', '.join(self.labs) or 'none'}")
         return folder
 
     @property

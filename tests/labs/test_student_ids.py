@@ -53,5 +53,5 @@ def test_feedback_begins_with_the_id_that_is_not_the_students():
 def test_check_words_of_a_course_list_are_printed(tmp_path, monkeypatch, capsys):
     (tmp_path / "list.csv").write_text("student_id,name\n1002,Zoë\n1001,Ada\n")
     monkeypatch.setattr("sys.argv", ["grading", "check-words", str(tmp_path / "list.csv")])
-    main()
+    assert main() == 0
     assert capsys.readouterr().out == f"1001,{check_word('1001')}\n1002,{check_word('1002')}\n"

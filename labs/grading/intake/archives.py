@@ -19,6 +19,7 @@ from pathlib import Path
 
 from labs.grading.intake import names
 from labs.grading.sandbox.limits import DEFAULT_LIMITS, Limits
+from modelfiles.errors import WorkbookError
 
 MAX_MEMBERS = 2000
 MAX_DEPTH = 3  # of zips in zips
@@ -36,7 +37,7 @@ DAMAGED = (
 )
 
 
-class BadZip(Exception):
+class BadZip(WorkbookError):
     """A zip, or a member of it, that is not unpacked; the text says why."""
 
 

@@ -11,6 +11,7 @@ import nbformat
 from labs.grading.sandbox import outputs
 from labs.grading.sandbox.notebook_loader import parsed
 from labs.grading.sandbox.statement_names import bound_in
+from modelfiles.errors import WorkbookError
 
 MAX_NOTEBOOK_MB = 20
 MAX_CELLS = 2000  # a lab has about 40 cells; checking each takes a while
@@ -21,7 +22,7 @@ _NEW_CELL = {
 }
 
 
-class Unreadable(Exception):
+class Unreadable(WorkbookError):
     """There is no notebook, or none that can be read; the text says which."""
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from labs.grading.course import Course
+from labs.grading.errors import CourseError, NotFound
 from labs.grading.intake import archives, names
 from labs.grading.intake.archives import BadZip, File
 from labs.grading.intake.roster import Roster, same_name
@@ -48,12 +49,12 @@ def collect(
     """Unpack `downloads`; {student: name, notes, flags, problem}.
 
     Of two submissions of a student the one with the later date counts. What was collected before
-    and is not in `downloads` stays. ValueError if a path has no student's name as Moodle and
+    and is not in `downloads` stays. CourseError if a path has no student's name as Moodle and
     Canvas write it; all other files are collected.
     """
     course.source(lab)
     if missing := [str(path) for path in downloads if not path.exists()]:
-        raise FileNotFoundError(f"there is no {', '.join(missing)}")
+        raise NotFound(f"there is no {', '.join(missing)}")
     with ExitStack() as open_zips:
         files = [file for path in downloads for file in _walk(path, open_zips, limits)]
         unnamed = [file.path for file in files if file.owner is None]
@@ -66,7 +67,7 @@ def collect(
     text = json.dumps(course.collected(lab) | found, ensure_ascii=False, indent=1)
     report.write_text(text, encoding="utf-8")
     if unnamed:
-        raise ValueError(
+        raise CourseError(
             f"collected {len(found)} submissions; these files have no student's name in their "
             f"path, as Moodle and Canvas write it: {', '.join(unnamed[:5])}"
         )

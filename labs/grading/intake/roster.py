@@ -7,6 +7,8 @@ import re
 import unicodedata
 from pathlib import Path
 
+from labs.grading.errors import CourseError, NotFound
+
 # our own lists; Moodle's grading worksheet and list of participants; Canvas's gradebook
 STUDENT = ("student_id", "id number", "sis user id")
 NUMBER = ("lms_id", "identifier", "id")
@@ -35,7 +37,7 @@ class Roster:
         }
         named = any(columns[what] is not None for what in ("number", "name", "first"))
         if columns["student"] is None or not named:
-            raise ValueError(
+            raise CourseError(
                 f"{path.name} needs a column student_id, and lms_id or name or both, in its "
                 "first line; save it as CSV, with commas, semicolons or tabs"
             )
@@ -45,7 +47,7 @@ class Roster:
     def _add(self, path: Path, entry: dict[str, str]) -> None:
         student = _whole_number(entry["student"])
         if re.fullmatch(r"\d+[.,]\d+E\+\d+", student, re.IGNORECASE):
-            raise ValueError(
+            raise CourseError(
                 f"{path.name} has the id {student}, which a spreadsheet has rounded: format "
                 "the column as text and enter the ids again"
             )
@@ -130,9 +132,11 @@ def _position(header: list[str], names: tuple[str, ...]) -> int | None:
 
 def _decoded(path: Path) -> str:
     """The text of a list: UTF-8, UTF-16 as Excel's "Unicode text", or Windows-1252."""
+    if not path.is_file():
+        raise NotFound(f"there is no course list {path}")
     data = path.read_bytes()
     if data.startswith(b"PK"):
-        raise ValueError(
+        raise CourseError(
             f"{path.name} is a workbook of a spreadsheet program: save it as CSV (UTF-8)"
         )
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):

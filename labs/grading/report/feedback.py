@@ -5,6 +5,7 @@ import re
 import warnings
 
 from labs.grading.course import Course
+from labs.grading.errors import CourseError
 from labs.grading.report import grade_table, gradebook
 
 _PAGE = """<!DOCTYPE html>
@@ -21,6 +22,9 @@ body {{ font: 16px/1.5 sans-serif; max-width: 40em; margin: 3em auto; padding: 0
 
 def feedback(course: Course, lab: str) -> list[str]:
     """Recreate the page of every graded student from the gradebook's marks; the students' ids."""
+    course.source(lab)
+    if not course.release(lab).is_file():
+        raise CourseError(f"{lab} is not released yet: use the commands release and grade first")
     results = course.results(lab)
     gradebook.write(course, lab, results)
     for result in results:

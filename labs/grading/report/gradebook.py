@@ -14,6 +14,7 @@ import nbformat
 from helpers.paths import ROOT
 from helpers.student_ids import check_word
 from labs.grading.course import LABS, Course, Result, write_whole
+from labs.grading.errors import NbgraderError
 from labs.grading.report.pictures import shown
 
 
@@ -27,7 +28,7 @@ def release(course: Course, lab: str) -> Path:
     shutil.rmtree(stale, ignore_errors=True)
     succeed(nbgrader_api(course).generate_assignment(lab), f"the release of {lab}")
     if leaked := [p.name for p in stale.iterdir() if p.name in ("hidden.py", "rubric.md")]:
-        raise RuntimeError(
+        raise NbgraderError(
             f"the release of {source.name} contains {', '.join(leaked)}: see CourseDirectory.ignore"
         )
     _stamp(course.release(lab))
@@ -62,7 +63,7 @@ def succeed(outcome: dict, what: str) -> None:
     if not outcome["success"]:
         text = outcome.get("error") or outcome.get("log") or "no reason given"
         reason = text.strip().splitlines()[-1]
-        raise RuntimeError(f"nbgrader could not create {what}: {reason}")
+        raise NbgraderError(f"nbgrader could not create {what}: {reason}")
 
 
 def write(course: Course, lab: str, results: list[Result]) -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 from helpers.paths import PACKAGES, ROOT
 from labs.grading.sandbox import seccomp
 from labs.grading.sandbox.limits import Limits
+from modelfiles.errors import WorkbookError
 
 HERE = Path(__file__).resolve().parent
 THREADS = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
@@ -32,7 +33,7 @@ INSIDE = (
 )
 
 
-class NoJail(RuntimeError):
+class NoJail(WorkbookError, RuntimeError):
     """bubblewrap is missing or does not work here; the text says what to do."""
 
 
