@@ -1,6 +1,6 @@
 """The errors that stop a command of the grader. Their messages tell the instructor what to do.
 
-Errors of one submission stand where they are raised: intake and sandbox have them.
+The errors of a single submission are defined in intake and sandbox.
 """
 
 from modelfiles.errors import WorkbookError

@@ -147,7 +147,7 @@ def _of_sparse(tensors) -> list:
 
 
 def _in_nodes(nodes) -> list:
-    """Tables that stand in nodes: those of Constant, and those of graphs in branches and loops."""
+    """Tables in nodes: those of Constant, and those of graphs in branches and loops."""
     found = []
     for node in nodes:
         for a in node.attribute:

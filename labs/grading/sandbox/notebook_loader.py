@@ -83,14 +83,14 @@ def _statements(notebook: str) -> tuple[list[tuple[int, ast.stmt]], list[str]]:
 def parsed(source: str) -> ast.Module:
     """The cell as Python.
 
-    If it is none as it stands, IPython turns its %magic, !command and help? into calls.
+    If it is not Python, IPython turns its %magic, !command and help? into calls.
     """
     try:
         return ast.parse(source)
     except SyntaxError:
         from IPython.core.inputtransformer2 import TransformerManager
 
-        # below %%time stands Python; of another language the next line fails
+        # the code below %%time is Python; of another language the next line fails
         return ast.parse(TransformerManager().transform_cell(re.sub(r"\A\s*%%.*", "pass", source)))
 
 

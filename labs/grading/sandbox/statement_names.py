@@ -53,7 +53,7 @@ def read_or_set(statement: ast.stmt, operations: set[str]) -> set[str]:
 def bound_in(statement: ast.stmt) -> set[str]:
     """The globals that `statement` binds, or sets entries or attributes of.
 
-    "*" stands for an import that does not name them.
+    "*" is an import that does not name them.
     """
     return {name for node in outside_functions(statement) for name in bound(node)}
 
@@ -75,7 +75,7 @@ def bound(node: ast.AST) -> set[str]:
 def changed_in(statement: ast.stmt, read: set[str]) -> set[str]:
     """The names that `statement` may change without binding them.
 
-    These are x and y of a call `x.fit(y)` that stands alone. A loop or a `with` may change all
+    These are x and y of a statement `x.fit(y)`. A loop or a `with` may change all
     that it reads.
     """
     if isinstance(statement, (ast.For, ast.While, ast.With)):

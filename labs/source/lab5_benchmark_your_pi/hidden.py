@@ -97,7 +97,7 @@ def records_accuracy(student: Student) -> None:
                 f"{RECORDS}: the accuracy of {file}, from at least 500 images, is missing"
             )
             assert abs(value - accuracy) <= CLOSE, (
-                f"{RECORDS}: {file} does not have the accuracy that stands there"
+                f"{RECORDS}: {file} does not have the recorded accuracy"
             )
 
 
