@@ -11,6 +11,7 @@ import re
 import subprocess
 import sys
 import time
+import uuid
 import warnings
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -97,6 +98,46 @@ def test_a_record_holds_every_field():
     assert json.loads(json.dumps(got, allow_nan=False)) == got
 
 
+def test_records_are_written_as_ever_to_the_byte(tmp_path, monkeypatch):
+    """tests/records.jsonl was written before a record was a dataclass. Schema 3 stays as it is."""
+    monkeypatch.setattr("uuid.uuid4", lambda: uuid.UUID(int=7))
+    monkeypatch.setattr("importlib.metadata.version", lambda name: "0.2.0")
+    all_names = {
+        "model": {
+            "precision": "int8",
+            "name": "mnist_cnn.onnx",
+            "sha256": "ab",
+            "bytes": np.int64(4_800_000),
+            "parameters": 1_199_882,
+            "macs": 11_992_448,
+            "input_shape": (1, 1, 28, 28),
+        },
+        "runtime": {"options": {"arena": True}, "name": "ncnn", "version": "1", "threads": 4},
+        "scenario": "Offline",
+        "batch": 10,
+        "stages": ("preprocess", "inference"),
+        "method": {"overhead_ns": 60.5, "seed": 0, "discard": 1},
+        "between": Interval(141.0, 139.0, 143.0),
+        "peak_rss": {"import": 31 * 2**20, "load": 63 * 2**20 + 512},
+        "quality": {
+            "sha256": "cd",
+            "metric": "accuracy",
+            "value": np.float32(0.75),
+            "n": 1000,
+            "ci": (0.7, 0.8),
+            "dataset": "MNIST",
+        },
+        "energy": {"joules_per_inference": 0.004, "method": "power meter"},
+    }
+    path = write(
+        tmp_path / "now.jsonl",
+        made(session_id="one"),
+        made(latency(threads=2), session_id="one", **all_names),
+        made(latency(contention=0.5, rounds=1), ("0x0", "0x80000"), session_id="two"),
+    )
+    assert path.read_bytes() == (Path(__file__).parent / "records.jsonl").read_bytes()
+
+
 def test_the_figures_of_a_record_follow_from_its_raw_times():
     timed = latency()
     got = made(timed)
@@ -162,6 +203,17 @@ def test_what_counts(timed, throttled):
 def test_names_that_a_record_does_not_have_are_refused():
     with pytest.raises(ValueError, match="model has no colour, size; it has name, sha256"):
         made(model={"name": "x", "size": 3, "colour": "red"})
+    with pytest.raises(ValueError, match="^runtime has no os; it has name, version, threads, opt"):
+        made(runtime={"name": "ncnn", "os": "Linux"})
+    # what comes from the measurement cannot be given
+    said = "^method has no first_call_ns, rounds; it has discard, seed, overhead_ns$"
+    with pytest.raises(ValueError, match=said):
+        made(method={"rounds": 3, "first_call_ns": 1, "seed": 0})
+    said = "^quality has no f1; it has metric, value, n, ci, dataset, sha256$"
+    with pytest.raises(ValueError, match=said):
+        made(quality={"f1": 1})
+    with pytest.raises(ValueError, match="^energy has no watts; it has joules_per_inference, meth"):
+        made(energy={"watts": 1})
 
 
 def test_model_facts(tmp_path):
