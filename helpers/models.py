@@ -133,11 +133,8 @@ def unequalize_channels(folded: nn.Module, factor: float = 4.0, seed: int = 0) -
         expand, depthwise, project = _convolutions(block)
         order = torch.randperm(expand.out_channels, generator=generator)
         s = torch.where(order % 2 == 0, factor, 1 / factor)
-        expand.weight.data /= s.view(-1, 1, 1, 1)
-        _bias(expand).data /= s
-        depthwise.weight.data *= (s * s).view(-1, 1, 1, 1)
-        _bias(depthwise).data *= s
-        project.weight.data /= s.view(1, -1, 1, 1)
+        _rescale(expand, depthwise, s, channel_axis=0)  # one filter per channel
+        _rescale(depthwise, project, 1 / s, channel_axis=1)
     return twin
 
 
@@ -151,16 +148,22 @@ def equalized(folded: nn.Module, rounds: int = 20) -> nn.Module:
     result = copy.deepcopy(folded)
     for block in _blocks(result) * rounds:
         expand, depthwise, project = _convolutions(block)
-        _equalize(expand, depthwise, channel_axis=0)  # one filter per channel
+        _equalize(expand, depthwise, channel_axis=0)
         _equalize(depthwise, project, channel_axis=1)
     return result
 
 
 def _equalize(first: nn.Conv2d, second: nn.Conv2d, channel_axis: int) -> None:
-    """Equalize the channels between two layers; `channel_axis` is theirs in `second`'s weights."""
     made = _channel_ranges(first, 0)
     used = _channel_ranges(second, channel_axis)
-    s = (made / used).sqrt()
+    _rescale(first, second, (made / used).sqrt(), channel_axis)
+
+
+def _rescale(first: nn.Conv2d, second: nn.Conv2d, s: torch.Tensor, channel_axis: int) -> None:
+    """Divide the channels between two layers by `s` in `first`, and multiply by it in `second`.
+
+    `channel_axis` is that of these channels in the weights of `second`.
+    """
     shape = [1, 1, 1, 1]
     shape[channel_axis] = -1
     first.weight.data /= s.view(-1, 1, 1, 1)

@@ -134,12 +134,6 @@ class _InProcess:
         return time_calls(self.function, calls, discard)
 
 
-def _source(candidate):
-    if hasattr(candidate, "time_calls"):
-        return candidate
-    return _InProcess(candidate)
-
-
 def benchmark(
     candidates: dict,
     *,
@@ -163,7 +157,10 @@ def benchmark(
         )
     if not 0 <= min_round_s < math.inf:
         raise ValueError(f"min_round_s must be a time in seconds, not {min_round_s}")
-    sources = {name: _source(candidate) for name, candidate in candidates.items()}
+    sources = {
+        name: candidate if hasattr(candidate, "time_calls") else _InProcess(candidate)
+        for name, candidate in candidates.items()
+    }
     warm = {name: source.warm_up() for name, source in sources.items()}
     calls = {}
     for name, source in sources.items():

@@ -16,7 +16,7 @@ from torch import nn
 
 from helpers import convert, long_runs, runtimes
 from helpers.data import mnist, normalize
-from helpers.device import describe, int8_instructions
+from helpers.device import describe
 from helpers.metrics import accuracy, mcnemar
 from helpers.training import predict
 
@@ -455,7 +455,7 @@ def test_a_saturating_sum_is_the_exact_one_where_everything_fits(kernel, count):
     ],
 )
 def test_each_kind_of_processor_is_told_what_to_expect(features, name, exact):
-    assert int8_instructions(features) == name
+    assert book.int8_instructions(features) == name
     assert ("should be exact" in book.EXPECTED[name]) == (exact or name == "neither")
     assert ("saturate" in book.EXPECTED[name]) == (name == "neither")
 
@@ -465,12 +465,11 @@ def test_the_cells_about_the_processor_run_with_every_answer(monkeypatch, capsys
     (cell,) = [cell for cell in cells if cell.source.startswith("EXPECTED")]
     for features in (["avx512_vnni"], ["asimddp"], ["avx2"], None):
         namespace = {
-            "int8_instructions": int8_instructions,
             "platform": platform,
             "describe": lambda features=features: {"features": features},
         }
         exec(cell.source, namespace)
-        assert book.EXPECTED[int8_instructions(features)] in capsys.readouterr().out
+        assert book.EXPECTED[book.int8_instructions(features)] in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -643,7 +642,7 @@ def test_the_default_sums_are_exact_or_saturate_pair_by_pair(files):
     table = book.against_both(network, q, theirs, book.float32_half_even)
     exact = table["differ from exact sums"].sum()
     saturating = table["differ from saturating sums"].sum()
-    instructions = int8_instructions(describe()["features"])
+    instructions = book.int8_instructions(describe()["features"])
     if not on_x86 or instructions == "VNNI":
         assert saturating > 0 and (exact == 0 or not on_x86)
     elif instructions == "neither":

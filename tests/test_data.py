@@ -12,6 +12,7 @@ import pytest
 
 from helpers import data
 from helpers.data import digits, download
+from workbook.pi import setup
 
 
 @pytest.fixture(autouse=True)
@@ -193,7 +194,7 @@ def test_files_under_the_names_that_sites_and_browsers_give_them(
     assert (images.labels == LABELS).all()
     assert "WORKBOOK_DATA" in images.source
     files = [file for file in tmp_path.rglob("*") if file.is_file()]
-    assert sorted(data.local_mnist_files().values()) == sorted(files)
+    assert sorted(setup.mnist_files().values()) == sorted(files)
 
 
 def test_a_folder_for_data_that_holds_nothing_usable(tmp_path, monkeypatch):

@@ -18,6 +18,7 @@ from helpers.device import limits, memory, peak_process
 from helpers.device.machine import _machine_id
 from helpers.validity import clock_warnings, throttled_by, throttling_reasons
 from modelfiles.formats import onnx_product
+from workbook.free_memory import available_bytes
 
 PI_4_FEATURES = "fp asimd evtstrm crc32 cpuid"
 PI_5_FEATURES = (
@@ -210,7 +211,7 @@ def test_what_a_process_may_use_is_what_its_control_groups_leave(tmp_path, monke
     machine = SimpleNamespace(total=8 * GB, available=6 * GB)
     monkeypatch.setattr(limits.psutil, "virtual_memory", lambda: machine)
     root = write(tmp_path, files)
-    got = limits.cores(root), limits.memory_bytes(root), limits.available_bytes(root)
+    got = limits.cores(root), limits.memory_bytes(root), available_bytes(root)
     assert got == (cores, memory or machine.total, available or machine.available)
     about = device.describe(root)
     assert (about["cores"], about["ram_mb"]) == (got[0], got[1] // 10**6)

@@ -105,9 +105,9 @@ def _python() -> str | None:
 
 
 def _memory() -> str | None:
-    from helpers.device import limits
+    from workbook.free_memory import available_bytes
 
-    free = limits.available_bytes() / 1e9
+    free = available_bytes() / 1e9
     return _line(
         free > 0.5,
         f"{free:.1f} GB of memory free",

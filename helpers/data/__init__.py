@@ -5,7 +5,7 @@ download    known files, checked by size and SHA-256
 idx_files   MNIST's own file format
 """
 
-from helpers.data.digits import PIXEL_MEAN, PIXEL_STD, Images, local_mnist_files, mnist, normalize
+from helpers.data.digits import PIXEL_MEAN, PIXEL_STD, Images, mnist, normalize
 from helpers.data.download import FILES, ChecksumError, fetch
 from helpers.data.idx_files import read_idx
 
@@ -16,7 +16,6 @@ __all__ = [
     "ChecksumError",
     "Images",
     "fetch",
-    "local_mnist_files",
     "mnist",
     "normalize",
     "read_idx",

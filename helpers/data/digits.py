@@ -8,7 +8,7 @@ import numpy as np
 
 from helpers.data import download
 from helpers.data.idx_files import IDX_PREFIX, idx_paths, read_idx
-from helpers.paths import build, show
+from helpers.paths import show
 
 PIXEL_MEAN = 0.1307  # of MNIST's training images, where black is 0 and white is 1
 PIXEL_STD = 0.3081
@@ -61,20 +61,6 @@ def _local_idx(split: str) -> Images | None:
         return None
     images, labels = paths
     return _images(images, labels, source=f"MNIST, {split} images of WORKBOOK_DATA")
-
-
-def local_mnist_files() -> dict[str, Path]:
-    """The MNIST files of this machine, {path in the workbook on a Pi: file here}.
-
-    With them, both measure accuracy on the same images. They are the files of WORKBOOK_DATA, for
-    build/idx, or else the downloaded ones, for build/data; empty if some of these are missing.
-    """
-    named = {f"build/idx/{path.name}": path for split in IDX_PREFIX for path in idx_paths(split)}
-    if named:
-        return named
-    cached = {f"build/data/{name}": build("data", name) for name in download.FILES}
-    is_complete = all(path.exists() for path in cached.values())
-    return cached if is_complete else {}
 
 
 def _images(images: Path, labels: Path, source: str) -> Images:

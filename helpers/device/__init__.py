@@ -1,13 +1,13 @@
 """The measured machine. What a machine does not report is None: a laptop has no vcgencmd.
 
-machine     what it is: describe, int8_instructions
+machine     what it is: describe
 state       its clock, temperature and throttling now: conditions, throttle_flags
 roofline    the limits of one core: measure_roofline; peak_process measures them
 memory      the peak memory of code: peak_rss
 limits      the cores and the memory that this process may use
 """
 
-from helpers.device.machine import describe, int8_instructions
+from helpers.device.machine import describe
 from helpers.device.memory import peak_rss, peak_rss_of_this_process
 from helpers.device.roofline import Peak, measure_roofline
 from helpers.device.state import THROTTLE_BITS, conditions, throttle_flags
@@ -17,7 +17,6 @@ __all__ = [
     "Peak",
     "conditions",
     "describe",
-    "int8_instructions",
     "measure_roofline",
     "peak_rss",
     "peak_rss_of_this_process",

@@ -23,11 +23,6 @@ FEATURES = (
     "avx512_bf16", "amx_int8",
 )
 # fmt: on
-# multiply int8 and add in 32 bits; every processor with amx_int8 has avx512_vnni, too
-INT8_INSTRUCTIONS = {
-    "VNNI": ("avx512_vnni", "avx_vnni"),
-    "dot product": ("asimddp", "i8mm"),
-}
 ARM_CORES = {"0xd03": "Cortex-A53", "0xd08": "Cortex-A72", "0xd0b": "Cortex-A76"}  # Pi 3, 4 and 5
 
 
@@ -63,19 +58,6 @@ def describe(root: Path | str = "/") -> dict:
         "features": features,
         "machine_id": _machine_id(root, cpuinfo.get("serial", "").strip()),
     }
-
-
-def int8_instructions(features: list[str] | None) -> str | None:
-    """What a processor adds int8 products with: "VNNI" (x86), "dot product" (Arm) or "neither".
-
-    `features` are those of describe(). None, for a system that does not report them, gives None.
-    """
-    if features is None:
-        return None
-    for name, any_of in INT8_INSTRUCTIONS.items():
-        if set(any_of) & set(features):
-            return name
-    return "neither"
 
 
 def _board_of(cpuinfo: dict[str, str]) -> str | None:

@@ -4,8 +4,10 @@ import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
-from helpers import data, model_files
-from helpers.paths import PACKAGES, ROOT
+from helpers import model_files
+from helpers.data import FILES
+from helpers.data.idx_files import IDX_PREFIX, idx_paths
+from helpers.paths import PACKAGES, ROOT, build
 from workbook.pi import transfer
 from workbook.pi.connection import Pi
 from workbook.pi.openssh import PiError
@@ -34,7 +36,21 @@ def bundle() -> dict[str, Path]:
     paths = [*code, *present, *lists]
     files = {path.relative_to(ROOT).as_posix(): path for path in paths}
     files |= {f"build/models/{path.name}": path for path in model_files.deployable_files()}
-    return files | data.local_mnist_files()
+    return files | mnist_files()
+
+
+def mnist_files() -> dict[str, Path]:
+    """The MNIST files of this machine, {path there: file here}.
+
+    With them, both measure accuracy on the same images. They are the files of WORKBOOK_DATA, for
+    build/idx, or else the downloaded ones, for build/data; empty if some of these are missing.
+    """
+    named = {f"build/idx/{path.name}": path for split in IDX_PREFIX for path in idx_paths(split)}
+    if named:
+        return named
+    cached = {f"build/data/{name}": build("data", name) for name in FILES}
+    is_complete = all(path.exists() for path in cached.values())
+    return cached if is_complete else {}
 
 
 def prepare(pi: Pi, say: Callable[[str], None] = print) -> None:
