@@ -13,7 +13,8 @@ workers         a model in a process of its own
 profiling       operators and their time, per runtime
 device          the measured machine: what it is, its state, its limits
 validity        the one place that says whether a measurement is valid
-records         what a record holds; results appends and reads them, ranking compares them
+records         what a record holds; recording makes one from a measurement
+results         append records to a file, read them; ranking compares them
 sustained       what a run of minutes shows
 long_runs       answers of networks that take too long to train in a notebook
 metrics         accuracy, McNemar's test, mAP, MACs

@@ -1,10 +1,10 @@
-"""Which of several records are valid, and how they compare."""
+"""Which records are valid, and how they compare."""
 
 from helpers import validity
 
 
 def each_run_once(frame):
-    """`frame` without the rows whose run_id came before: files are copied, and fetched twice."""
+    """`frame` with the first row of each run_id: a file may be copied, or fetched twice."""
     if "run_id" not in frame:
         return frame
     repeats = frame["run_id"].map(str).duplicated() & frame["run_id"].notna()
@@ -12,11 +12,11 @@ def each_run_once(frame):
 
 
 def rank(frame, by: str = "latency_ns.p50"):
-    """The valid rows, smallest `by` first, each run once.
+    """The valid rows, sorted by the column `by`, smallest first; each run once.
 
-    Skipped are rows that are not valid, were throttled or contended (even if `valid` is True), or
-    have no `by`. They are in `attrs["invalid"]`, each as {"run_id": ..., "reasons": [...]}.
-    ValueError if there is no such column or no row is left.
+    Rows that are marked invalid, were throttled or contended (even if `valid` is True), or have no
+    number in `by` are skipped. `attrs["invalid"]` lists them as {"run_id": ..., "reasons": [...]}.
+    ValueError if the column is missing or no row is valid.
     """
     frame = each_run_once(frame)
     if by not in frame.columns:
@@ -38,11 +38,12 @@ def rank(frame, by: str = "latency_ns.p50"):
 
 
 def keep_throttled(frame):
-    """The rows that are valid, or would be if the Pi had not throttled, for a sustained run.
+    """The rows that are valid, and those that only throttling makes invalid: for a sustained run.
 
-    There the slower clock is the result, so such rows are worth showing. The new column
-    `throttled` names the flags ("throttled, frequency capped"), "" if none or unknown. It is
-    computed from the conditions, so records of every version have it. `rank` skips marked rows.
+    There the slower clock is the result, so throttled rows are worth showing. The new column
+    `throttled` names the flags ("throttled, frequency capped"); it is "" if there are none, or if
+    they are unknown. It is computed from the conditions, which records of every version have.
+    `rank` skips throttled rows.
     """
     rows = frame.to_dict("records")
     marks = [", ".join(validity.throttled_by(*validity.states(row)) or []) for row in rows]
@@ -57,23 +58,28 @@ def keep_throttled(frame):
 def summary(frame):
     """A DataFrame to print: a row for each machine, model, runtime, threads, batch and scenario.
 
-    The row is the latest valid record, or the latest if none is valid. Rows are sorted by machine
-    and p50; invalid ones come last on their machine, with the reason in the last column.
+    The row shows the latest valid record, or the latest one if none is valid. Rows are sorted by
+    machine and p50, the invalid ones of a machine last. The last column, "valid", has the reasons.
     """
     import pandas
 
     frame = each_run_once(frame)
-    machine = ["host.machine_id", "host.board", "host.cpu"]
-    model = ["model.name", "model.sha256"]
-    runtime = ["runtime.name", "runtime.version", "runtime.threads"]
-    same = [*machine, *model, *runtime, "batch", "scenario"]
+    same = [
+        "host.machine_id",
+        "host.board",
+        "host.cpu",
+        "model.name",
+        "model.sha256",
+        "runtime.name",
+        "runtime.version",
+        "runtime.threads",
+        "batch",
+        "scenario",
+    ]
     shown = ["model.precision", "model.bytes", "latency_ns.p50", "latency_ns.p90", "quality.value"]
     frame = frame.reindex(columns=[*same, *shown, "valid", "void_reasons"])
     frame["valid"] = frame["valid"].eq(True)
     latest = frame.sort_values("valid", kind="stable").drop_duplicates(same, keep="last")
-    p50_us = latest["latency_ns.p50"].astype(float) / 1e3
-    p90_us = latest["latency_ns.p90"].astype(float) / 1e3
-    megabytes = latest["model.bytes"].astype(float) / 1e6
     version = latest["runtime.version"].astype(str)
     table = pandas.DataFrame(
         {
@@ -84,19 +90,19 @@ def summary(frame):
             "threads": latest["runtime.threads"],
             "batch": latest["batch"],
             "scenario": latest["scenario"],
-            "p50 (µs)": p50_us.round(1),
-            "p90 (µs)": p90_us.round(1),
-            "file (MB)": megabytes.round(2),
+            "p50 (µs)": latest["latency_ns.p50"].astype(float).div(1e3).round(1),
+            "p90 (µs)": latest["latency_ns.p90"].astype(float).div(1e3).round(1),
+            "file (MB)": latest["model.bytes"].astype(float).div(1e6).round(2),
             "accuracy": latest["quality.value"],
-            "counts": list(map(_counts, latest["valid"], latest["void_reasons"])),
-            "void": ~latest["valid"],
+            "valid": list(map(_validity, latest["valid"], latest["void_reasons"])),
+            "invalid": ~latest["valid"],
         }
     )
-    return table.sort_values(["machine", "void", "p50 (µs)"]).drop(columns="void")
+    return table.sort_values(["machine", "invalid", "p50 (µs)"]).drop(columns="invalid")
 
 
-def _counts(valid: bool, reasons) -> str:
-    """Whether a record counts: "yes", the reasons why not, or "no" if it has none."""
+def _validity(valid: bool, reasons) -> str:
+    """Whether a record is valid: "yes", the reasons why not, or "no" if it has none."""
     if valid:
         return "yes"
     if isinstance(reasons, list):

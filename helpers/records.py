@@ -1,170 +1,188 @@
-"""The record of one measurement: what it holds, and how it is made of what was measured."""
+"""The record of one measurement: what each field means, and its unit. This is schema version 3.
 
-import hashlib
-import importlib.metadata
-import math
-import uuid
+recording.record makes records, and results writes and reads them: one JSON object each, with these
+fields in this order. A field is null if the machine, or the caller, does not know it.
+"""
+
 from collections.abc import Sequence
-from pathlib import Path
+from dataclasses import dataclass
 
 import numpy as np
-
-from helpers import device, timing, validity
 
 # 2: conditions have monotonic_ns, so that a clock that was set shows
 # 3: throttled_by names what slowed a Pi down; conditions have clock_khz, the clock that ran
 SCHEMA_VERSION = 3
-SESSION_ID = uuid.uuid4().hex[:12]  # one per process: measurements of one session drift together
-FIELDS = {  # the parts of a record that the caller fills in
-    "model": ("name", "sha256", "bytes", "parameters", "macs", "input_shape", "precision"),
-    "runtime": ("name", "version", "threads", "options"),
-    "method": ("discard", "seed", "overhead_ns"),
-    "quality": ("metric", "value", "n", "ci", "dataset", "sha256"),
-    "energy": ("joules_per_inference", "method"),
-}
 
 
-def model_facts(*files: Path | str) -> dict:
-    """name, sha256 and bytes of a model in one file, or in several (ncnn's .param and .bin)."""
-    contents = [Path(file).read_bytes() for file in files]
-    return {
-        "name": Path(files[0]).name,
-        "sha256": hashlib.sha256(b"".join(contents)).hexdigest(),
-        "bytes": sum(map(len, contents)),
-    }
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """The model that ran.
 
-
-def record(
-    latency,
-    *,
-    model: dict,
-    runtime: dict,
-    before: dict,
-    after: dict,
-    scenario: str = "SingleStream",
-    batch: int = 1,
-    stages: Sequence[str] = ("inference",),
-    method: dict | None = None,
-    between=None,
-    peak_rss: dict[str, int] | None = None,
-    quality: dict | None = None,
-    energy: dict | None = None,
-    host: dict | None = None,
-    session_id: str = SESSION_ID,
-) -> dict:
-    """The record of one candidate in one session, ready for append_result.
-
-    latency: a timing.Latency. before, after: device.conditions() on both sides of the measurement.
-    model, runtime, method, quality, energy: dicts with names in FIELDS; leave out what is unknown.
-    scenario: "SingleStream" (one image after another), "Offline" (batches), "Camera", "Sustained"
-    (a slice of a long run) or "Metered" (while a power meter was read).
-    stages: what was timed, of "preprocess", "inference" and "postprocess".
-    between: the timing.mean_across_repeats of further measurements; `p50_ci` is the interval of
-    `latency` within its session.
-    peak_rss: bytes by mark, as device.peak_rss gives them.
-
-    `void_reasons` has the reasons why the measurement is invalid: throttling, or contention above
-    timing.CONTENDED. `valid` is True if there are none. `throttled_by` names the flags that a Pi
-    reported during the measurement: [] if none, None if unknown. `warnings` also names a clock that
-    was set between before and after. ValueError for a name that is not in FIELDS.
+    name          name of its file
+    sha256        hash of its file, or of its files joined together, in hexadecimal
+    bytes         size of its file or files
+    parameters    number of trainable parameters
+    macs          multiply-accumulates per image
+    input_shape   images, channels, height, width
+    precision     of its numbers: "float32", "int8", ...
     """
-    given = {
-        "model": model,
-        "runtime": {"threads": latency.threads, **runtime},
-        "method": method or {},
-        "quality": quality or {},
-        "energy": energy or {},
-    }
-    parts = {part: _check_fields(part, values) for part, values in given.items()}
-    reasons = validity.invalid_reasons(before, after, latency.contention)
-    samples = np.asarray(latency.samples_ns)
-    if host is None:
-        host = device.describe()
-    return to_json(
-        {
-            "schema_version": SCHEMA_VERSION,
-            "run_id": uuid.uuid4().hex,
-            "session_id": session_id,
-            "started_at": before["at"],
-            "host": host,
-            "conditions": {"before": before, "after": after},
-            "model": parts["model"],
-            "runtime": parts["runtime"],
-            "scenario": scenario,
-            "batch": batch,
-            "stages": list(stages),
-            "method": {
-                "helpers_version": _helpers_version(),
-                "warmup_calls": latency.warm_up.calls,
-                "first_call_ns": latency.warm_up.first_call_ns,
-                "rounds": samples.shape[0],
-                "calls_per_round": samples.shape[1],
-                **parts["method"],
-            },
-            "latency_ns": _latency_facts(latency, between),
-            "cpu_ns": {"p50": timing.percentile(latency.cpu_ns, 50)},
-            "contention": latency.contention,
-            "samples_ns": samples,
-            "peak_rss_kb": {mark: peak // 1024 for mark, peak in (peak_rss or {}).items()},
-            "quality": parts["quality"],
-            "energy": parts["energy"],
-            "valid": not reasons,
-            "void_reasons": reasons,
-            "throttled_by": validity.throttled_by(before, after),
-            "warnings": [*latency.warnings, *validity.clock_warnings(before, after)],
-        }
-    )
+
+    name: str | None = None
+    sha256: str | None = None
+    bytes: int | None = None
+    parameters: int | None = None
+    macs: int | None = None
+    input_shape: Sequence[int] | None = None
+    precision: str | None = None
 
 
-def _check_fields(part: str, values: dict) -> dict:
-    if unknown := set(values) - set(FIELDS[part]):
-        raise ValueError(
-            f"{part} has no {', '.join(sorted(unknown))}; it has {', '.join(FIELDS[part])}"
-        )
-    return {name: values.get(name) for name in FIELDS[part]}
+@dataclass(frozen=True, kw_only=True)
+class Runtime:
+    """The software that ran the model.
+
+    name      "ONNX Runtime", "LiteRT", "ncnn", ...
+    version   its version
+    threads   number of threads
+    options   settings that are not the defaults, by name
+    """
+
+    name: str | None = None
+    version: str | None = None
+    threads: int | None = None
+    options: dict | None = None
 
 
-def _latency_facts(latency, between) -> dict:
-    samples = np.asarray(latency.samples_ns)
-    facts = {
-        "n": samples.size,
-        "min": samples.min(),
-        **{f"p{q}": latency.percentile(q) for q in (50, 90, 99)},
-        "mean": samples.mean(),
-        "p50_ci": None,
-        "ci_kind": None,
-        "p50_between": dict.fromkeys(("value", "low", "high")),
-    }
-    interval = latency.interval(50)
-    if interval:
-        facts["p50_ci"] = [interval.low, interval.high]
-        facts["ci_kind"] = "within session"
-    if between:
-        facts["p50_between"] = vars(between)
-    return facts
+@dataclass(frozen=True, kw_only=True)
+class Method:
+    """How the model was timed. The caller may give the last three.
+
+    helpers_version   version of the workbook; null if it is not installed
+    warmup_calls      number of calls before the first round
+    first_call_ns     time of the very first call in nanoseconds
+    rounds            number of rounds
+    calls_per_round   number of timed calls in each round
+    discard           number of calls at the start of each round that are not timed
+    seed              seed of the random order in which the candidates took turns
+    overhead_ns       time that the timer adds to each call, in nanoseconds
+    """
+
+    helpers_version: str | None
+    warmup_calls: int
+    first_call_ns: int
+    rounds: int
+    calls_per_round: int
+    discard: int | None = None
+    seed: int | None = None
+    overhead_ns: float | None = None
 
 
-def _helpers_version() -> str | None:
-    try:
-        return importlib.metadata.version("pi-workbook")
-    except importlib.metadata.PackageNotFoundError:  # run from a copy that was not installed
-        return None
+@dataclass(frozen=True, kw_only=True)
+class LatencyFacts:
+    """The times of the calls by the wall clock, in nanoseconds.
+
+    n             number of calls
+    min           shortest time
+    p50           median
+    p90           90th percentile
+    p99           99th percentile
+    mean          arithmetic mean
+    p50_ci        low and high end of the 95 % interval of p50; null with too few rounds or calls
+    ci_kind       "within session": p50_ci does not cover how sessions differ; null without p50_ci
+    p50_between   value, low and high: the mean p50 of repeated measurements, and its 95 % interval
+    """
+
+    n: int
+    min: int
+    p50: float
+    p90: float
+    p99: float
+    mean: float
+    p50_ci: list[float] | None
+    ci_kind: str | None
+    p50_between: dict[str, float | None]
 
 
-def to_json(value, name: str = ""):
-    """`value` in types that JSON can store; errors show `name`, the entry where it is stored."""
-    if isinstance(value, (np.ndarray, np.generic)):
-        value = value.tolist()
-    if isinstance(value, dict):
-        prefix = f"{name}." if name else ""
-        return {str(key): to_json(entry, f"{prefix}{key}") for key, entry in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [to_json(entry, f"{name}[{i}]") for i, entry in enumerate(value)]
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError(
-            f"{name} is {value}; a record holds finite numbers, "
-            "and None where something is not known"
-        )
-    if value is not None and not isinstance(value, (str, int, float)):
-        raise TypeError(f"{name} is a {type(value).__name__}, which a record cannot hold")
-    return value
+@dataclass(frozen=True, kw_only=True)
+class Quality:
+    """How good the model's predictions are.
+
+    metric    "accuracy", ...
+    value     its value; an accuracy is a fraction, 0 to 1
+    n         number of images
+    ci        low and high end of the 95 % interval of value
+    dataset   which images
+    sha256    hash of the images, in hexadecimal
+    """
+
+    metric: str | None = None
+    value: float | None = None
+    n: int | None = None
+    ci: Sequence[float] | None = None
+    dataset: str | None = None
+    sha256: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Energy:
+    """The energy that the model needs.
+
+    joules_per_inference   energy of one inference above that of the idle machine, in joules
+    method                 how it was measured
+    """
+
+    joules_per_inference: float | None = None
+    method: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """One measurement of one candidate.
+
+    schema_version   version of this schema
+    run_id           32 hexadecimal digits that no other record has
+    session_id       the same for all records of one process
+    started_at       when the measurement began: UTC, ISO 8601
+    host             the machine, as device.describe() gives it
+    conditions       its state "before" and "after", as device.conditions() gives it
+    model            a Model
+    runtime          a Runtime
+    scenario         "SingleStream", "Offline", "Camera", "Sustained" or "Metered": see record()
+    batch            number of images per call
+    stages           what was timed, of "preprocess", "inference" and "postprocess"
+    method           a Method
+    latency_ns       a LatencyFacts
+    cpu_ns           "p50": median time of a call by the thread's CPU clock, in nanoseconds
+    contention       share of the time in which the thread waited, 0 to 1; null with several threads
+    samples_ns       time of every call by the wall clock, in nanoseconds: rounds x calls
+    peak_rss_kb      peak memory of the process at each mark, in KiB
+    quality          a Quality
+    energy           an Energy
+    valid            true if there are no void_reasons
+    void_reasons     why the measurement is invalid, in words
+    throttled_by     throttling flags reported during the measurement; [] if none, null if unknown
+    warnings         what to know before you trust these times, in words
+    """
+
+    schema_version: int
+    run_id: str
+    session_id: str
+    started_at: str
+    host: dict
+    conditions: dict[str, dict]
+    model: Model
+    runtime: Runtime
+    scenario: str
+    batch: int
+    stages: Sequence[str]
+    method: Method
+    latency_ns: LatencyFacts
+    cpu_ns: dict[str, float]
+    contention: float | None
+    samples_ns: np.ndarray
+    peak_rss_kb: dict[str, int]
+    quality: Quality
+    energy: Energy
+    valid: bool
+    void_reasons: list[str]
+    throttled_by: list[str] | None
+    warnings: list[str]

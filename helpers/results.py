@@ -1,7 +1,7 @@
-"""Records of measurements: one JSON object per line, with all raw times and the reasons against it.
+"""Store and read records of measurements: one JSON object per line.
 
-A file is only ever appended to, by one write per record. A crash, a power cut or a second writer
-spoils at most the line that was being written, and `read_results` skips such a line.
+Records are only appended, each by a single write. A crash, a power failure or a second writer
+damages at most the line that is being written, and `read_results` skips such a line.
 """
 
 import contextlib
@@ -14,7 +14,8 @@ from pathlib import Path
 
 from helpers.paths import show
 from helpers.ranking import each_run_once, keep_throttled, rank, summary
-from helpers.records import SCHEMA_VERSION, SESSION_ID, model_facts, record, to_json
+from helpers.recording import SESSION_ID, model_facts, record, to_json
+from helpers.records import SCHEMA_VERSION
 
 __all__ = [
     "SCHEMA_VERSION",
@@ -30,16 +31,16 @@ __all__ = [
 
 try:
     import fcntl
-except ImportError:  # Windows: there O_APPEND alone keeps two writers apart
+except ImportError:  # Windows: only O_APPEND keeps two writers apart
     fcntl = None  # type: ignore[assignment]
 
 
 def append_result(path: Path | str, record: dict) -> None:
-    """Add `record` as one line to the file at `path`, and wait until it is on the disk.
+    """Append `record` to the file at `path` as one line, and wait until it is on the disk.
 
-    It may hold numpy numbers and arrays. ValueError for NaN and infinity, which JSON cannot store,
-    and TypeError for other types that it cannot store; then nothing is written. OSError if the
-    whole line cannot be written.
+    The record may contain numpy numbers and arrays. ValueError for NaN and infinity, TypeError for
+    other values that JSON cannot store; then nothing is written. OSError if the line cannot be
+    written completely.
     """
     line = json.dumps(to_json(record), allow_nan=False, separators=(",", ":")).encode() + b"\n"
     path = Path(path)
@@ -52,7 +53,7 @@ def append_result(path: Path | str, record: dict) -> None:
         if size > 0:
             os.lseek(descriptor, size - 1, os.SEEK_SET)
             if os.read(descriptor, 1) != b"\n":
-                # the last writer did not finish: its piece must not spoil this record
+                # an interrupted writer left an incomplete line: this record starts a new one
                 line = b"\n" + line
         written = os.write(descriptor, line)
         if written < len(line):
@@ -66,15 +67,15 @@ def append_result(path: Path | str, record: dict) -> None:
 
 
 def _lock(descriptor: int) -> None:
-    """Keep other writers away until the descriptor is closed, or the process killed."""
+    """Lock out other writers until the descriptor is closed or the process ends."""
     if fcntl:
-        # network and user-space file systems may have no locks: there only O_APPEND helps
+        # some network and user-space file systems have no locks: only O_APPEND helps there
         with contextlib.suppress(OSError):
             fcntl.flock(descriptor, fcntl.LOCK_EX)
 
 
 def _wait_for_disk(descriptor: int) -> None:
-    # some file systems do not support fsync: not a failure
+    # some file systems do not support fsync; this is not an error
     not_supported = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
     try:
         os.fsync(descriptor)
@@ -84,13 +85,15 @@ def _wait_for_disk(descriptor: int) -> None:
 
 
 def read_results(path: Path | str):
-    """The records of a file, a folder (its *.jsonl) or a pattern ("build/results/*.jsonl").
+    """Read the records of a file, a folder (its *.jsonl) or a pattern ("build/results/*.jsonl").
 
-    Returns a DataFrame with one row per record, in the order of the files' names, and columns such
-    as "latency_ns.p50"; lists (samples_ns) stay lists. A run that is stored twice, in two files or
-    in one, gives one row, the first; `attrs["repeated_records"]` counts the others. Unfinished
-    lines are skipped with one warning; `attrs["skipped_lines"]` counts them. FileNotFoundError if
-    there is no file, ValueError for records of a newer workbook and for other files.
+    Returns a DataFrame with one row per record. Files are read in the order of their names. A field
+    of a part has a column such as "latency_ns.p50"; lists (samples_ns) stay lists.
+
+    If a run is stored more than once, the first record is kept, and `attrs["repeated_records"]` is
+    the number of the others. Incomplete lines are skipped with a warning, and
+    `attrs["skipped_lines"]` is their number. FileNotFoundError if there is no file. ValueError for
+    records of a newer workbook, and for files without records.
     """
     import pandas
 
@@ -123,7 +126,7 @@ def read_results(path: Path | str):
 
 
 def _files(path: Path) -> list[Path]:
-    """The files that `path` names. The names of files and folders may contain brackets, too."""
+    """The files that `path` names. Names of files and folders may contain brackets."""
     if path.is_file():
         return [path]
     if path.is_dir():

@@ -1,4 +1,4 @@
-"""Whether a measurement is valid, and why not: the one place that decides it.
+"""Decide whether a measurement is valid, and say why not. No other module decides this.
 
 A measurement is invalid if the machine throttled, or if other programs used the processor.
 """
@@ -8,36 +8,37 @@ from datetime import datetime
 from helpers import timing
 from helpers.device.state import THROTTLE_BITS, throttle_flags
 
-CLOCK_STEP_S = 1  # a larger difference between the two clocks is no rounding
+CLOCK_STEP_S = 1  # a larger difference between the two clocks is not due to rounding
 
 
 def invalid_reasons(before: dict, after: dict, contention: float | None) -> list[str]:
     """Why a measurement is invalid, in words; [] if it is valid.
 
-    `before` and `after` are device.conditions() on both sides of it; see Latency.contention.
+    `before` and `after` are device.conditions() immediately before and after it. `contention` is
+    Latency.contention.
     """
     return throttling_reasons(before, after) + contention_reasons(contention)
 
 
 def throttling_reasons(before: dict, after: dict) -> list[str]:
-    """Why a measurement between these two conditions is invalid, in words; [] if it is valid.
+    """Why throttling makes a measurement invalid, in words; [] if it does not.
 
-    The reasons are flags that are set before or after, and since-boot flags that were set in
-    between. A since-boot flag that was set before proves nothing: it stays until the Pi restarts.
-    [] also if `throttled` is None both times: then it is unknown.
+    A flag makes it invalid if it is set before or after the measurement, or if its since-boot flag
+    is set after it only. A since-boot flag that was already set before it is ignored: it stays set
+    until the Pi restarts. If `throttled` is None both times, throttling is unknown: [] as well.
     """
     return [f"the Pi reported: {name}{when}" for name, when in _reported(before, after).items()]
 
 
 def throttled_by(before: dict, after: dict) -> list[str] | None:
-    """Which of THROTTLE_BITS were reported between these two conditions; None if unknown."""
+    """Which of THROTTLE_BITS the Pi reported for a measurement; None if that is unknown."""
     if before.get("throttled") is None and after.get("throttled") is None:
         return None
     return list(_reported(before, after))
 
 
 def _reported(before: dict, after: dict) -> dict[str, str]:
-    """The flags that were set before, after or in between, and in words "when" if in between."""
+    """{flag: when it was set, in words}; "" for a flag that is set before or after."""
     early, late = (set(throttle_flags(state.get("throttled"))) for state in (before, after))
     reported = {}
     for name in THROTTLE_BITS:
@@ -50,18 +51,19 @@ def _reported(before: dict, after: dict) -> dict[str, str]:
 
 
 def contention_reasons(contention: float | None) -> list[str]:
-    """Why a measurement with this contention is invalid, in words; see Latency.contention."""
-    # None: unknown, because there were several threads
+    """Why contention makes a measurement invalid, in words; [] if it does not."""
+    # None is unknown: there were several threads
     if contention is None or not contention > timing.CONTENDED:
         return []
     return [f"other programs used the processor: the thread waited {contention:.0%} of the time"]
 
 
 def clock_warnings(before: dict, after: dict) -> list[str]:
-    """Whether the machine's clock was set between these two conditions, in words.
+    """A warning, in words, if the machine's clock was set during a measurement.
 
-    [] if it was not, or if it is unknown. A Pi's clock does not run while it is off: it starts with
-    an old time and gets the right one from the network. That changes `at`, not the times of calls.
+    [] if it was not set, or if that is unknown. A Pi's clock stops while the Pi is off: the Pi
+    starts with an old time, and gets the right time from the network. This changes `at`, but not
+    the times of calls.
     """
     start_ns = before.get("monotonic_ns")
     end_ns = after.get("monotonic_ns")
@@ -81,7 +83,7 @@ def clock_warnings(before: dict, after: dict) -> list[str]:
 
 
 def states(row: dict) -> list[dict]:
-    """The conditions before and after in a row of read_results, for throttling_reasons."""
+    """The conditions before and after from a row of read_results, for throttling_reasons."""
     states = []
     for when in ("before", "after"):
         flags = row.get(f"conditions.{when}.throttled")
@@ -92,7 +94,10 @@ def states(row: dict) -> list[dict]:
 
 
 def row_reasons(row: dict, by: str) -> list[str]:
-    """Why a row of read_results is invalid, in words; also if it has no number in column `by`."""
+    """Why a row of read_results is invalid, in words; [] if it is valid.
+
+    A row without a number in the column `by` is invalid, too.
+    """
     reasons = []
     if isinstance(row.get("void_reasons"), list):
         reasons += row["void_reasons"]

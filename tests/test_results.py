@@ -3,6 +3,7 @@
 They also survive kills and full disks.
 """
 
+import dataclasses
 import errno
 import hashlib
 import json
@@ -20,7 +21,7 @@ import numpy as np
 import pandas
 import pytest
 
-from helpers import results
+from helpers import records, results
 from helpers.timing import Interval, Latency, WarmUp
 
 HOST = {"board": "Raspberry Pi 5 Model B Rev 1.0", "machine_id": "01234567"}
@@ -136,6 +137,23 @@ def test_records_are_written_as_ever_to_the_byte(tmp_path, monkeypatch):
         made(latency(contention=0.5, rounds=1), ("0x0", "0x80000"), session_id="two"),
     )
     assert path.read_bytes() == (Path(__file__).parent / "records.jsonl").read_bytes()
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        records.Record,
+        records.Model,
+        records.Runtime,
+        records.Method,
+        records.LatencyFacts,
+        records.Quality,
+        records.Energy,
+    ],
+)
+def test_the_docstring_of_a_part_describes_each_of_its_fields(part):
+    described = re.findall(r"^    (\w+) {2,}\S", part.__doc__, re.MULTILINE)
+    assert described == [field.name for field in dataclasses.fields(part)]
 
 
 def test_the_figures_of_a_record_follow_from_its_raw_times():
@@ -640,14 +658,14 @@ def test_the_summary_shows_the_latest_row_that_counts(tmp_path):
     ]
     path = write(tmp_path / "pi.jsonl", *rows)
     table = results.summary(results.read_results(path))
-    assert list(table["batch"]) == [1, 10] and list(table["counts"]) == ["yes", "yes"]
+    assert list(table["batch"]) == [1, 10] and list(table["valid"]) == ["yes", "yes"]
     assert table["p50 (µs)"].iloc[0] == pytest.approx(140, rel=0.02)
 
 
 def test_the_summary_of_void_rows_and_of_none(tmp_path):
     path = tmp_path / "pi.jsonl"
     results.append_result(path, made(latency(contention=0.5)))
-    assert "waited" in results.summary(results.read_results(path))["counts"].iloc[0]
+    assert "waited" in results.summary(results.read_results(path))["valid"].iloc[0]
     (tmp_path / "torn.jsonl").write_text('{"schema_version": 1, "run_')
     with pytest.warns(UserWarning, match="unfinished"):
         assert results.summary(results.read_results(tmp_path / "torn.jsonl")).empty
