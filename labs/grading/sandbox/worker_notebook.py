@@ -63,6 +63,7 @@ def main(notebook: str, limits: dict, seconds: float) -> None:
         km=manager,
         allow_errors=True,
         record_timing=False,
+        startup_timeout=max(60, int(seconds)),  # many notebooks may be graded at once
         timeout_func=lambda cell: max(ends - time.monotonic(), 0.5),  # 0 would mean for ever
         on_cell_execute=lambda cell, cell_index: running.append(cell),
     )
