@@ -252,7 +252,7 @@ def test_encodings_of_windows_editors(course, repaired, encoding):
     assert toy.cell(nbformat.read(path, 4), "why").source == "Für zwei."
 
 
-def test_a_zip_that_nobody_unpacked_is_read_or_named(course, repaired, tmp_path):
+def test_a_packed_zip_is_read_or_named(course, repaired, tmp_path):
     from tests.labs.test_collecting import zipped
 
     submission = zipped({"lab/toy.ipynb": nbformat.writes(toy.answer(course))})

@@ -319,7 +319,7 @@ def test_the_later_of_two_data_files_has_the_name():
     assert flat.flags == ["two files are called run.json: a/run.json is kept as a_run.json"]
 
 
-def test_files_of_nobody_are_named(course, tmp_path):
+def test_files_without_a_student_are_named(course, tmp_path):
     (tmp_path / "toy.zip").write_bytes(zipped({"toy.ipynb": "{}"}))
     (tmp_path / "x_2300_1_toy.ipynb").write_text("{}")
     said = r"collected 1 submissions; these files have no student's name .* write it: toy\.zip"

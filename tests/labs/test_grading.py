@@ -223,7 +223,7 @@ def test_tampered_cells_and_points_are_as_released(course):
     result = grade_one(course.root, toy.LAB, "2001", limits=QUICK)
     given = {name: question["points"] for name, question in result.questions.items()}
     assert given == toy.POINTS | {"double_values": 0}
-    assert sum("was changed, and is as released" in note for note in result.notes) == 2
+    assert sum("was changed, and has been restored" in note for note in result.notes) == 2
     gradebook.write(course, toy.LAB, [result])
     most = {row["student"]: row["max_points"] for row in grade_table.rows(course, toy.LAB)}
     assert most["2001"] == 7
@@ -552,7 +552,7 @@ def test_malformed_messages_are_refused(tree):
 
 
 # ------------------------------------------------------------------------------- without bubblewrap
-def test_without_bubblewrap_it_refuses_in_one_sentence_unless_told(course, monkeypatch, tmp_path):
+def test_without_bubblewrap_it_stops_unless_allowed(course, monkeypatch, tmp_path):
     for name in ("python", "python3"):
         (tmp_path / name).symlink_to(sys.executable)
     command = [sys.executable, "-m", "labs.grading", "--course", str(course.root), "grade", toy.LAB]
