@@ -8,6 +8,7 @@ from pathlib import Path
 
 from modelfiles.errors import WorkbookError
 
+EXIT_INTERRUPTED = 130  # what a shell reports for a program that Ctrl-C ended
 INTERRUPTED = "Interrupted. Graded submissions are saved. Run the same command again to continue."
 
 
@@ -83,7 +84,7 @@ def main() -> int:
         return error.exit_code
     except KeyboardInterrupt:
         print(INTERRUPTED, file=sys.stderr)
-        return WorkbookError.exit_code
+        return EXIT_INTERRUPTED
     return 0
 
 

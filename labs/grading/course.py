@@ -12,7 +12,7 @@ from functools import cache, cached_property
 from pathlib import Path
 
 from helpers.paths import whole_file
-from labs.grading.errors import NotFound
+from labs.grading.errors import CourseError, NotFound
 from labs.grading.intake.archives import listed
 
 LABS = Path(__file__).resolve().parents[1]
@@ -87,7 +87,7 @@ class Course:
         path = self.root / "collected" / f"{lab}.json"
         if not path.is_file():
             return {}
-        entries = json.loads(path.read_text(encoding="utf-8"))
+        entries = _stored(path, "collect")
         return {student: _renamed(entry) for student, entry in entries.items()}
 
     def results(self, lab: str) -> list["Result"]:
@@ -161,7 +161,17 @@ class Result:
 
     @classmethod
     def read(cls, path: Path) -> "Result":
-        return cls(**_renamed(json.loads(path.read_text(encoding="utf-8"))))
+        return cls(**_renamed(_stored(path, "grade")))
+
+
+def _stored(path: Path, command: str) -> dict:
+    """The JSON object that `command` stored; CourseError if the file is damaged."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise CourseError(
+            f"{path} is damaged ({error}): delete it, then run `{command}` again"
+        ) from error
 
 
 def _renamed(stored: dict) -> dict:

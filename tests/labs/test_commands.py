@@ -28,3 +28,20 @@ def test_commands_end_with_one_sentence(tmp_path, monkeypatch, capsys, command, 
     monkeypatch.setattr("sys.argv", ["grading", "--course", str(tmp_path), *command])
     assert main() == 1
     assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "command, file", [("collect", "collected/toy.json"), ("grade", "results/toy/1001.json")]
+)
+def test_a_damaged_file_is_named_with_the_command_that_writes_it(
+    tmp_path, monkeypatch, capsys, command, file
+):
+    toy.make_course(tmp_path)
+    (tmp_path / "submitted/1001/toy").mkdir(parents=True)
+    damaged = tmp_path / file
+    damaged.parent.mkdir(parents=True, exist_ok=True)
+    damaged.write_text('{"1001": {"na')
+    monkeypatch.setattr("sys.argv", ["grading", "--course", str(tmp_path), "overview"])
+    assert main() == 1
+    errors = capsys.readouterr().err
+    assert f"{damaged} is damaged" in errors and f"run `{command}` again" in errors
