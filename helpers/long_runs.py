@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from helpers.device import describe
-from helpers.paths import show
+from helpers.paths import display_path
 
 Answers = dict[str, dict[str, np.ndarray]]  # run -> name -> the digit answered to each image
 ABOUT = ("date", "machine")
@@ -52,7 +52,9 @@ def load(path: Path) -> tuple[np.ndarray, Answers, dict[str, str]]:
             raise ValueError("a run does not answer all images")
         return labels, runs, stored["about"]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"Cannot use {show(path)}: {error}. Run `make figures`.") from error
+        raise ValueError(
+            f"Cannot use {display_path(path)}: {error}. Run `make figures`."
+        ) from error
 
 
 def _text(digits: np.ndarray) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from helpers.paths import build, whole_file
+from helpers.paths import build_path, whole_file
 
 NETWORKS = {  # network: the shape of its input; 08's table has these rows first
     "mnist_cnn": (1, 1, 28, 28),
@@ -75,7 +75,7 @@ def files(networks: Sequence[str] = tuple(NETWORKS)) -> list[ModelFile]:
             f"there are {', '.join(_INPUT_SHAPES)}"
         )
     return [
-        ModelFile(network, *VARIANTS[suffix], build("models", network + suffix))
+        ModelFile(network, *VARIANTS[suffix], build_path("models", network + suffix))
         for network in networks
         for suffix in (VARIANTS if network in NETWORKS else TOY_VARIANTS)
     ]
@@ -94,7 +94,7 @@ def facts() -> dict[str, dict]:
 
 
 def _facts_file() -> Path:
-    return build("models", "networks.json")
+    return build_path("models", "networks.json")
 
 
 def deployable_files() -> list[Path]:
@@ -108,11 +108,11 @@ def deployable_files() -> list[Path]:
 
 def signed_operators_file(network: str) -> Path:
     """Where the int8 file with integer operators and S8 activations of `network` is stored."""
-    return build("models", network + SIGNED_OPERATORS)
+    return build_path("models", network + SIGNED_OPERATORS)
 
 
 def _batch_file(batch: int) -> Path:
-    return build("models", f"mnist_cnn_batch{batch}.onnx")
+    return build_path("models", f"mnist_cnn_batch{batch}.onnx")
 
 
 def build_missing(
@@ -149,7 +149,7 @@ def _are_current(name: str, paths: list[Path]) -> bool:
     """Whether all files exist and are as new as the checkpoint of the network, if it has one."""
     if not all(path.exists() for path in paths):
         return False
-    checkpoint = build("models", f"{name}.pt")
+    checkpoint = build_path("models", f"{name}.pt")
     if not checkpoint.exists():
         return True
     return all(path.stat().st_mtime >= checkpoint.stat().st_mtime for path in paths)
@@ -211,7 +211,9 @@ def _convert(network, name: str, path: Path) -> None:
         batch = int(suffix.removeprefix("_batch").removesuffix(".onnx"))
         convert.to_onnx(network, example.repeat(batch, 1, 1, 1), path)
     else:
-        variants.write(build("models", name), suffix, network, example, partial(_calibration, name))
+        variants.write(
+            build_path("models", name), suffix, network, example, partial(_calibration, name)
+        )
 
 
 def _calibration(name: str):

@@ -3,23 +3,23 @@
 import os
 from pathlib import Path
 
-from modelfiles.places import ROOT, show, whole_file
+from modelfiles.places import ROOT, display_path, whole_file
 
-__all__ = ["PACKAGES", "ROOT", "build", "folder", "show", "whole_file"]
+__all__ = ["PACKAGES", "ROOT", "build_dir", "build_path", "display_path", "whole_file"]
 
 # what a notebook needs of this repository: it is copied to a Pi, and shown to a submission
 PACKAGES = ("helpers", "modelfiles")
 
 
-def build(*parts: str) -> Path:
+def build_path(*parts: str) -> Path:
     """A path under build/, or under the folder in WORKBOOK_BUILD; creates its parent folder."""
     path = Path(os.environ.get("WORKBOOK_BUILD", ROOT / "build")).joinpath(*parts)
     path.parent.mkdir(parents=True, exist_ok=True)
     return path
 
 
-def folder(*parts: str) -> Path:
+def build_dir(*parts: str) -> Path:
     """A folder under build/, created if it is missing."""
-    path = build(*parts)
+    path = build_path(*parts)
     path.mkdir(exist_ok=True)
     return path

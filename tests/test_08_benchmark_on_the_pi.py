@@ -19,7 +19,7 @@ from notebook_code import code_cells, definitions
 
 from helpers import device, metrics, model_files, results, sustained, timing
 from helpers.data import mnist, normalize
-from helpers.paths import build, folder
+from helpers.paths import build_dir, build_path
 from helpers.runtimes import open_model
 from helpers.timing import Latency, WarmUp
 from workbook import book
@@ -45,10 +45,10 @@ def notebook():
 @pytest.fixture(scope="module")
 def build_of_its_own(quick_networks, tmp_path_factory):
     """A build folder with nothing but MnistNet's checkpoint: other tests make files, too."""
-    checkpoint = build("models", "mnist_cnn.pt")
+    checkpoint = build_path("models", "mnist_cnn.pt")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("WORKBOOK_BUILD", str(tmp_path_factory.mktemp("build")))
-        shutil.copy(checkpoint, build("models", "mnist_cnn.pt"))
+        shutil.copy(checkpoint, build_path("models", "mnist_cnn.pt"))
         yield
 
 
@@ -85,12 +85,12 @@ def test_the_files_that_are_made(made):
 
 def test_what_is_there_is_not_made_again_unless_the_network_was_trained_anew(made):
     assert model_files.build_missing(["mnist_cnn", *model_files.TOY_NETWORKS], batches=[1]) == []
-    old = build("models", "mnist_cnn_int8.mnn")
-    checkpoint = build("models", "mnist_cnn.pt")
+    old = build_path("models", "mnist_cnn_int8.mnn")
+    checkpoint = build_path("models", "mnist_cnn.pt")
     os.utime(old, (checkpoint.stat().st_mtime - 10,) * 2)
     assert model_files.build_missing(["mnist_cnn"], batches=[1]) == [old]
-    os.remove(build("models", "mnist_cnn.ncnn.bin"))  # half a model
-    half = build("models", "mnist_cnn.ncnn.param")
+    os.remove(build_path("models", "mnist_cnn.ncnn.bin"))  # half a model
+    half = build_path("models", "mnist_cnn.ncnn.param")
     assert model_files.build_missing(["mnist_cnn"], batches=[1]) == [half]
 
 
@@ -114,7 +114,7 @@ def test_signed_and_unsigned_activations_are_what_they_are_called(made):
 
     kinds = {}
     for sign in ("u8", "s8"):
-        graph = onnx.load(build("models", f"mnist_cnn_int8_{sign}.onnx")).graph
+        graph = onnx.load(build_path("models", f"mnist_cnn_int8_{sign}.onnx")).graph
         kind_of = {weight.name: weight.data_type for weight in graph.initializer}
         first = next(node for node in graph.node if node.op_type == "QuantizeLinear")
         kinds[sign] = kind_of[first.input[2]]  # its zero point
@@ -160,11 +160,11 @@ def test_an_unknown_network_and_a_machine_without_pytorch(monkeypatch):
 
 def test_a_converter_that_is_not_installed_is_named_and_the_rest_is_made(made, monkeypatch, capsys):
     for ending in (".tflite", "_int8.tflite", ".mnn"):
-        os.remove(build("models", f"mnist_cnn{ending}"))
+        os.remove(build_path("models", f"mnist_cnn{ending}"))
     with monkeypatch.context() as without:
         for module in ("litert_torch", "ai_edge_quantizer"):
             without.setitem(sys.modules, module, None)
-        mnn_file = build("models", "mnist_cnn.mnn")
+        mnn_file = build_path("models", "mnist_cnn.mnn")
         assert model_files.build_missing(["mnist_cnn"], batches=[1]) == [mnn_file]
     said = capsys.readouterr().out
     assert re.search(r"mnist_cnn.tflite is skipped: .*litert_torch", said)
@@ -667,7 +667,7 @@ def test_python_and_cpp_are_compared_by_their_logits(tmp_path, notebook, shift, 
     names = {
         "np": np,
         "in_cpp": {"ncnn": "it"},
-        "build": lambda *_: tmp_path / "it",
+        "build_path": lambda *_: tmp_path / "it",
         "cpp_program": lambda runtime: tmp_path / "it",
         "Worker": Program,
         "images": None,
@@ -724,7 +724,7 @@ def test_on_a_throttled_pi_without_pytorch_and_again_after_a_break(made, pi, tmp
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     pi.says(0x4)
     text = shown(book.execute(NAME, SMALL))
-    frame = results.read_results(folder("results"))
+    frame = results.read_results(build_dir("results"))
     race = frame.query("scenario == 'SingleStream'")
     assert len(race) == len(model_files.VARIANTS) and not frame["valid"].any()
     assert all("the Pi reported: throttled" in why for why in frame["void_reasons"])
@@ -740,7 +740,7 @@ def test_on_a_throttled_pi_without_pytorch_and_again_after_a_break(made, pi, tmp
 
     pi.says(0)
     recording = tmp_path / "recorded.jsonl"
-    for file in folder("results").glob("*.jsonl"):
+    for file in build_dir("results").glob("*.jsonl"):
         lines = [json.loads(line) for line in file.read_text().splitlines()]
         for line in lines:
             line["host"]["board"] = "Raspberry Pi 5 (made up for a test)"
@@ -757,7 +757,7 @@ def test_on_a_throttled_pi_without_pytorch_and_again_after_a_break(made, pi, tmp
     assert "mnist_cnn, 1 thread(s): measured before, kept" in text
     assert "replaying recorded.jsonl: Raspberry Pi 5 (made up for a test)" in text
     assert "No Pi here" not in text
-    again = results.read_results(folder("results"))
+    again = results.read_results(build_dir("results"))
     race_again = again.query("scenario == 'SingleStream'")
     assert race_again["run_id"].tolist() == race["run_id"].tolist(), "nothing is measured twice"
     metered = again.query("scenario == 'Metered'").iloc[0]

@@ -313,6 +313,6 @@ def test_without_a_compiler_it_says_what_to_install(monkeypatch):
 def test_a_program_that_does_not_compile_is_reported_by_its_first_error(tmp_path, monkeypatch):
     monkeypatch.setattr(cpp_build, "CPP_FOLDER", tmp_path)
     (tmp_path / "wrong.cpp").write_text("#warning only a warning\nint main() { return nothing; }\n")
-    said = r"c\+\+ failed, log\.txt has the whole output: .*nothing.* was not declared"
+    said = r"c\+\+ failed: .*nothing.* was not declared.* \(log\.txt has the full output\)"
     with pytest.raises(RuntimeError, match=said):
         cpp_build._run("c++", "-o", str(tmp_path / "wrong"), str(tmp_path / "wrong.cpp"))

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from helpers.paths import folder
+from helpers.paths import build_dir
 from workbook import book, pages
 
 # small parameters for the quick run; a name that a notebook no longer has makes the run fail
@@ -183,7 +183,7 @@ def test_it_runs_on_a_machine_without_pytorch(name, quick_networks, tmp_path, mo
     from helpers.models import torchvision_model
 
     monkeypatch.setenv("WORKBOOK_BUILD", str(tmp_path / "build"))
-    models, example = folder("models"), torch.zeros(1, 1, 28, 28)
+    models, example = build_dir("models"), torch.zeros(1, 1, 28, 28)
     network = quick_networks["mnist_cnn"]
     convert.to_onnx(network, example, models / "mnist_cnn.onnx")
     convert.to_mnn(models / "mnist_cnn.onnx", models / "mnist_cnn.mnn")

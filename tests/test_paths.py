@@ -2,19 +2,19 @@
 
 import pytest
 
-from helpers.paths import ROOT, build, show, whole_file
+from helpers.paths import ROOT, build_path, display_path, whole_file
 
 
 def test_everything_generated_goes_under_one_folder(monkeypatch, tmp_path):
     monkeypatch.setenv("WORKBOOK_BUILD", str(tmp_path / "elsewhere"))
-    path = build("models", "net.onnx")
+    path = build_path("models", "net.onnx")
     assert path == tmp_path / "elsewhere" / "models" / "net.onnx"
     assert path.parent.is_dir()
 
 
 def test_a_message_names_files_without_this_machine(tmp_path):
-    assert show(ROOT / "build" / "models" / "net.onnx") == "build/models/net.onnx"
-    assert show(tmp_path / "net.onnx") == "net.onnx"
+    assert display_path(ROOT / "build" / "models" / "net.onnx") == "build/models/net.onnx"
+    assert display_path(tmp_path / "net.onnx") == "net.onnx"
 
 
 def test_a_whole_file_replaces_the_old_one(tmp_path):

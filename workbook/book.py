@@ -11,7 +11,7 @@ import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
-from helpers.paths import ROOT, build, show
+from helpers.paths import ROOT, build_path, display_path
 from modelfiles.errors import WorkbookError
 from workbook import pages
 
@@ -183,9 +183,9 @@ def run(mode: str, chosen: list[str]) -> None:
         elif mode == "workbook":
             pages.page(notebook, name)
             rows.append((name, pages.title(notebook), seconds))
-    picture = build("html", "runtimes.png")
+    picture = build_path("html", "runtimes.png")
     if mode == "in-place" and picture.exists():
         shutil.copy(picture, HERE)  # the README shows it
     if rows:
         minutes = (time.monotonic() - start) / 60
-        print(f"{minutes:.1f} minutes in all; read {show(pages.index(rows))}")
+        print(f"{minutes:.1f} minutes in all; read {display_path(pages.index(rows))}")

@@ -97,10 +97,10 @@ def _add_results(commands) -> None:
 
 def show_results(options: argparse.Namespace) -> int:
     from helpers import results
-    from helpers.paths import folder
+    from helpers.paths import build_dir
 
     try:
-        frame = results.read_results(options.path or folder("results"))
+        frame = results.read_results(options.path or build_dir("results"))
     except (FileNotFoundError, ValueError) as error:
         raise WorkbookError(str(error)) from error
     print(results.summary(frame).to_string(index=False))

@@ -13,7 +13,7 @@ import urllib.request
 from pathlib import Path
 
 from helpers.device import limits
-from helpers.paths import ROOT, show, whole_file
+from helpers.paths import ROOT, display_path, whole_file
 from helpers.workers import CPP_FOLDER, cpp_program
 from modelfiles.errors import WorkbookError
 
@@ -85,7 +85,8 @@ def _run(*command: str) -> None:
         errors = [line for line in lines if "error:" in line or "CMake Error" in line]
         reason = errors[0] if errors else lines[-1]
         raise BuildFailed(
-            f"{Path(command[0]).name} failed, {show(log)} has the whole output: {reason.strip()}"
+            f"{Path(command[0]).name} failed: {reason.strip()} "
+            f"({display_path(log)} has the full output)"
         )
 
 
@@ -113,7 +114,7 @@ def _ncnn_source() -> tuple[str, str]:
             _download(version, archive)
         if hashlib.sha256(archive.read_bytes()).hexdigest() != NCNN_SHA256[version]:
             raise ValueError(
-                f"{show(archive)} is not ncnn's source, its SHA-256 differs: "
+                f"{display_path(archive)} is not ncnn's source, its SHA-256 differs: "
                 "delete it and try again"
             )
         scratch = CPP_FOLDER / "unpacking"
@@ -126,7 +127,9 @@ def _ncnn_source() -> tuple[str, str]:
 
 
 def _download(version: str, archive: Path) -> None:
-    copy = f"copy {archive.name} into {show(archive.parent)} from a machine that has built it"
+    copy = (
+        f"copy {archive.name} into {display_path(archive.parent)} from a machine that has built it"
+    )
     wanted = f"connect to the Internet, or {copy}"
     if not importlib.util.find_spec("uv"):
         raise ImportError(
@@ -156,5 +159,7 @@ def command() -> None:
     skipped = build()
     for runtime, reason in skipped.items():
         print(f"{runtime} is skipped: {reason}")
-    built = [show(cpp_program(runtime)) for runtime in RUNTIMES if cpp_program(runtime).exists()]
+    built = [
+        display_path(cpp_program(runtime)) for runtime in RUNTIMES if cpp_program(runtime).exists()
+    ]
     print("Built:", ", ".join(built) or "nothing")

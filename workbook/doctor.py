@@ -11,7 +11,7 @@ import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, version
 
-from helpers.paths import ROOT, build, show
+from helpers.paths import ROOT, build_path, display_path
 
 # package: (module, what it is for, whether a Pi needs it too)
 PACKAGES = {
@@ -196,7 +196,7 @@ def _camera() -> None:
 
 
 def _model_files() -> str | None:
-    files = sorted(build("models", "x").parent.glob("mnist_cnn*"))
+    files = sorted(build_path("models", "x").parent.glob("mnist_cnn*"))
     return _line(
         bool(files),
         f"{len(files)} files of MnistNet to run",
@@ -229,7 +229,7 @@ def _check_inference(suffix: str) -> str | None:
 
     from helpers.runtimes import open_model
 
-    path = build("models", f"mnist_cnn.{suffix}")
+    path = build_path("models", f"mnist_cnn.{suffix}")
     if not path.exists():
         return None
     image = np.zeros((1, 1, 28, 28), np.float32)
@@ -240,5 +240,5 @@ def _check_inference(suffix: str) -> str | None:
     return _line(
         bool(np.isfinite(logits).all()),
         f"running {path.name}",
-        f"{show(path)} gives NaN or infinity: create it again with notebook 02",
+        f"{display_path(path)} gives NaN or infinity: create it again with notebook 02",
     )

@@ -8,7 +8,7 @@ import nbformat
 from nbconvert import HTMLExporter
 from nbconvert.preprocessors import TagRemovePreprocessor
 
-from helpers.paths import build, folder
+from helpers.paths import build_dir, build_path
 
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 75rem; margin: 2rem auto; padding: 0 1rem }
@@ -66,7 +66,7 @@ def page(notebook: nbformat.NotebookNode, name: str) -> Path:
     style = "<style>.highlight pre { white-space: pre-wrap; }</style>"
     body = body.replace("</head>", f"{style}</head>", 1)
     body = re.sub("formula[0-9]{4}x", lambda match: formulas[match[0]], body)
-    path = build("html", f"{name}.html")
+    path = build_path("html", f"{name}.html")
     path.write_text(body, encoding="utf-8")
     return path
 
@@ -84,9 +84,9 @@ def index(rows: list[tuple[str, str, float]]) -> Path:
         f"<td>{seconds:.0f} s</td></tr>"
         for name, text, seconds in rows
     )
-    pictures = sorted(folder("html").glob("*.png"))
+    pictures = sorted(build_dir("html").glob("*.png"))
     plots = "".join(f'<img src="{path.name}" alt="{path.stem}">' for path in pictures)
-    path = build("html", "index.html")
+    path = build_path("html", "index.html")
     path.write_text(
         f"""<!doctype html><meta charset="utf-8"><title>Neural networks on a Raspberry Pi</title>
 <style>{STYLE}</style>
@@ -105,6 +105,8 @@ def results_table() -> str:
     """
     from helpers import results
 
-    if not list(folder("results").glob("*.jsonl")):
+    if not list(build_dir("results").glob("*.jsonl")):
         return "<p>No measurement has been recorded yet.</p>"
-    return results.summary(results.read_results(folder("results"))).to_html(index=False, border=0)
+    return results.summary(results.read_results(build_dir("results"))).to_html(
+        index=False, border=0
+    )

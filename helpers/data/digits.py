@@ -8,7 +8,7 @@ import numpy as np
 
 from helpers.data import download
 from helpers.data.idx_files import IDX_PREFIX, idx_paths, read_idx
-from helpers.paths import show
+from helpers.paths import display_path
 
 PIXEL_MEAN = 0.1307  # of MNIST's training images, where black is 0 and white is 1
 PIXEL_STD = 0.3081
@@ -68,15 +68,16 @@ def _images(images: Path, labels: Path, source: str) -> Images:
     numbers = read_idx(labels)
     if pixels.shape[1:] != (28, 28) or not len(pixels):
         raise ValueError(
-            f"{show(images)} holds an array of {pixels.shape}, not N images of 28 x 28"
+            f"{display_path(images)} holds an array of {pixels.shape}, not N images of 28 x 28"
         )
     if numbers.ndim != 1 or numbers.max(initial=0) > 9:
         raise ValueError(
-            f"{show(labels)} holds no list of digits from 0 to 9: is it the file of labels?"
+            f"{display_path(labels)} holds no list of digits from 0 to 9: is it the file of labels?"
         )
     if len(pixels) != len(numbers):
         raise ValueError(
-            f"{show(images)} and {show(labels)} differ in length: they are not of one set"
+            f"{display_path(images)} and {display_path(labels)} differ in length: "
+            "they do not belong together"
         )
     return Images(pixels, numbers.astype(np.int64), source)
 

@@ -5,7 +5,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from helpers.paths import build, show
+from helpers.paths import build_path, display_path
 from helpers.quiet import quiet
 from modelfiles.errors import WorkbookError
 
@@ -64,7 +64,7 @@ def fetch(name: str) -> Path:
     (nothing of it is kept), KeyError for a name that FILES lacks.
     """
     known = FILES[name]
-    path = build("data", name)
+    path = build_path("data", name)
     if path.exists() and _matches(path, known):
         return path
     if os.environ.get("WORKBOOK_OFFLINE"):
@@ -82,7 +82,7 @@ def fetch(name: str) -> Path:
         raise problem
     raise ConnectionError(
         f"no mirror of {name} answers; connect to the Internet once, "
-        f"or put it into {show(path.parent)}"
+        f"or put it into {display_path(path.parent)}"
     )
 
 

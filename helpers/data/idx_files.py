@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from helpers.paths import show
+from helpers.paths import display_path
 
 IDX_PREFIX = {"train": "train", "test": "t10k"}
 # torchvision's MNIST/raw before others; FashionMNIST has the same file names
@@ -82,16 +82,18 @@ def read_idx(path: Path) -> np.ndarray:
             raw = gzip.decompress(raw)
         except (EOFError, OSError, zlib.error) as error:
             raise ValueError(
-                f"{show(path)} is cut off or damaged ({error}); download it again"
+                f"{display_path(path)} is cut off or damaged ({error}); download it again"
             ) from error
     axes = raw[3] if len(raw) > 3 else 0
     header = 4 + 4 * axes
     if raw[:3] != b"\x00\x00\x08" or not axes or len(raw) < header:
-        raise ValueError(f"{show(path)} is not an IDX file of unsigned bytes; download it again")
+        raise ValueError(
+            f"{display_path(path)} is not an IDX file of unsigned bytes; download it again"
+        )
     shape = [int(n) for n in np.frombuffer(raw, ">u4", count=axes, offset=4)]
     if len(raw) != header + math.prod(shape):
         raise ValueError(
-            f"{show(path)} holds {len(raw):,} bytes, its header promises another size; "
+            f"{display_path(path)} holds {len(raw):,} bytes, its header promises another size; "
             "download it again"
         )
     return np.frombuffer(raw, np.uint8, offset=header).reshape(shape)

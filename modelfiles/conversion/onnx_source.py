@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from modelfiles.errors import ConversionError
-from modelfiles.places import show
+from modelfiles.places import display_path
 
 QUANTIZED = ("QuantizeLinear", "DequantizeLinear", "DynamicQuantize", "QLinear", "QGemm")
 
@@ -27,7 +27,8 @@ def check_is_float(onnx_file: Path | str) -> None:
     found = sorted(name for name in operators if name.startswith(QUANTIZED))
     if found:
         raise ConversionError(
-            f"{show(onnx_file)} is int8 already ({', '.join(found)}); start from the float file."
+            f"{display_path(onnx_file)} is int8 already ({', '.join(found)}); "
+            "start from the float file."
         )
 
 
@@ -55,11 +56,11 @@ def _load(onnx_file: Path | str):
     import onnx
 
     if not Path(onnx_file).is_file():
-        raise ConversionError(f"{show(onnx_file)} does not exist.")
+        raise ConversionError(f"{display_path(onnx_file)} does not exist.")
     try:
         return onnx.load(onnx_file)
     except Exception as error:
-        raise ConversionError(f"{show(onnx_file)} is not an ONNX file: {error}") from error
+        raise ConversionError(f"{display_path(onnx_file)} is not an ONNX file: {error}") from error
 
 
 def _image_input(model, onnx_file: Path | str):
@@ -68,7 +69,7 @@ def _image_input(model, onnx_file: Path | str):
     entries = [entry for entry in model.graph.input if entry.name not in weights]
     if len(entries) != 1 or len(entries[0].type.tensor_type.shape.dim) != 4:
         raise ConversionError(
-            f"{show(onnx_file)} must have one input, N x channels x height x width; "
+            f"{display_path(onnx_file)} must have one input, N x channels x height x width; "
             f"it has {', '.join(_described(entry) for entry in entries) or 'none'}."
         )
     return entries[0]

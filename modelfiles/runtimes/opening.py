@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from modelfiles.errors import ModelFileError
-from modelfiles.places import show
+from modelfiles.places import display_path
 from modelfiles.quiet import quiet
 from modelfiles.runtimes import armnn
 from modelfiles.runtimes.mnn_file import open_mnn
@@ -57,10 +57,10 @@ def open_model(path: Path | str, threads: int = 1, delegate: str | None = None) 
         )
     if not path.exists():
         raise FileNotFoundError(
-            f"{show(path)} does not exist; notebook 02 makes the book's model files"
+            f"{display_path(path)} does not exist; notebook 02 makes the book's model files"
         )
     if path.is_dir():
-        raise ModelFileError(f"{show(path)} is a folder, not a model file")
+        raise ModelFileError(f"{display_path(path)} is a folder, not a model file")
     opener, package = OPENERS[suffix]
     try:
         with quiet():
@@ -76,13 +76,13 @@ def open_model(path: Path | str, threads: int = 1, delegate: str | None = None) 
             f"{path.name} needs {package}, which is installed but cannot be loaded: {error}"
         ) from error
     except Unsupported as error:
-        raise ModelFileError(f"{show(path)} {error}") from error
+        raise ModelFileError(f"{display_path(path)} {error}") from error
     except Exception as error:
         doubt = "not supported by Arm NN" if delegate else "another kind of file"
         why = (str(error).splitlines() or [""])[0]
         raise ModelFileError(
-            f"{show(path)} cannot be loaded as a {suffix} model: is it damaged, or {doubt}? "
-            f"({type(error).__name__}: {why})"
+            f"{display_path(path)} cannot be loaded as a {suffix} model: "
+            f"is it damaged, or {doubt}? ({type(error).__name__}: {why})"
         ) from error
 
 

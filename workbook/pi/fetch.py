@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from helpers import results
-from helpers.paths import folder, show, whole_file
+from helpers.paths import build_dir, display_path, whole_file
 from workbook.pi.connection import Pi
 
 _merging = threading.Lock()  # two Pis may write to one file: a cloned card has the same machine_id
@@ -21,14 +21,14 @@ def fetch_from(pi: Pi, say: Callable[[str], None]) -> None:
     for path in found["records"]:
         content = pi.get(path)
         with _merging:
-            new += merge(content, folder("results") / Path(path).name)
+            new += merge(content, build_dir("results") / Path(path).name)
         lines = [json.dumps(entry) + "\n" for entry in _records(content)]
         _store(here / Path(path).name, "".join(lines).encode())  # which records came from which Pi
     for path in found["notebooks"]:
         _store(here / Path(path).name, pi.get(path))
     say(
-        f"{new} new records in {show(folder('results'))}, "
-        f"{len(found['notebooks'])} notebooks in {show(here)}"
+        f"{new} new records in {display_path(build_dir('results'))}, "
+        f"{len(found['notebooks'])} notebooks in {display_path(here)}"
     )
 
 
@@ -80,7 +80,7 @@ def table(hosts: Sequence[str]):
 
 
 def _folder_of(host: str) -> Path:
-    path = folder("pi") / re.sub(r"[^\w.@-]", "_", host)
+    path = build_dir("pi") / re.sub(r"[^\w.@-]", "_", host)
     path.mkdir(exist_ok=True)
     return path
 
