@@ -81,28 +81,28 @@ def files(networks: Sequence[str] = tuple(NETWORKS)) -> list[ModelFile]:
     ]
 
 
-def facts() -> dict[str, dict]:
+def network_info() -> dict[str, dict]:
     """What build_missing counted: {network: {"parameters", "macs", "input_shape", "weights"}}.
 
     "weights" is "trained" or "random". The result is empty if nothing was made yet. A Pi, which has
     no torch, cannot count and reads it here.
     """
-    path = _facts_file()
+    path = _network_info_file()
     if not path.exists():
         return {}
     return json.loads(path.read_text())
 
 
-def _facts_file() -> Path:
+def _network_info_file() -> Path:
     return build_path("models", "networks.json")
 
 
 def deployable_files() -> list[Path]:
-    """The files to copy to a Pi: every model file that exists, 03's batches, what facts() reads."""
+    """The files to copy to a Pi: existing model files, 03's batches, the file of network_info."""
     paths = [path for file in files(list(_INPUT_SHAPES)) if file.exists for path in file.parts]
     paths += map(signed_operators_file, WITH_SIGNED_OPERATORS)
     paths += map(_batch_file, BATCHES)
-    paths.append(_facts_file())
+    paths.append(_network_info_file())
     return [path for path in paths if path.exists()]
 
 
@@ -140,7 +140,7 @@ def build_missing(
             path = signed_operators_file(name)
             wanted[path] = [path]
         missing = [path for path, parts in wanted.items() if not _are_current(name, parts)]
-        if missing or name not in facts():
+        if missing or name not in network_info():
             made += _make(name, missing)
     return made
 
@@ -180,8 +180,8 @@ def _make(name: str, missing: list[Path]) -> list[Path]:
         "input_shape": shape,
         "weights": "trained" if is_trained else "random",
     }
-    with whole_file(_facts_file()) as part:
-        part.write_text(json.dumps(facts() | {name: counted}, indent=1))
+    with whole_file(_network_info_file()) as part:
+        part.write_text(json.dumps(network_info() | {name: counted}, indent=1))
     return made
 
 

@@ -30,10 +30,10 @@ KINDS = {
 def profile_onnxruntime(path: Path | str, calls: int):
     """The operators of an .onnx file, by ONNX Runtime's own profiler.
 
-    Further columns: "spent on" (one of KINDS, or "float32"), "layer" (3 x 3, depthwise, linear ...)
-    and "output" (its shape). For operators that multiply also "MACs" and "bytes", those of the
-    float32 inputs, outputs and weights. Both follow from the shapes that the operator really works
-    on: channels may be padded to a multiple of 8 or 16.
+    Further columns: "kind" (one of KINDS, or "float32"), "layer" (3 x 3, depthwise, linear ...) and
+    "output" (its shape). Operators that multiply also have "MACs" and "bytes", the size of their
+    float32 inputs, outputs and weights. Both follow from the operator's actual shapes, whose
+    channels may be padded to a multiple of 8 or 16. ValueError if the input has a free size.
     """
     import pandas
 
@@ -54,7 +54,7 @@ def profile_onnxruntime(path: Path | str, calls: int):
         rows.append(
             {
                 "operator": about["op_name"],
-                "spent on": _kind(about["op_name"]),
+                "kind": _kind(about["op_name"]),
                 "layer": layer,
                 "time (µs)": time_us,
                 "output": " x ".join(map(str, outputs[0])),

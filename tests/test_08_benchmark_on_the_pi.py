@@ -73,14 +73,14 @@ def test_the_files_that_are_made(made):
     }
     assert all(file.exists for file in model_files.files(["mnist_cnn"]))
     assert not any(file.exists for file in model_files.files(["resnet18"]))
-    counted = model_files.facts()["mnist_cnn"]
+    counted = model_files.network_info()["mnist_cnn"]
     assert counted == {
         "parameters": 1_199_882,
         "macs": 11_992_448,
         "input_shape": [1, 1, 28, 28],
         "weights": "trained",
     }
-    assert model_files.facts()["six_convs_relu"]["weights"] == "random"
+    assert model_files.network_info()["six_convs_relu"]["weights"] == "random"
 
 
 def test_what_is_there_is_not_made_again_unless_the_network_was_trained_anew(made):
@@ -624,7 +624,7 @@ def test_a_ratio_in_words(notebook, ratio, words):
 def test_what_gelu_costs_apart_from_its_conversions(notebook):
     layers = pd.DataFrame(
         {
-            "spent on": ["integer", "to and from int8", "float32", "to and from int8"],
+            "kind": ["integer", "to and from int8", "float32", "to and from int8"],
             "time (µs)": [50, 5, 30, 15],
         }
     )

@@ -393,8 +393,8 @@ def test_machine_peak_is_plausible():
     peak = device.measure_roofline(seconds=0.05)
     print(peak)
     assert min(peak.flops_per_s, peak.bytes_per_s, peak.int8_ops_per_s) > 1e8
-    assert set(peak.by) == {"flops_per_s", "int8_ops_per_s", "bytes_per_s"}
-    assert "onnxruntime" in peak.by["int8_ops_per_s"]
+    assert set(peak.measured_with) == {"flops_per_s", "int8_ops_per_s", "bytes_per_s"}
+    assert "onnxruntime" in peak.measured_with["int8_ops_per_s"]
 
 
 @pytest.mark.skipif(not PROC, reason="needs /proc")
@@ -414,8 +414,8 @@ def test_machine_peak_without_onnx_runtime_and_with_one_thread_whatever_was_set(
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     peak = device.measure_roofline(seconds=0.05)
     assert (tmp_path / "seen").read_text() == "1"
-    assert peak.int8_ops_per_s is None and "int8_ops_per_s" not in peak.by
-    assert peak.flops_per_s > 1e8 and peak.by["flops_per_s"].startswith("numpy")
+    assert peak.int8_ops_per_s is None and "int8_ops_per_s" not in peak.measured_with
+    assert peak.flops_per_s > 1e8 and peak.measured_with["flops_per_s"].startswith("numpy")
 
 
 @pytest.mark.skipif(not PROC, reason="needs /proc")

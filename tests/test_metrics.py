@@ -192,7 +192,7 @@ def test_accuracy_carries_its_interval_and_prints_it():
 
 @pytest.mark.parametrize("successes, n", [(0, 0), (3, 2), (-1, 5)])
 def test_no_proportion_no_interval(successes, n):
-    with pytest.raises(ValueError, match="no proportion"):
+    with pytest.raises(ValueError, match="between 0 and n"):
         metrics.wilson_interval(successes, n)
 
 

@@ -22,7 +22,7 @@ def path(quick_networks):
 @pytest.mark.parametrize("name", ["mnist_cnn", "six_convs_relu"])
 def test_the_macs_of_the_operators_are_those_of_the_network(path, name):
     layers = profiling.profile_onnxruntime(path(f"{name}.onnx"), 3)
-    counted = model_files.facts()[name]["macs"]
+    counted = model_files.network_info()[name]["macs"]
     # a library that works on many channels at once fills up the three of a picture at most
     assert counted <= layers["MACs"].sum() < 1.2 * counted
     assert (layers["time (µs)"] >= 0).all() and layers["time (µs)"].sum() > 0
@@ -79,7 +79,7 @@ def test_what_does_not_multiply_has_no_macs(inputs, outputs):
 @pytest.mark.parametrize("name, conversions, floats", [("relu", 2, 0), ("gelu", 12, 6)])
 def test_gelu_makes_islands_of_float_and_relu_does_not(path, name, conversions, floats):
     layers = profiling.profile_onnxruntime(path(f"six_convs_{name}_int8_u8.onnx"), 1)
-    spent = layers["spent on"].value_counts()
+    spent = layers["kind"].value_counts()
     assert spent["to and from int8"] == conversions
     assert spent.get("float32", 0) == floats
     assert spent["integer"] == 6

@@ -12,19 +12,19 @@ from modelfiles.formats.onnx_product import product_model
 
 
 def measure_peak(seconds: float) -> dict:
-    """The fields of device.Peak, from seven figures that take `seconds` each.
+    """The fields of device.Peak, from seven measurements that take `seconds` each.
 
-    numpy uses as many threads as the process was given.
+    numpy uses the number of threads that the environment of this process sets.
     """
     peak: dict = {"int8_ops_per_s": None}
-    by = {}
+    measured_with = {}
     with_numpy = f"numpy {np.__version__}"
 
     def keep_best(metric: str, operations: int, function: Callable[[], object], label: str) -> None:
         rate = operations / _shortest_s(function, seconds)
         if rate > (peak.get(metric) or 0):
             peak[metric] = rate
-            by[metric] = label
+            measured_with[metric] = label
 
     for size in (512, 384):
         a, b = np.random.default_rng(0).random((2, size, size), np.float32)
@@ -35,15 +35,15 @@ def measure_peak(seconds: float) -> dict:
             import onnxruntime
         except ImportError:
             continue
-        what = f"onnxruntime {onnxruntime.__version__}, {size} x {size}"
-        keep_best("flops_per_s", operations, _product_call("MatMul", a, b), what)
+        label = f"onnxruntime {onnxruntime.__version__}, {size} x {size}"
+        keep_best("flops_per_s", operations, _product_call("MatMul", a, b), label)
         a8 = (a * 256).astype(np.uint8)
         b8 = (b * 255 - 127).astype(np.int8)
-        keep_best("int8_ops_per_s", operations, _product_call("MatMulInteger", a8, b8), what)
+        keep_best("int8_ops_per_s", operations, _product_call("MatMulInteger", a8, b8), label)
     source = np.ones(64 * 10**6, np.uint8)
     copy = partial(np.copyto, np.zeros(64 * 10**6, np.uint8), source)
     keep_best("bytes_per_s", 2 * source.nbytes, copy, f"{with_numpy}, copy of 64 MB")
-    return peak | {"by": by}
+    return peak | {"measured_with": measured_with}
 
 
 def _shortest_s(call: Callable[[], object], seconds: float) -> float:

@@ -47,7 +47,9 @@ def wilson_interval(successes: int, n: int) -> tuple[float, float]:
     0.982 to 0.995
     """
     if not 0 <= successes <= n or n == 0:
-        raise ValueError(f"{successes} successes of {n} is no proportion")
+        raise ValueError(
+            f"successes must be between 0 and n, and n at least 1; got {successes} of {n}"
+        )
     z = NormalDist().inv_cdf(0.975)
     p = successes / n
     centre = (p + z * z / (2 * n)) / (1 + z * z / n)
@@ -115,13 +117,13 @@ def precision_recall_f1(matrix: np.ndarray) -> ClassScores:
         raise ValueError(f"a confusion matrix is square, not {matrix.shape}")
     if not (np.issubdtype(matrix.dtype, np.number) and (matrix >= 0).all()):
         raise ValueError("a confusion matrix holds counts: no negative number, no NaN, no text")
-    correct = np.diag(matrix)
-    true = matrix.sum(axis=1)
+    true_positives = np.diag(matrix)
+    actual = matrix.sum(axis=1)
     predicted = matrix.sum(axis=0)
     scores = {
-        "precision": ratio(correct, predicted),
-        "recall": ratio(correct, true),
-        "f1": ratio(2 * correct, true + predicted),
+        "precision": ratio(true_positives, predicted),
+        "recall": ratio(true_positives, actual),
+        "f1": ratio(2 * true_positives, actual + predicted),
     }
     means = {name: float(values.mean()) for name, values in scores.items()}
     return ClassScores(**scores, macro=means)

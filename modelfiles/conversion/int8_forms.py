@@ -76,7 +76,7 @@ def to_onnx_int8(
             quantize_static(
                 str(prepared),
                 str(scratch),
-                _Feed(name, calibration, shape[0] or 1),
+                _CalibrationReader(name, calibration, shape[0] or 1),
                 per_channel=per_channel,
                 quant_format=QuantFormat.QDQ if qdq else QuantFormat.QOperator,
                 calibrate_method=CalibrationMethod[ranges],
@@ -87,7 +87,7 @@ def to_onnx_int8(
     return Path(path)
 
 
-class _Feed:
+class _CalibrationReader:
     """Calibration images call by call, as ONNX Runtime's quantizer asks for them."""
 
     def __init__(self, name: str, images: np.ndarray, batch: int) -> None:
