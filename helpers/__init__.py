@@ -2,28 +2,29 @@
 
 data -> model -> converted file -> runtime -> measurement -> record -> table and plot:
 
-data            MNIST, from wherever it is available
+data            MNIST, from the first source that is available
 models          the networks of the book
 training        train, evaluate, trained(name)
-convert         a network to the file that each runtime reads
-model_files     the files that a Pi gets
+convert         a network to a file for each runtime
+model_files     the files that are copied to a Pi
 runtimes        open_model(path) -> Model
 timing          warm_up, benchmark, speedup; latency and intervals hold what they return
-workers         a model in a process of its own
+workers         a model in its own process
 profiling       operators and their time, per runtime
-device          the measured machine: what it is, its state, its limits
-validity        the one place that says whether a measurement is valid
-records         what a record holds; recording makes one from a measurement
+device          the measured machine: its description, state and limits
+validity        the one place that decides whether a measurement is valid
+records         the fields of a record; recording makes one from a measurement
 results         append records to a file, read them; ranking compares them
-sustained       what a run of minutes shows
-long_runs       answers of networks that take too long to train in a notebook
+sustained       trends in a run of several minutes
+long_runs       stored predictions of networks that take too long to train in a notebook
 metrics         accuracy, McNemar's test, mAP, MACs
 plots           the figures that notebooks share
-paths           where files are stored; errors, quiet and student_ids are as small
+paths           where files are stored
+errors, quiet, student_ids    small modules for all of them
 
-pi, ssh and __main__ are deprecated names of what is in workbook/.
+pi, ssh and __main__ are deprecated names of modules in workbook/.
 
-models, training and convert need torch. All others can be imported on a Pi without torch; they load
-a runtime inside the function that needs it. The package modelfiles does the work behind convert and
-runtimes.
+models, training and convert need torch. All other modules can be imported on a Pi without torch:
+they load a runtime inside the function that needs it. The package modelfiles implements convert,
+runtimes and profiling.
 """

@@ -1,15 +1,16 @@
-"""One trained PyTorch network to the file that each runtime reads.
+"""Convert a trained PyTorch network to a file for each runtime.
 
-Every `to_*` takes the network, an example input (float32 tensor, N x channels x height x width: its
-shape becomes the file's input shape) and the path to write. to_onnx and to_executorch also take
-what quantize_pt2e returns. Every `to_*_int8` takes a float file or network and `calibration`,
-float32 N x channels x height x width, images of all classes as the network takes them. All return
-the path.
+Every `to_*` takes the network, an example input and the path to write. The example is a float32
+tensor, N x channels x height x width; its shape becomes the input shape of the file. to_onnx and
+to_executorch also take the result of quantize_pt2e. Every `to_*_int8` takes a float file or network
+and `calibration`: images of all classes, float32 N x channels x height x width, normalized as for
+the network. All return the path.
 
-A file is opened and run in a process of its own before it gets its name. Its answers to the example
-and to random images must be the network's; an int8 file's answers to calibration images must be
-near them. Otherwise nothing is written, and ConversionError says what is wrong. Networks, examples
-and images stay as they were. Nothing is installed, and a converter's log is shown only if it fails.
+Each file is opened and run in a separate process before it gets its name. Its outputs for the
+example and for random images must equal the network's. The outputs of an int8 file for calibration
+images must be close to them. Otherwise nothing is written and ConversionError gives the reason.
+Networks, examples and images are not changed. Nothing is installed. A converter's log is shown only
+if it fails.
 """
 
 from modelfiles.conversion.converters import (

@@ -1,12 +1,12 @@
-"""The errors that this project raises on purpose. Their messages tell the user what to do.
+"""The errors that this project raises on purpose. Their messages name the next step.
 
 WorkbookError
     ModelFileError           a model file cannot be opened (also a ValueError)
-    ConversionError          a file could not be written, or computes something else (ValueError)
+    ConversionError          a file could not be written, or its outputs are wrong (ValueError)
         ExplainedError       the same, and the message is complete
     ProgramFailed            a program that the workbook started failed (RuntimeError)
     DelegateUnavailable      Arm NN is missing or cannot be loaded (ImportError)
-    data.ChecksumError       a mirror sent another file than the known one (ValueError)
+    data.ChecksumError       a download is not the expected file (ValueError)
     workbook.pi.openssh.PiError     a Pi cannot be used (RuntimeError)
     workbook.cpp_build.BuildFailed  a C++ program does not compile (RuntimeError)
     workbook.book.NotebookFailed    a cell of a notebook failed (RuntimeError)
@@ -18,7 +18,7 @@ WorkbookError
     labs.grading.sandbox.errors.GraderError   the grader itself failed (RuntimeError)
     labs.grading.sandbox.sandbox.NoJail       bubblewrap is missing or fails (RuntimeError)
 
-Wrong arguments of a function are a plain ValueError or TypeError, missing packages an ImportError.
+Wrong arguments raise a plain ValueError or TypeError, missing packages an ImportError.
 """
 
 from modelfiles.errors import (

@@ -38,14 +38,16 @@ class Ratio(Interval):
 def percentile(samples: np.ndarray, q: float) -> float:
     """The q-th percentile of all entries, by the rule of MLPerf's LoadGen.
 
-    Of n sorted values it is the one at index n * q / 100, rounded down. ValueError for no entries,
-    and for a q outside 0 to 100.
+    It is the entry at index n * q / 100, rounded down, of the n sorted entries. ValueError if there
+    are no entries, or if q is not from 0 to 100.
 
     >>> percentile(np.array([30, 10, 20, 40]), 50)
     30.0
     """
     if not 0 <= q <= 100 or not np.size(samples):
-        raise ValueError(f"there is no {q}th percentile of {np.size(samples)} values")
+        raise ValueError(
+            f"q must be from 0 to 100 (it is {q}), of at least one value ({np.size(samples)})"
+        )
     ordered = np.sort(samples, axis=None)
     index = int(len(ordered) * q / 100)
     return float(ordered[min(len(ordered) - 1, index)])
@@ -54,8 +56,9 @@ def percentile(samples: np.ndarray, q: float) -> float:
 def bootstrap(
     arrays: list[np.ndarray], statistic: Callable, resamples: int = 400
 ) -> tuple[float, float]:
-    """The 95 % interval of statistic(*arrays), by resampling their rows, the same ones in each.
+    """The 95 % interval of statistic(*arrays), by resampling the same rows of each array.
 
+    All arrays have the same number of rows. `statistic` returns a number.
     Efron's percentile bootstrap: https://doi.org/10.1214/aos/1176344552
     """
     generator = np.random.default_rng(0)
@@ -69,10 +72,10 @@ def bootstrap(
 
 
 def student_t(freedom: int) -> float:
-    """Student's t for `freedom` degrees of freedom (2 or more), 97.5 %; the error is below 0.001.
+    """The 97.5 % point of Student's t for `freedom` degrees of freedom, at least 2.
 
-    Beyond the table by the first terms of Abramowitz and Stegun, Handbook of Mathematical
-    Functions, 26.7.5.
+    The error is below 0.001. Beyond the table it uses the first terms of Abramowitz and Stegun,
+    Handbook of Mathematical Functions, 26.7.5.
     """
     if freedom < len(STUDENT_T) + 2:
         return STUDENT_T[freedom - 2]

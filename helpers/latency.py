@@ -1,4 +1,4 @@
-"""What a benchmark gives: the raw times of a candidate, their percentiles, ratios and warnings."""
+"""The result of a benchmark: raw times of a candidate, their percentiles, ratios and warnings."""
 
 import math
 from collections.abc import Sequence
@@ -8,14 +8,14 @@ import numpy as np
 
 from helpers.intervals import Interval, Ratio, bootstrap, percentile, student_t
 
-CONTENDED = 0.1  # a thread that was off the CPU for more of its time than this was disturbed
-SMALLEST_ROUNDS = 6  # resampling fewer rounds than this gives intervals that promise too much
+CONTENDED = 0.1  # a measurement is disturbed if its thread was descheduled for a larger share
+SMALLEST_ROUNDS = 6  # resampling fewer rounds gives intervals that are too narrow
 SMALLEST_REPEATS = 6
 
 
 @dataclass(frozen=True)
 class WarmUp:
-    """`calls` made, nanoseconds of the first, and whether the times stopped falling (`steady`)."""
+    """The number of calls, the time of the first, and whether times stopped falling (`steady`)."""
 
     calls: int
     first_call_ns: int
@@ -27,8 +27,8 @@ class Latency:
     """The raw times of one candidate in nanoseconds, int64.
 
     `samples_ns` and `cpu_ns` [rounds, calls] are each call's time by the wall clock and by the
-    thread's CPU clock. `round_ns` [rounds, 2] has the same two for the whole round, which includes
-    all that happens between the calls.
+    thread's CPU clock. `round_ns` [rounds, 2] has the same two times for the whole round, which
+    includes the time between calls.
     """
 
     samples_ns: np.ndarray
@@ -45,16 +45,18 @@ class Latency:
         return "; ".join([f"p50 {p50} µs, p90 {p90} µs ({measured})", *self.warnings])
 
     def percentile(self, q: float) -> float:
-        """The q-th percentile in nanoseconds: a time that some call really took."""
+        """The q-th percentile in nanoseconds: the measured time of one of the calls."""
         return percentile(self.samples_ns, q)
 
     def interval(self, q: float = 50) -> Interval | None:
         """The percentile with an interval *within this session*, by bootstrap over rounds.
 
-        None if there are fewer than six rounds, or so few calls that the smallest and the largest
-        enclose the percentile with less than 95 % probability, 1 - q**n - (1 - q)**n.
+        Both are in nanoseconds. None if there are fewer than six rounds, or so few calls that the
+        smallest and the largest enclose the percentile with less than 95 % probability,
+        1 - q**n - (1 - q)**n.
 
-        It shows how steady this run was. Another session differs by more: see mean_across_repeats.
+        The interval shows how steady this run was. Sessions differ by more: see
+        mean_across_repeats.
         """
         if len(self.samples_ns) < SMALLEST_ROUNDS:
             return None
@@ -67,11 +69,11 @@ class Latency:
 
     @property
     def contention(self) -> float | None:
-        """The share of the rounds' time in which the calling thread was not running.
+        """The fraction of the rounds' time in which the calling thread was not running.
 
-        None with several threads, which hide it. Whole rounds count, because a system often takes
-        the processor away between two calls, where the CPU clock is read. The calls then look
-        undisturbed, and nearly are, although the machine is shared.
+        None with several threads, because one thread's CPU clock does not show it. It is computed
+        from whole rounds: a system often deschedules the thread between two calls, where the CPU
+        clock is read. The times of the calls then hide that the machine is shared.
         """
         if self.threads > 1:
             return None
@@ -80,7 +82,7 @@ class Latency:
 
     @property
     def warnings(self) -> list[str]:
-        """What a reader must know before believing these times."""
+        """Problems that make these times less reliable, in words."""
         found = []
         contention = self.contention
         if contention is not None and contention > CONTENDED:
@@ -103,18 +105,19 @@ class Latency:
 def speedup(baseline: Latency, candidate: Latency, q: float = 50) -> Ratio:
     """How many times faster `candidate` is than `baseline`, at the q-th percentile.
 
-    Both are of the same benchmark. The interval comes from resampling the rounds, the same ones
-    for both: a drift of both cancels out.
+    Both must come from the same benchmark. The interval comes from resampling the same rounds of
+    both, so that a drift of the machine cancels out. ValueError if the numbers of rounds differ, or
+    if there are fewer than six rounds.
     """
     rounds = len(baseline.samples_ns)
     if rounds != len(candidate.samples_ns):
         raise ValueError(
-            "speedup compares two candidates of one benchmark: "
-            "they have different numbers of rounds"
+            "speedup compares two candidates of one benchmark, but these have "
+            f"{rounds} and {len(candidate.samples_ns)} rounds"
         )
     if rounds < SMALLEST_ROUNDS:
         raise ValueError(
-            f"a ratio needs at least {SMALLEST_ROUNDS} rounds for its interval, not {rounds}"
+            f"the interval of a ratio needs at least {SMALLEST_ROUNDS} rounds, not {rounds}"
         )
     value = baseline.percentile(q) / candidate.percentile(q)
     pair = [baseline.samples_ns, candidate.samples_ns]
@@ -125,9 +128,9 @@ def speedup(baseline: Latency, candidate: Latency, q: float = 50) -> Ratio:
 def mean_across_repeats(repeats: Sequence[Latency], q: float = 50) -> Interval:
     """The mean percentile of repeated measurements, and its interval by Student's t.
 
-    Both are in nanoseconds. Give at least six measurements, seconds or better minutes apart. The
-    interval of a single one does not include how the machine drifts; this one does and is wider.
-    Print it next to a latency that stands alone.
+    Both are in nanoseconds. Take at least six measurements (else ValueError), seconds or better
+    minutes apart. The interval of a single measurement does not include the drift of the machine.
+    This one does, and is wider. Use it for a latency that is reported alone.
     """
     if len(repeats) < SMALLEST_REPEATS:
         raise ValueError(

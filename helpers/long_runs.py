@@ -1,7 +1,7 @@
-"""Answers of networks that take too long to train in a notebook: `make figures` stores them.
+"""Predictions of networks that take too long to train in a notebook: `make figures` stores them.
 
-A notebook shows stored answers together with where they come from. The file is JSON, so that a
-reader can look into it: one string of digits per network and way of running it.
+A notebook shows stored predictions together with their origin. The file is JSON, so that you can
+read it: one string of digits per network and way of running it.
 """
 
 import json
@@ -13,15 +13,15 @@ import numpy as np
 from helpers.device import describe
 from helpers.paths import display_path
 
-Answers = dict[str, dict[str, np.ndarray]]  # run -> name -> the digit answered to each image
+Answers = dict[str, dict[str, np.ndarray]]  # run -> name -> the digit predicted for each image
 ABOUT = ("date", "machine")
 
 
 def store(path: Path, labels: np.ndarray, runs: Answers, about: dict[str, str]) -> None:
-    """Write the answers of all `runs` and where they come from.
+    """Write the predictions of all `runs` and their origin.
 
-    `labels` and every array of answers are digits 0 to 9, one per image. `about` adds what the
-    notebook knows (data, versions) to the date and the machine.
+    `labels` and every array of predictions are digits 0 to 9, one per image. `about` adds facts
+    such as data and versions to the date and the machine.
     """
     made = (time.strftime("%Y-%m-%d", time.gmtime()), describe()["cpu"])
     head = {"about": dict(zip(ABOUT, made, strict=True)) | about, "labels": _text(labels)}
@@ -35,7 +35,7 @@ def store(path: Path, labels: np.ndarray, runs: Answers, about: dict[str, str]) 
 
 
 def load(path: Path) -> tuple[np.ndarray, Answers, dict[str, str]]:
-    """The labels, the answers and the origin that `store` wrote.
+    """The labels, the predictions and the origin that `store` wrote.
 
     ValueError if the file is missing or incomplete.
     """

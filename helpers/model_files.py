@@ -1,6 +1,6 @@
 """The model files for a Pi: three networks, every runtime that a Pi has, float32 and int8.
 
-They are made on the laptop, where torch and the converters are; a Pi only opens them. Notebook 08
+The laptop creates them, because it has torch and the converters; a Pi only opens them. Notebook 08
 compares them.
 """
 
@@ -20,7 +20,7 @@ NETWORKS = {  # network: the shape of its input; 08's table has these rows first
 # suffix after the network's name: the runtime that opens the file, and its precision
 VARIANTS = {
     ".onnx": ("ONNX Runtime", "float32"),
-    # U8 is faster on x86, which need not hold on Arm: the Pi gets both
+    # U8 is faster on x86, but perhaps not on Arm: the Pi gets both
     "_int8_u8.onnx": ("ONNX Runtime", "int8, U8 activations"),
     "_int8_s8.onnx": ("ONNX Runtime", "int8, S8 activations"),
     ".tflite": ("LiteRT", "float32"),
@@ -28,16 +28,16 @@ VARIANTS = {
     # float32 only: int8 needs tools that ncnn's Python package does not have
     ".ncnn.param": ("ncnn", "float32"),
     ".mnn": ("MNN", "float32"),
-    "_int8.mnn": ("MNN", "int8 weights"),  # stored as int8, computed with as float32
+    "_int8.mnn": ("MNN", "int8 weights"),  # stored as int8, computed as float32
 }
-# six convolutions with activations that a quantizer knows (ReLU) or does not know (GELU)
+# six convolutions with an activation that the quantizer supports (ReLU) or does not (GELU)
 TOY_NETWORKS = {
     "six_convs_relu": (1, 3, 28, 28),
     "six_convs_gelu": (1, 3, 28, 28),
 }
 _INPUT_SHAPES = NETWORKS | TOY_NETWORKS
 TOY_VARIANTS = (".onnx", "_int8_u8.onnx")
-# integer operators with S8 activations, slow on x86: notebook 08 shows it, it does not race
+# integer operators with S8 activations: slow on x86, so notebook 08 explains but does not rank it
 SIGNED_OPERATORS = "_int8_s8_qoperator.onnx"
 WITH_SIGNED_OPERATORS = ("mnist_cnn", "mobilenet_v2")
 BATCHES = (1, 10, 100, 1000)  # images per call of notebook 03's files of MnistNet
@@ -56,19 +56,22 @@ class ModelFile:
 
     @property
     def parts(self) -> list[Path]:
-        """The files on the disk: one, or two for ncnn, which stores layers and weights apart."""
+        """The files on disk: one, or two for ncnn, which stores layers and weights separately."""
         if self.path.suffix == ".param":
             return [self.path, self.path.with_suffix(".bin")]
         return [self.path]
 
     @property
     def exists(self) -> bool:
-        """Whether all of it is there."""
+        """Whether all its parts exist."""
         return all(part.exists() for part in self.parts)
 
 
 def files(networks: Sequence[str] = tuple(NETWORKS)) -> list[ModelFile]:
-    """The model files of `networks`, of NETWORKS or TOY_NETWORKS, whether they exist yet or not."""
+    """The model files of `networks`, names in NETWORKS or TOY_NETWORKS, existing or not.
+
+    ValueError for other names.
+    """
     if unknown := set(networks) - set(NETWORKS) - set(TOY_NETWORKS):
         raise ValueError(
             f"no network is called {', '.join(sorted(unknown))}; "
@@ -84,8 +87,8 @@ def files(networks: Sequence[str] = tuple(NETWORKS)) -> list[ModelFile]:
 def network_info() -> dict[str, dict]:
     """What build_missing counted: {network: {"parameters", "macs", "input_shape", "weights"}}.
 
-    "weights" is "trained" or "random". The result is empty if nothing was made yet. A Pi, which has
-    no torch, cannot count and reads it here.
+    "weights" is "trained" or "random". The result is empty if no file was built yet. A Pi cannot
+    count without torch, so it reads the stored numbers.
     """
     path = _network_info_file()
     if not path.exists():
@@ -107,7 +110,7 @@ def deployable_files() -> list[Path]:
 
 
 def signed_operators_file(network: str) -> Path:
-    """Where the int8 file with integer operators and S8 activations of `network` is stored."""
+    """The path of the int8 file of `network` with integer operators and S8 activations."""
     return build_path("models", network + SIGNED_OPERATORS)
 
 
@@ -118,18 +121,18 @@ def _batch_file(batch: int) -> Path:
 def build_missing(
     networks: Sequence[str] = (*NETWORKS, *TOY_NETWORKS), batches: Sequence[int] = BATCHES
 ) -> list[Path]:
-    """Convert what is missing of `networks`, and mnist_cnn for `batches`; return what was made.
+    """Convert the missing files of `networks`, and of mnist_cnn for `batches`; return new paths.
 
     Files older than the checkpoint of a trained network are recreated. mobilenet_v2 and resnet18
-    have random weights: as fast as trained ones, and useless for accuracy. A file whose converter
-    is not installed on this machine is skipped and named. ImportError if torch is missing.
+    have random weights: as fast as trained ones, but useless for accuracy. A file whose converter
+    is not installed is skipped, with a message. ImportError if torch is missing.
     """
     made: list[Path] = []
     try:
         import torch  # noqa: F401  (only whether it is installed)
     except ImportError as error:
         raise ImportError(
-            "model files are made on the laptop, where torch is installed: "
+            "creating model files needs torch: create them on the laptop; "
             "`workbook pi` copies them to the Pi"
         ) from error
     for name in networks:
@@ -199,7 +202,7 @@ def _six_convs(name: str):
 
 
 def _convert(network, name: str, path: Path) -> None:
-    """Write one file. int8 and MNN files are made from a float32 file, which comes before them."""
+    """Write one file. int8 and MNN files are made from a float32 file, which is written first."""
     import torch
 
     from helpers import convert
@@ -217,7 +220,7 @@ def _convert(network, name: str, path: Path) -> None:
 
 
 def _calibration(name: str):
-    """Images from which int8 takes its ranges, float32 N x channels x height x width."""
+    """Images to calibrate int8 ranges, float32 N x channels x height x width."""
     import numpy as np
 
     from helpers.data import mnist, normalize

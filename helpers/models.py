@@ -1,4 +1,4 @@
-"""The networks of the book, small enough to read in one look."""
+"""The networks of the book, each short enough to read at a glance."""
 
 import copy
 from typing import cast
@@ -9,11 +9,11 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 
 class MnistNet(nn.Sequential):
-    """The CNN that the whole book carries from runtime to runtime.
+    """The CNN that the book converts, quantizes and times.
 
     It has 1,199,882 parameters and 11,992,448 MACs per image. The input is float32,
-    N x 1 x 28 x 28, as helpers.data.normalize returns it. The output is N x 10 logits without
-    softmax: the loss includes it, and the largest logit is the answer either way.
+    N x 1 x 28 x 28, as helpers.data.normalize returns it. The output is N x 10 logits. There is no
+    softmax layer: the loss includes it, and the largest logit is the prediction either way.
     """
 
     def __init__(self) -> None:
@@ -32,7 +32,7 @@ class MnistNet(nn.Sequential):
 
 
 class LeNet(nn.Sequential):
-    """A LeNet-5 without biases: 44,190 weights, so few that low-bit quantization costs accuracy.
+    """A LeNet-5 without biases: so small (44,190 weights) that low-bit weights cost accuracy.
 
     Input and output are those of MnistNet.
     """
@@ -85,13 +85,13 @@ def conv_bn_relu(
 
 
 class DepthwiseNet(nn.Sequential):
-    """MobileNetV2 for digits: a stem, four inverted residual blocks, a head; batch normalization.
+    """MobileNetV2 for digits: a stem, four inverted residual blocks and a head.
 
     It has 23,930 parameters. Input and output are those of MnistNet.
     """
 
     def __init__(self) -> None:
-        # made first: the order decides which random numbers the weights get
+        # created first: the order determines the random numbers that the weights get
         sizes = [(16, 24, 2), (24, 24, 1), (24, 32, 2), (32, 32, 1)]
         blocks = [InvertedResidual(*size) for size in sizes]
         super().__init__(
@@ -105,7 +105,7 @@ class DepthwiseNet(nn.Sequential):
 
 
 def fold_batch_norm(model: nn.Module) -> nn.Module:
-    """A copy in eval mode whose batch normalizations are folded into the convolutions before them.
+    """A copy in eval mode with batch normalizations folded into the convolutions before them.
 
     It computes the same function.
     """
@@ -120,12 +120,12 @@ def fold_batch_norm(model: nn.Module) -> nn.Module:
 
 
 def unequalize_channels(folded: nn.Module, factor: float = 4.0, seed: int = 0) -> nn.Module:
-    """A copy of a folded DepthwiseNet that computes the same, its channels unequally scaled.
+    """A copy of a folded DepthwiseNet that computes the same, with channels of unequal scale.
 
-    In each block half of the channels enter the depthwise layer divided by `factor` and leave it
-    multiplied by it, the other half the other way round. This puts factor**4 between the depthwise
-    weights of the two halves. A ReLU lets positive factors through (Nagel et al., 2019, use this
-    the other way, to make channels equal).
+    In each block, half of the channels are divided by `factor` before the depthwise layer and
+    multiplied by it after that layer; the other half are scaled inversely. The depthwise weights of
+    the two halves then differ by factor**4. The function stays the same, because a ReLU commutes
+    with positive factors. Nagel et al. (2019) use this in reverse, to equalize channels.
     """
     twin = copy.deepcopy(folded)
     generator = torch.Generator().manual_seed(seed)
@@ -139,11 +139,12 @@ def unequalize_channels(folded: nn.Module, factor: float = 4.0, seed: int = 0) -
 
 
 def equalized(folded: nn.Module, rounds: int = 20) -> nn.Module:
-    """A copy of a folded DepthwiseNet that computes the same, with equal weight ranges of channels.
+    """A copy of a folded DepthwiseNet that computes the same, with channels of equal weight range.
 
-    Cross-layer equalization (Nagel et al., 2019), as notebook 05 derives it: a channel is divided
-    by s where it is made and multiplied by s where it is used; s is the square root of the ratio
-    of the two ranges. A depthwise layer belongs to two pairs, hence the rounds.
+    This is cross-layer equalization (Nagel et al., 2019), as notebook 05 derives it. A channel is
+    divided by s in the layer that produces it and multiplied by s in the layer that uses it; s is
+    the square root of the ratio of the two weight ranges. It takes several rounds, because a
+    depthwise layer belongs to two pairs.
     """
     result = copy.deepcopy(folded)
     for block in _blocks(result) * rounds:
@@ -197,7 +198,7 @@ BY_NAME = {"mnist_cnn": MnistNet, "lenet": LeNet, "depthwise": DepthwiseNet}
 def torchvision_model(name: str, seed: int = 0) -> nn.Module:
     """torchvision's network `name` ("mobilenet_v2", "resnet18") with random weights from `seed`.
 
-    It is in eval mode. Random weights cost what trained ones cost: use them for timing and for
+    It is in eval mode. Random weights take as long as trained ones: use them for timing and for
     counting, never for accuracy.
     """
     torchvision = import_torchvision()
@@ -207,11 +208,11 @@ def torchvision_model(name: str, seed: int = 0) -> nn.Module:
 
 
 def import_torchvision():
-    """torchvision, also if its operators were compiled for CUDA and this torch is a CPU build.
+    """torchvision, even if its operators were compiled for CUDA and this torch is a CPU build.
 
-    Then the plain import fails, because its Python part registers rules for two operators that do
-    not exist. Declaring them first lets models, transforms and data sets work; calling nms still
-    fails, as it should.
+    In that case a plain import fails, because torchvision's Python code registers rules for two
+    operators that do not exist. With these declared first, models, transforms and data sets work.
+    Calling nms still fails, as it should.
     """
     try:
         import torchvision
@@ -221,7 +222,7 @@ def import_torchvision():
         library = torch.library.Library("torchvision", "DEF")
         library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
         library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        _kept_alive.append(library)  # the declarations go when the library object goes
+        _kept_alive.append(library)  # deleting the library deletes its declarations
         import torchvision
     return torchvision
 

@@ -1,4 +1,4 @@
-"""Where files are stored: everything generated goes under one folder, which git ignores."""
+"""Where files are stored: all generated files are in one folder, which git ignores."""
 
 import os
 from pathlib import Path
@@ -7,12 +7,12 @@ from modelfiles.places import ROOT, display_path, whole_file
 
 __all__ = ["PACKAGES", "ROOT", "build_dir", "build_path", "display_path", "whole_file"]
 
-# what a notebook needs of this repository: it is copied to a Pi, and shown to a submission
+# the packages that notebooks import: they are copied to a Pi, and available to submissions
 PACKAGES = ("helpers", "modelfiles")
 
 
 def build_path(*parts: str) -> Path:
-    """A path under build/, or under the folder in WORKBOOK_BUILD; creates its parent folder."""
+    """A path under build/, or under the folder in WORKBOOK_BUILD. Creates its parent folder."""
     path = Path(os.environ.get("WORKBOOK_BUILD", ROOT / "build")).joinpath(*parts)
     path.parent.mkdir(parents=True, exist_ok=True)
     return path

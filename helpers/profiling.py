@@ -1,6 +1,6 @@
-"""Where a model file spends its time, operator by operator, if its runtime reports it; one thread.
+"""Time per operator of a model file, on one thread, for runtimes that report it.
 
-Profiling takes time itself, so only compare the operators of one file.
+Profiling itself takes time, so compare only operators of the same file.
 """
 
 from modelfiles.profiling import (

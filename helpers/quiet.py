@@ -1,4 +1,4 @@
-"""Libraries that print while they load or convert, kept silent unless they fail."""
+"""Silence libraries that print while they load or convert, unless they fail."""
 
 from modelfiles.quiet import quiet
 

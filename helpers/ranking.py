@@ -21,7 +21,7 @@ def rank(frame, by: str = "latency_ns.p50"):
     frame = each_run_once(frame)
     if by not in frame.columns:
         raise ValueError(
-            f"there is no column {by!r} to rank by; there are {', '.join(map(str, frame.columns))}"
+            f"there is no column {by!r} to rank by; columns: {', '.join(map(str, frame.columns))}"
         )
     reasons = [validity.row_reasons(row, by) for row in frame.to_dict("records")]
     invalid = []

@@ -1,8 +1,8 @@
-"""The student id of a lab: everything that is a student's own is drawn from it."""
+"""The student id of a lab: each student's own values are drawn from it."""
 
 import zlib
 
-PLACEHOLDER = "0000000"  # what a lab has before the student writes an id
+PLACEHOLDER = "0000000"  # in a lab until the student replaces it
 CONSONANTS = "bdlmnrstv"
 VOWELS = "aeiou"
 

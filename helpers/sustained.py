@@ -1,7 +1,7 @@
-"""What a run of minutes shows: slices of a "Sustained" scenario, record by record.
+"""Trends in a run of several minutes: the slices of a "Sustained" scenario, one record each.
 
-In such a run the slower clock of a hot Pi is the result. Slices during which the Pi throttled are
-kept and marked here; results.rank still skips them.
+In such a run the slower clock of a hot Pi is the result. Throttled slices are kept and marked here;
+results.rank still skips them.
 """
 
 import itertools
@@ -15,9 +15,9 @@ from helpers import results, timing
 def over_time(records: pd.DataFrame) -> pd.DataFrame:
     """The valid and the throttled records, with columns for a figure.
 
-    "begun" and "minute" (when the slice began and ended, in minutes since the first one began),
-    "minutes" of the whole run, "p50 (ms)", and at the end of the slice "°C" and "GHz" (the
-    measured clock; NaN if unknown). `throttled` is that of results.keep_throttled.
+    The columns: "begun" and "minute" (when the slice began and ended, in minutes since the run
+    began), "minutes" (of the whole run), "p50 (ms)", "°C" and "GHz" at the end of the slice (the
+    measured clock; NaN if unknown), and `throttled` from results.keep_throttled.
     """
     trace = results.keep_throttled(records)
     begin = pd.to_datetime(records["conditions.before.at"], utc=True)
@@ -42,7 +42,7 @@ def over_time(records: pd.DataFrame) -> pd.DataFrame:
 
 
 def tenth(trace: pd.DataFrame, last: bool) -> pd.DataFrame:
-    """The slices in the first or the last tenth of the run that have all files."""
+    """The slices in the first (or, if `last`, the last) tenth of the run that timed all files."""
     is_last = trace["minute"] > 0.9 * trace["minutes"]
     is_first = trace["begun"] < 0.1 * trace["minutes"]
     part = trace[is_last if last else is_first]
@@ -51,7 +51,7 @@ def tenth(trace: pd.DataFrame, last: bool) -> pd.DataFrame:
 
 
 def pooled(part: pd.DataFrame) -> dict[str, timing.Latency]:
-    """All rounds of each file in these slices, cut to the calls that each of its rounds has."""
+    """All rounds of each file in these slices, cut to the shortest round's number of calls."""
     latencies = {}
     for name, lines in part.groupby("model.name"):
         rounds = [np.array(samples) for samples in lines["samples_ns"]]
@@ -64,13 +64,13 @@ def pooled(part: pd.DataFrame) -> dict[str, timing.Latency]:
 
 
 def flags(part: pd.DataFrame) -> str:
-    """What the Pi reported during these slices, each flag once; "" if nothing."""
+    """The flags that the Pi reported during these slices, each once; "" if none."""
     found = [flag for mark in part["throttled"] if mark for flag in mark.split(", ")]
     return ", ".join(dict.fromkeys(found))
 
 
 def ends(trace: pd.DataFrame) -> pd.DataFrame:
-    """p50 of each file in the first and the last tenth, its change, and what the Pi reported last.
+    """p50 of each file in the first and the last tenth, its change, and the last tenth's flags.
 
     Empty if other programs disturbed all slices of one end.
     """
@@ -89,10 +89,11 @@ def ends(trace: pd.DataFrame) -> pd.DataFrame:
 
 
 def changed_places(trace: pd.DataFrame) -> list[str]:
-    """Pairs of files whose order differs between the two ends of the run, and is certain at both.
+    """Pairs of files whose order differs between the two ends of the run, significantly at both.
 
-    Certain: the interval of their ratio excludes 1. The files of a slice take turns, so a drift of
-    the machine cancels out. Without pairs if an end is throttled: such rows are not ranked.
+    An order is significant if the interval of the ratio excludes 1. The files of a slice take
+    turns, so a drift of the machine cancels out. Empty if an end is throttled, because throttled
+    rows are not ranked.
     """
     parts = [tenth(trace, last) for last in (False, True)]
     if any(part.empty or flags(part) for part in parts):
@@ -108,7 +109,7 @@ def changed_places(trace: pd.DataFrame) -> list[str]:
 
 
 def report(records: pd.DataFrame) -> str:
-    """What the run shows, in sentences: how p50 changed, what the Pi reported, changed orders."""
+    """A summary in sentences: how p50 changed, what the Pi reported, which files swapped places."""
     trace = over_time(records)
     table = ends(trace)
     if table.empty:

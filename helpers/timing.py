@@ -1,16 +1,16 @@
-"""How long does a call take? Each call is timed by itself, in short rounds in random order.
+"""Measure how long a call takes: each call separately, in short rounds in random order.
 
 The reasons, each measured in notebook 03:
-- Other programs interrupt a busy machine every few milliseconds. Most single calls escape that; a
-  block of a hundred calls never does. So each call's time is kept, and percentiles are reported,
-  never a mean.
+- Other programs interrupt a busy machine every few milliseconds. Most single calls are not
+  affected, but every block of a hundred calls is. So the time of each call is kept, and percentiles
+  are reported, not means.
 - A machine drifts over minutes. Candidates that take turns drift together, and their ratio stays
-  right.
-- Candidates that alternate after every call would find a cold cache. So a round is some dozens of
+  correct.
+- Candidates that alternate after every call would start with a cold cache. So a round has dozens of
   calls of one candidate, and its first call is discarded.
-- CPU time next to wall time shows whether other programs used the machine.
+- CPU time, compared with wall time, shows whether other programs used the machine.
 
-This module needs only numpy and the standard library: it runs the same on a laptop and on a Pi.
+This module needs only numpy and the standard library, so it also runs on a Pi.
 """
 
 import gc
@@ -47,7 +47,7 @@ __all__ = [
 ]
 
 
-MAX_WINDOW_NS = 1e8  # a warm-up window of long calls is cut to about 0.1 s
+MAX_WINDOW_NS = 1e8  # a warm-up window takes at most about 0.1 s
 STABLE_WINDOWS = 3  # consecutive windows without improvement that end the warm-up
 
 
@@ -62,9 +62,9 @@ def warm_up(
     """Call `function` until it stops getting faster.
 
     The median time of each window of calls is compared with the best median so far. The warm-up
-    ends when three windows in a row do not improve on it by `tolerance` and `min_duration_s` has
-    passed, or at the latest after `max_duration_s`. A window is `window` calls, or fewer if they
-    are long: about a tenth of a second, at least one call.
+    ends when three consecutive windows do not improve on it by the fraction `tolerance` and
+    `min_duration_s` has passed, or after `max_duration_s`. A window has `window` calls, or fewer if
+    they would take longer than 0.1 s, but at least one.
     """
     start_ns = time.perf_counter_ns()
     first_call_ns = int(time_calls(function, 1, discard=0)[0][0])
@@ -76,7 +76,7 @@ def warm_up(
         median_ns = float(np.median(time_calls(function, window, discard=0)[0]))
         calls += window
         if median_ns > best_ns * (1 - tolerance):
-            # best_ns stays, so a slow decline over many windows still counts as improvement
+            # best_ns stays, so a slow decline over many windows is still an improvement
             stable_windows += 1
         else:
             best_ns = median_ns
@@ -92,7 +92,8 @@ def time_calls(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """One round: wall and CPU nanoseconds of each of `calls` calls, and both of the whole round.
 
-    All are int64. Before the calls, `discard` calls refill the cache; only the round includes them.
+    The three arrays are int64, of length `calls`, `calls` and 2. Before the timed calls, `discard`
+    calls refill the cache; only the time of the round includes them.
     """
     wall = np.empty(calls, np.int64)
     cpu = np.empty(calls, np.int64)
@@ -106,7 +107,7 @@ def time_calls(
         for _ in range(discard):
             function()
         for i in range(calls):
-            # reading the CPU clock takes half a microsecond: outside the wall clock's reads
+            # reading the CPU clock takes half a microsecond, so do it outside the wall time
             cpu_start = cpu_clock()
             start = clock()
             function()
@@ -143,10 +144,11 @@ def benchmark(
     discard: int = 1,
     seed: int = 0,
 ) -> dict[str, Latency]:
-    """Time every candidate, `rounds` rounds each, in an order that is drawn again for every round.
+    """Time every candidate for `rounds` rounds, in a new random order in every round.
 
-    A candidate is a function without arguments, or a workers.Worker. A round lasts at least
-    `min_round_s` and `min_calls` calls; `discard` further calls before them are not recorded.
+    `candidates` is {name: function without arguments, or workers.Worker}; the result has the same
+    names. A round lasts at least `min_round_s` and has at least `min_calls` calls. `discard` more
+    calls before them are not recorded. `seed` sets the orders. ValueError for wrong arguments.
     """
     if not candidates:
         raise ValueError("nothing to time: give at least one {name: function}")

@@ -19,7 +19,7 @@ from helpers.paths import build_path, display_path, whole_file
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to train. `epochs` is for 4,000 images; `scaled_to` keeps the number of steps."""
+    """How to train. `epochs` is for 4,000 images; `scaled_to` adapts it to other numbers."""
 
     epochs: int
     peak_lr: float
@@ -30,7 +30,7 @@ class Recipe:
     seed: int = 0
 
     def scaled_to(self, images: int) -> "Recipe":
-        """This recipe for `images` images: as many steps, but never less than two epochs."""
+        """This recipe for `images` images: the same number of steps, but at least two epochs."""
         return replace(self, epochs=max(2, round(self.epochs * 4000 / images)))
 
 
@@ -43,7 +43,7 @@ RECIPES = {
 
 @dataclass
 class History:
-    """What happened in each epoch: mean training loss, learning rate, test accuracy (a fraction).
+    """Per epoch: the mean training loss, the learning rate and the test accuracy, a fraction.
 
     `cpu_s` is the CPU time of the whole training in seconds; `source` names the training images.
     """
@@ -57,7 +57,7 @@ class History:
 
 @contextmanager
 def threads(count: int):
-    """Run with `count` torch threads. Use one for small networks: two only wait for each other."""
+    """Run with `count` torch threads. One is best for small networks: more wait for each other."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:
@@ -67,10 +67,10 @@ def threads(count: int):
 
 
 def augment(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """Shift, rotate, scale and shear each image at random, as other hands might have written it.
+    """Shift, rotate, scale and shear each image at random, like different handwriting.
 
-    `images` is float N x 1 x 28 x 28 with 0 as paper. The limits are 2 pixels, 12 degrees, 12 % and
-    a shear of 0.15.
+    `images` is float N x 1 x 28 x 28 with background 0; the result has the same shape. The limits
+    are 2 pixels, 12 degrees, 12 % and a shear of 0.15.
     """
     n = len(images)
 
@@ -103,11 +103,12 @@ def train(
     """Train `model` on augmented images with AdamW and a one-cycle learning rate, on one thread.
 
     `before_epoch`, if given, is called with the epoch's number, from 0, after the model is set to
-    train mode.
+    train mode. With `test_set` the history has test accuracies; `progress` prints five reports.
 
     Returns a copy in eval mode and the history. The copy's weights are the exponential moving
-    average over the training steps: smoother than the last step, and better by a few tenths of a
-    per cent. The same recipe on the same machine gives the same weights.
+    average (EMA) over the training steps. Compared with the last step they are smoother, and more
+    accurate by a few tenths of a per cent. The same recipe on the same machine gives the same
+    weights.
     """
     with threads(1), torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
@@ -165,7 +166,7 @@ def _update_ema(ema_model: torch.nn.Module, model: torch.nn.Module, decay: float
 
 
 def predict(model: torch.nn.Module, images: np.ndarray, batch: int = 10) -> np.ndarray:
-    """Logits, float32 N x 10, of uint8 images N x 28 x 28.
+    """The logits, float32 N x 10, of `images`, uint8 N x 28 x 28, which it normalizes.
 
     Small batches are fastest, because they stay in the cache.
     """
@@ -193,7 +194,8 @@ def save(name: str, model: torch.nn.Module, history: History) -> None:
 def trained(name: str) -> torch.nn.Module:
     """The trained network `name` ("mnist_cnn", "lenet" or "depthwise") in eval mode.
 
-    It is loaded from build/models, or trained now. The caller's random state stays as it was.
+    It is loaded from build/models, or trained now. The caller's random state does not change.
+    ValueError for other names.
     """
     if name not in BY_NAME:
         raise ValueError(f"no network is called {name!r}; there are {', '.join(BY_NAME)}")
@@ -206,7 +208,7 @@ def trained(name: str) -> torch.nn.Module:
     train_set = mnist("train")
     recipe = RECIPES[name].scaled_to(len(train_set.images))
     print(
-        f"{display_path(path)} is not there yet: training {name} for {recipe.epochs} epochs, "
+        f"{display_path(path)} does not exist yet: training {name} for {recipe.epochs} epochs, "
         "a minute or two."
     )
     network, history = train(model, train_set, recipe, mnist("test"))

@@ -1,6 +1,6 @@
 """Decide whether a measurement is valid, and say why not. No other module decides this.
 
-A measurement is invalid if the machine throttled, or if other programs used the processor.
+A measurement is invalid if the machine throttled or if other programs used the processor.
 """
 
 from datetime import datetime

@@ -1,13 +1,14 @@
-"""A model file in its own process, to be timed next to others without disturbing them.
+"""Time each model file in its own process, so that runtimes do not disturb each other.
 
-Two runtimes in one process compete for threads, and one can slow the other many times over
-(notebook 03 shows it). A Worker loads one file with one thread count in a fresh process and reads
+Two runtimes in one process compete for threads, and one can slow the other down many times
+(notebook 03 shows this). A Worker loads one file with one thread count in a fresh process and reads
 the clocks there.
 
-The process is Python with modelfiles.runtimes, or a program with the same protocol, started as
-`PROGRAM MODEL THREADS`. It writes a line of JSON about the model. Then it answers every line of
-standard input, a list of a command and its arguments, with one line. Images and outputs are passed
-in files of raw numbers: float32, or the type in the answer to "predict". cpp/ has such programs.
+The process is Python with modelfiles.runtimes, or a program with the same protocol, such as those
+of cpp/, started as `PROGRAM MODEL THREADS`. It writes a line of JSON about the model. Then it
+answers each line of standard input with one line. A request is a JSON list: a command and its
+arguments. Images and outputs are passed in files of raw numbers: float32, or the type in the answer
+to "predict".
 """
 
 import json
@@ -26,23 +27,24 @@ from modelfiles import child_process
 from modelfiles.child_process import ChildProcess, ProcessEnded
 from modelfiles.runtimes.opening import check_threads
 
-# Not under WORKBOOK_BUILD: the programs hold no results, and in a new folder they would compile for
-# minutes again.
+# Not under WORKBOOK_BUILD: the programs contain no results, and compiling them again takes minutes.
 CPP_FOLDER = ROOT / "build" / "cpp"
 
 
 def cpp_program(runtime: str) -> Path:
-    """Where the C++ program of "libtorch", "ncnn" or "mnn" is once `make cpp` has built it."""
+    """The path of the C++ program for "libtorch", "ncnn" or "mnn", which `make cpp` builds."""
     return CPP_FOLDER / f"bench_{runtime}"
 
 
 class Worker:
-    """The model at `path` in its own process, with one fixed random image; for timing.benchmark.
+    """The model at `path` in its own process, a candidate for timing.benchmark.
 
-    Use it in a `with` block: the process ends with the block. `runtime`, `version`, `precision` and
-    `input_shape` describe what was loaded; `load_ns` is how long importing the runtime and loading
-    took. A `program`, such as cpp_program("ncnn"), replaces Python; `delegate` is that of
-    runtimes.open_model.
+    It times calls with one fixed random image. Use it in a `with` block: the process ends with the
+    block. `runtime`, `version`, `precision` and `input_shape` describe the model; `load_ns` is the
+    time to import the runtime and load the file. A `program`, such as cpp_program("ncnn"), replaces
+    Python; `delegate` is that of runtimes.open_model.
+
+    ValueError if the model cannot be opened, RuntimeError if the process cannot be started or ends.
     """
 
     def __init__(
@@ -53,7 +55,7 @@ class Worker:
         delegate: str | None = None,
     ) -> None:
         if program and delegate:
-            raise ValueError(f"{Path(program).name} takes no delegate: leave out one of the two")
+            raise ValueError(f"{Path(program).name} takes no delegate: pass only one of the two")
         self.path = Path(path)
         self.threads = check_threads(threads)
         command = [sys.executable, "-m", "helpers.workers"]
@@ -87,7 +89,7 @@ class Worker:
     def predict(self, x: np.ndarray) -> np.ndarray:
         """The outputs for the images `x`, float32 N x channels x height x width.
 
-        They have the form of those of runtimes.Model.
+        Shape and type are those of runtimes.Model.predict. ValueError for wrong images.
         """
         given = type(x).__name__
         if isinstance(x, np.ndarray):
@@ -98,7 +100,7 @@ class Worker:
             raise ValueError(f"{self.path.name} takes images as float32 N x {wanted}, not {given}")
         if not np.isfinite(x).all():
             raise ValueError(
-                f"the images for {self.path.name} hold NaN or infinity; "
+                f"the images for {self.path.name} contain NaN or infinity; "
                 "check how they were normalized"
             )
         with tempfile.TemporaryDirectory() as folder:
@@ -106,7 +108,7 @@ class Worker:
             logits = Path(folder, "logits")
             x.tofile(images)
             info: Any = self._ask("predict", str(images), str(logits))
-            if not isinstance(info, dict):  # a program, which has float32 logits only
+            if not isinstance(info, dict):  # a C++ program: always float32 logits
                 info = {"dtype": "float32", "shape": (len(x), -1)}
             return np.fromfile(logits, info["dtype"]).reshape(info["shape"])
 
@@ -115,7 +117,7 @@ class Worker:
         return timing.WarmUp(**self._ask("warm_up"))
 
     def time_calls(self, calls: int, discard: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Run timing.time_calls there: nanoseconds of each call and of the round, int64."""
+        """Run timing.time_calls in the worker process; the same three int64 arrays."""
         wall, cpu, whole = self._ask("time_calls", calls, discard)
         return np.array(wall, np.int64), np.array(cpu, np.int64), np.array(whole, np.int64)
 
@@ -137,11 +139,11 @@ class Worker:
         return self._checked(self._process.ask, *request)
 
     def _checked(self, exchange: Callable[..., Any], *request: object) -> Any:
-        """The answer, or its error as an exception that names the model."""
+        """The answer. ValueError for the process's error, RuntimeError if it has ended."""
         try:
             answer = exchange(*request)
         except ProcessEnded as error:
-            raise RuntimeError(f"the process that runs {self.path.name} died ({error})") from error
+            raise RuntimeError(f"the process of {self.path.name} ended ({error})") from error
         if isinstance(answer, dict) and "error" in answer:
             raise ValueError(answer["error"])
         return answer
@@ -160,9 +162,7 @@ def _serve(path: str, threads: int, delegate: str | None = None) -> None:
         send({"error": str(error)})
         return
     if not model.input_shape or None in model.input_shape:
-        problem = (
-            f"{model.path.name} does not say how large its input is, so nothing can be fed to it"
-        )
+        problem = f"{model.path.name} does not contain its input shape, so it cannot be timed"
         send({"error": problem})
         return
     send(

@@ -369,9 +369,9 @@ def test_conditions_carry_the_time_in_utc():
     before = device.conditions()
     after = device.conditions()
     assert before["at"] <= after["at"] and before["at"].endswith("+00:00")
-    assert before["monotonic_ns"] < after["monotonic_ns"], "and by a clock that nobody sets"
+    assert before["monotonic_ns"] < after["monotonic_ns"], "and by a clock that is never set"
     assert clock_warnings(before, after) == []
-    # unknown, without the clock that nobody sets
+    # unknown without the clock that is never set
     assert clock_warnings({"at": before["at"]}, {"at": "2031-01-01T00:00:00+00:00"}) == []
 
 
@@ -429,7 +429,7 @@ def test_peak_rss_sees_what_the_code_held_even_if_it_gave_it_back():
 
 @pytest.mark.skipif(not PROC, reason="needs /proc")
 def test_peak_rss_does_not_see_its_parent():
-    """ru_maxrss would: what a process held counts for the ones that it starts."""
+    """ru_maxrss would: it includes the memory of the parent process."""
     code = "block = b'x' * 30_000_000"
     from_small = device.peak_rss(code)["end"]
     ballast = np.ones(200 * 10**6, np.uint8)

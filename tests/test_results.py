@@ -636,7 +636,7 @@ def test_rank_refuses_when_nothing_counts(tmp_path):
     none_counts = r"no valid measurement \(0 of 2\): other programs .*; the Pi reported"
     with pytest.raises(ValueError, match=none_counts):
         results.rank(frame)
-    no_column = "no column 'latency' to rank by; there are schema_version"
+    no_column = "no column 'latency' to rank by; columns: schema_version"
     with pytest.raises(ValueError, match=no_column):
         results.rank(frame, by="latency")
 

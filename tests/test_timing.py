@@ -117,7 +117,7 @@ def test_cpu_time_tells_waiting_from_computing(clock):
     "samples, q", [([1, 2], -1), ([1, 2], 100.5), ([1, 2], float("nan")), ([], 50)]
 )
 def test_what_has_no_percentile(samples, q):
-    with pytest.raises(ValueError, match=f"no {q}th percentile of {len(samples)} values"):
+    with pytest.raises(ValueError, match="q must be from 0 to 100 .*, of at least one value"):
         timing.percentile(np.array(samples), q)
 
 

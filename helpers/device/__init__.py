@@ -1,7 +1,7 @@
-"""The measured machine. What a machine does not report is None: a laptop has no vcgencmd.
+"""The measured machine. Values that cannot be read are None: a laptop has no vcgencmd.
 
-machine     what it is: describe
-state       its clock, temperature and throttling now: conditions, throttle_flags
+machine     board, processor, memory and system: describe
+state       clock, temperature and throttling now: conditions, throttle_flags
 roofline    the limits of one core: measure_roofline; peak_process measures them
 memory      the peak memory of code: peak_rss
 limits      the cores and the memory that this process may use

@@ -1,4 +1,4 @@
-"""The small files of /proc and /sys."""
+"""Read the small files of /proc and /sys."""
 
 import re
 from pathlib import Path

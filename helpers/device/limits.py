@@ -1,6 +1,6 @@
-"""What this process may use of the machine: a container or a service often has less than all.
+"""The cores and memory that this process may use: a container or a service often has limits.
 
-Linux limits processes by control groups, of version 1 or 2: folders with a file for each limit.
+Linux limits processes by control groups, version 1 or 2: folders with a file for each limit.
 """
 
 import math
@@ -13,7 +13,7 @@ from helpers.device._files import read
 
 
 def cores(root: Path | str = "/") -> int:
-    """How many cores this process can keep busy, by its affinity and its share of time."""
+    """The number of cores that this process may use, by its affinity and its CPU quota."""
     cores = os.cpu_count() or 1
     if hasattr(os, "sched_getaffinity"):
         cores = len(os.sched_getaffinity(0))
@@ -21,7 +21,7 @@ def cores(root: Path | str = "/") -> int:
 
 
 def memory_bytes(root: Path | str = "/") -> int:
-    """How much memory this process may use: the machine's, or less."""
+    """The memory that this process may use: the machine's, or less."""
     limits = [memory_limit(folder) for folder in control_groups(Path(root), "memory")]
     return min([psutil.virtual_memory().total, *filter(None, limits)])
 

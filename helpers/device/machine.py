@@ -1,4 +1,4 @@
-"""What the measured machine is: its board, processor, memory, system, and a name for it."""
+"""The board, processor, memory and system of the measured machine, and an id for it."""
 
 import hashlib
 import platform
@@ -9,7 +9,7 @@ from pathlib import Path
 from helpers.device import limits
 from helpers.device._files import read
 
-# Instructions that make small networks fast, under their names in /proc/cpuinfo
+# instructions that make small networks fast, with their names in /proc/cpuinfo
 # fmt: off
 FEATURES = (
     # Arm
@@ -27,12 +27,12 @@ ARM_CORES = {"0xd03": "Cortex-A53", "0xd08": "Cortex-A72", "0xd0b": "Cortex-A76"
 
 
 def describe(root: Path | str = "/") -> dict:
-    """What this machine is.
+    """A description of this machine.
 
     The entries are board, cpu, cores, ram_mb (10**6 bytes), os, kernel, arch, python, features and
     machine_id. `cores` and `ram_mb` are what this process may use: a container may have less than
-    the machine. `features` are those of FEATURES that the processor has. `machine_id` tells
-    machines apart without naming them: eight digits of a hash. /proc and /etc are read in `root`.
+    the machine. `features` lists the FEATURES of the processor. `machine_id`, eight digits of a
+    hash, identifies the machine without naming it. /proc and /etc are read under `root`.
     """
     root = Path(root)
     cpuinfo: dict[str, str] = {}
@@ -63,7 +63,7 @@ def describe(root: Path | str = "/") -> dict:
 def _board_of(cpuinfo: dict[str, str]) -> str | None:
     """A Pi's name in /proc/cpuinfo, for containers, which have no device tree.
 
-    On x86, "model" is a number and names no board.
+    On x86, "model" is a number, not the name of a board.
     """
     model = cpuinfo.get("model", "")
     if model.isdigit():
@@ -80,14 +80,14 @@ def _system_name(root: Path) -> str:
 
 
 def _machine_id(root: Path, serial: str) -> str | None:
-    # the serial number first: cards that were copied from one another share /etc/machine-id
+    # the serial number first: copies of one card share /etc/machine-id
     identity = read(root / "proc/device-tree/serial-number")
     if not identity and serial.strip("0"):
         identity = serial
     identity = identity or read(root / "etc/machine-id")
     if not identity:
         address = uuid.getnode()
-        if address >> 40 & 1:  # no network card: a random number, another one in the next process
+        if address >> 40 & 1:  # no network card: a random number, different in each process
             return None
         identity = str(address)
     return hashlib.sha256(b"machine of the workbook " + identity.encode()).hexdigest()[:8]

@@ -1,4 +1,4 @@
-"""How much memory code or a process used at most."""
+"""The peak memory of code or of a process."""
 
 import json
 import os
@@ -9,8 +9,8 @@ from pathlib import Path
 from helpers.device._files import read
 from modelfiles.programs import run_program
 
-# Runs in the fresh process of peak_rss, which imports nothing else. What the code prints goes to
-# the error stream.
+# Runs in the fresh process of peak_rss, which imports nothing else. Output of the code goes to
+# standard error.
 _MARKING_PROCESS = """
 import json, os, sys
 answer = os.fdopen(os.dup(1), "w")
@@ -34,14 +34,14 @@ json.dump(marks, answer)
 def peak_rss(code: str, **names: object) -> dict[str, int]:
     """The peak memory in bytes of Python `code`, run in a fresh process, at each mark("...") in it.
 
-    The result is {"start": ..., the code's own marks, "end": ...}; "start" is bare Python, and a
-    mark never falls. {} if the system has no /proc (macOS, Windows). The code gets `names` as
-    variables: numbers, texts, lists; a path becomes its text. ProgramFailed, with the last line of
-    the code's error output, if the code fails.
+    The result is {"start": ..., the code's own marks, "end": ...}. "start" is Python alone; later
+    marks are never smaller. {} if the system has no /proc (macOS, Windows). The code gets `names`
+    as variables: numbers, strings, lists; a path becomes a string. If the code fails, ProgramFailed
+    has the last line of its error output.
 
-    The values are VmHWM in /proc/self/status. resource.getrusage's ru_maxrss would be wrong here:
-    it includes the process that started this one, so the child of a large notebook seems large at
-    once.
+    The values are VmHWM in /proc/self/status. ru_maxrss of resource.getrusage would be wrong here:
+    it includes the process that started this one, so the child of a large notebook would seem large
+    from the start.
     """
     if peak_rss_of_this_process() is None:
         return {}

@@ -1,4 +1,4 @@
-"""The process in which roofline.measure_roofline measures: it prints the fields of Peak as JSON."""
+"""The process of roofline.measure_roofline: it measures and prints the fields of Peak as JSON."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""The limits of one core: arithmetic and memory, as a roofline shows them."""
+"""The limits of one core for a roofline: arithmetic and memory bandwidth."""
 
 import json
 import sys

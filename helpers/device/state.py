@@ -24,14 +24,17 @@ def _output_of(command: list[str]) -> str:
 def conditions(root: Path | str = "/", run: Callable[[list[str]], str] = _output_of) -> dict:
     """The state of the machine now. validity compares it before and after a measurement.
 
-    at (UTC), monotonic_ns (a clock that is never set; it starts with the machine), governor,
-    freq_khz and freq_max_khz of core 0 (what Linux asked for, and the most it may ask for),
-    clock_khz (what a Pi's firmware measured), temp_c of the processor, throttled (the Pi's flags
-    in hexadecimal, see throttle_flags), load_avg over 1, 5 and 15 minutes, affinity (cores this
-    process may use).
+    - at: the time, UTC
+    - monotonic_ns: a clock that is never set; it starts with the machine
+    - governor, freq_khz, freq_max_khz: of core 0; what Linux requests, and the most it can request
+    - clock_khz: the clock that a Pi's firmware measured
+    - temp_c: of the processor
+    - throttled: the Pi's flags in hexadecimal, see throttle_flags
+    - load_avg: over 1, 5 and 15 minutes
+    - affinity: the cores that this process may use
 
-    On a Pi, clock_khz is the clock that runs: the firmware lowers it without telling Linux, and
-    freq_khz stays what it was. `run` gives a command's output, or raises OSError or
+    On a Pi, clock_khz is the actual clock: the firmware lowers it without informing Linux, and
+    freq_khz does not change. `run` returns a command's output, or raises OSError or
     subprocess.SubprocessError.
     """
     root = Path(root)
@@ -74,11 +77,16 @@ def _firmware(run: Callable[[list[str]], str], question: list[str], answer: str)
 
 
 def throttle_flags(value: int | str | None) -> list[str]:
-    """The Pi's throttling flags in words, from a number or its hexadecimal text; [] for None."""
+    """The Pi's throttling flags in words, from a number or hexadecimal text; [] for None.
+
+    ValueError for other text.
+    """
     try:
         bits = int(value, 16) if isinstance(value, str) else int(value or 0)
     except ValueError:
-        raise ValueError(f"throttling flags are a number such as 0x50005, not {value!r}") from None
+        raise ValueError(
+            f"throttling flags must be a number such as 0x50005, not {value!r}"
+        ) from None
     now = _flag_names(bits)
     since_boot = _flag_names(bits >> SINCE_BOOT)
     return now + [f"{name} since boot" for name in since_boot]

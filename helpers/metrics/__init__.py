@@ -1,7 +1,7 @@
-"""How good, how equal, how big: accuracy, comparison of two models, detection, parameters and MACs.
+"""Accuracy, comparison of two models, detection, parameters and MACs.
 
-Every figure has a library that sets its standard, and the tests compare with it: scikit-learn and
-scipy for classification, pycocotools for detection. numpy only; torch for counting MACs.
+Tests compare each metric with a reference library: scikit-learn and scipy for classification,
+pycocotools for detection. Only numpy is needed; torch for counting MACs.
 
 classification    accuracy with its interval, precision, recall, the confusion matrix
 comparison        two models on the same images: McNemar's test, the largest difference

@@ -1,4 +1,4 @@
-"""How good a classifier is: accuracy with its interval, confusion matrix, scores per class."""
+"""Metrics of a classifier: accuracy with its interval, confusion matrix, scores per class."""
 
 from dataclasses import dataclass
 from math import sqrt
@@ -28,7 +28,7 @@ class Accuracy:
 
 @dataclass(frozen=True)
 class ClassScores:
-    """Precision, recall and F1: one array entry per class, and in `macro` their means, by name."""
+    """Precision, recall and F1, one array entry per class; `macro` has their means by name."""
 
     precision: np.ndarray
     recall: np.ndarray
@@ -38,6 +38,8 @@ class ClassScores:
 
 def wilson_interval(successes: int, n: int) -> tuple[float, float]:
     """The 95 % interval of a proportion, by Wilson: within 0 to 1, and reliable near both ends.
+
+    ValueError unless 0 <= successes <= n and n > 0.
 
     Source: E. B. Wilson, Journal of the American Statistical Association 22 (1927), 209-212,
     https://doi.org/10.1080/01621459.1927.10502953
@@ -58,7 +60,9 @@ def wilson_interval(successes: int, n: int) -> tuple[float, float]:
 
 
 def accuracy(labels: ArrayLike, predictions: ArrayLike) -> Accuracy:
-    """The fraction of equal entries, with its Wilson interval. Both are class numbers, N long.
+    """The fraction of equal entries, with its Wilson interval. Both are N class numbers.
+
+    ValueError for unequal lengths, for no entries and for numbers that are not integers.
 
     >>> print(accuracy(labels=[7, 2, 1, 0], predictions=[7, 2, 1, 6]))
     75.0 % (95 % interval 30.1 to 95.4 %, n = 4)
@@ -71,10 +75,10 @@ def accuracy(labels: ArrayLike, predictions: ArrayLike) -> Accuracy:
 def confusion_matrix(
     labels: ArrayLike, predictions: ArrayLike, classes: int | None = None
 ) -> np.ndarray:
-    """Counts, int64 classes x classes: [i, j] is how many images of class i are predicted as j.
+    """Counts, int64 classes x classes: [i, j] is the number of images of class i predicted as j.
 
     The default of `classes` is one more than the largest number in both. ValueError for unequal
-    lengths and for numbers outside 0 to classes - 1.
+    lengths and for numbers that are not from 0 to classes - 1.
 
     >>> confusion_matrix(labels=[0, 0, 1, 1], predictions=[0, 1, 1, 1])
     array([[1, 1],
@@ -85,7 +89,7 @@ def confusion_matrix(
     if classes is None:
         classes = largest + 1
     if isinstance(classes, bool) or not isinstance(classes, (int, np.integer)) or classes < 1:
-        raise ValueError(f"classes is the number of classes, at least 1, not {classes!r}")
+        raise ValueError(f"classes must be a whole number of at least 1, not {classes!r}")
     if classes > MAX_CLASSES:
         raise ValueError(
             f"a matrix of {classes:,} classes is too large; "
@@ -95,7 +99,7 @@ def confusion_matrix(
     smallest = min(labels.min(), predictions.min())
     if smallest < 0 or largest >= classes:
         wrong = smallest if smallest < 0 else largest
-        raise ValueError(f"classes are numbered 0 to {classes - 1}, and there is a {wrong}")
+        raise ValueError(f"class numbers must be from 0 to {classes - 1}, but one is {wrong}")
     counts = np.bincount(labels * classes + predictions, minlength=classes**2)
     return counts.reshape(classes, classes)
 
@@ -103,10 +107,10 @@ def confusion_matrix(
 def precision_recall_f1(matrix: np.ndarray) -> ClassScores:
     """Scores of every class from a confusion matrix whose rows are the true classes.
 
-    Precision is the share of correct predictions among all images predicted as class i, recall the
-    share among all images of class i, F1 their harmonic mean. 0/0 counts as 0, as in scikit-learn
+    Precision is the fraction of correct predictions among all images predicted as class i, recall
+    the fraction among all images of class i, F1 their harmonic mean. 0/0 is 0, as in scikit-learn
     with zero_division=0: a class that is never predicted has precision 0, and a class that does not
-    occur lowers the macro means.
+    occur lowers the macro means. ValueError unless the matrix is square and contains counts.
 
     >>> scores = precision_recall_f1([[1, 1], [0, 2]])
     >>> print(scores.precision.round(2), scores.recall)
@@ -114,9 +118,9 @@ def precision_recall_f1(matrix: np.ndarray) -> ClassScores:
     """
     matrix = np.asarray(matrix)
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
-        raise ValueError(f"a confusion matrix is square, not {matrix.shape}")
+        raise ValueError(f"a confusion matrix must be square, not {matrix.shape}")
     if not (np.issubdtype(matrix.dtype, np.number) and (matrix >= 0).all()):
-        raise ValueError("a confusion matrix holds counts: no negative number, no NaN, no text")
+        raise ValueError("a confusion matrix contains counts: no negative numbers, NaN or text")
     true_positives = np.diag(matrix)
     actual = matrix.sum(axis=1)
     predicted = matrix.sum(axis=0)

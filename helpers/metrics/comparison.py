@@ -1,4 +1,4 @@
-"""Whether two models differ, and by how much two arrays do."""
+"""Compare two models on the same images, and two arrays."""
 
 from dataclasses import dataclass
 from math import sqrt
@@ -39,12 +39,12 @@ class Paired:
 def mcnemar(labels: ArrayLike, a: ArrayLike, b: ArrayLike) -> Paired:
     """Whether model b is better or worse than model a, from their predictions of the same images.
 
-    `labels`, `a` and `b` are class numbers, N long. Only images that one model alone classifies
-    correctly say anything about the difference. Without a difference, each of them is lost or
+    `labels`, `a` and `b` are N class numbers each. Only images that exactly one model classifies
+    correctly are evidence of a difference. If the models are equally good, each of these is lost or
     gained with probability 1/2: that binomial distribution gives `p` (McNemar 1947).
 
     The interval is the score interval of Tango, Statistics in Medicine 17 (1998), 891-908. It has
-    nearly its nominal coverage, also for few changes, and stays within -1 and 1.
+    nearly its nominal coverage, even for few changes, and stays within -1 and 1.
 
     >>> labels = [0] * 100
     >>> b = [1] * 9 + [0] * 91
@@ -102,24 +102,24 @@ def _score(lost: int, gained: int, n: int, difference: float) -> float:
 
 
 def count_disagreements(logits_a: np.ndarray, logits_b: np.ndarray) -> int:
-    """How many images two models classify differently, by the argmax of their logits, N x classes.
+    """The number of images that two models classify differently, from their logits, N x classes.
 
     Compare two models on the same images by this count rather than by two accuracies, whose
-    intervals are wide. ValueError for NaN, which has no argmax.
+    intervals are wide. ValueError for other shapes and for NaN, which has no argmax.
 
     >>> count_disagreements(np.array([[2, 1], [0, 3]]), np.array([[2, 1], [4, 3]]))
     1
     """
     logits_a, logits_b = same_shape(logits_a, logits_b)
     if logits_a.ndim != 2:
-        raise ValueError(f"logits are N x classes, not {logits_a.shape}")
+        raise ValueError(f"logits must be N x classes, not {logits_a.shape}")
     if np.isnan(logits_a).any() or np.isnan(logits_b).any():
         raise ValueError("some logits are NaN, so these images have no prediction")
     return int((logits_a.argmax(axis=1) != logits_b.argmax(axis=1)).sum())
 
 
 def largest_difference(a: np.ndarray, b: np.ndarray) -> float:
-    """max |a - b| over all entries, in float64; NaN where there is a NaN.
+    """max |a - b| over all entries, in float64; NaN if any entry is. ValueError if shapes differ.
 
     >>> largest_difference(np.array([1.0, 2.0]), np.array([1.5, 1.75]))
     0.5

@@ -1,10 +1,10 @@
-"""How large a network is: parameters and multiply-accumulates."""
+"""The size of a network: parameters and multiply-accumulates."""
 
 import copy
 
 
 def count_parameters(model) -> int:
-    """How many numbers training adjusts in a torch module; a shared tensor counts once.
+    """The number of trainable numbers in a torch module; a shared tensor is counted once.
 
     >>> from torch import nn
     >>> count_parameters(nn.Linear(10, 3))
@@ -18,7 +18,7 @@ def count_macs(model, input_shape: tuple[int, ...]) -> int:
 
     `input_shape` starts with the batch. One MAC is two floating-point operations, which torch's
     FlopCounterMode counts. Biases, activations, pooling and batch norm (which converters fold away)
-    are not counted. ValueError for layers whose products it would miss: the sum would be too low.
+    are not counted. ValueError for layers whose products FlopCounterMode does not count.
 
     >>> from torch import nn
     >>> count_macs(nn.Conv2d(1, 8, 3), input_shape=(1, 1, 28, 28))  # 26 x 26 x 8 outputs, 9 each
@@ -31,7 +31,7 @@ def count_macs(model, input_shape: tuple[int, ...]) -> int:
     for layer in model.modules():
         if isinstance(layer, missed):
             raise ValueError(f"count_macs cannot count {type(layer).__name__}, which the model has")
-    model = copy.deepcopy(model).eval()  # no changed running mean stays in the original
+    model = copy.deepcopy(model).eval()  # a forward pass may change buffers
     example = next(model.parameters(), zeros(1))
     with inference_mode(), FlopCounterMode(display=False) as counter:
         model(zeros(input_shape, dtype=example.dtype, device=example.device))

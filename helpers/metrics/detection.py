@@ -1,4 +1,4 @@
-"""How good a detector is: overlap of boxes, precision and recall, COCO's mean average precision."""
+"""Metrics of a detector: overlap of boxes, precision and recall, COCO's mean average precision."""
 
 from collections import defaultdict
 
@@ -17,8 +17,8 @@ def box_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Intersection over union of each box of `a` (N x 4) with each box of `b` (M x 4).
 
     The result is float64 N x M. A box is x1, y1, x2, y2: its upper left and its lower right corner.
-    Boxes that only touch, or have no area, get 0. ValueError if x2 < x1 or y2 < y1, and for numbers
-    that are not finite.
+    Boxes that only touch, or have no area, get 0. ValueError for other shapes, for x2 < x1 or
+    y2 < y1, and for numbers that are not finite.
 
     >>> box_iou([[0, 0, 2, 2]], [[0, 0, 2, 2], [1, 0, 3, 2], [5, 5, 6, 6]]).round(3)
     array([[1.   , 0.333, 0.   ]])
@@ -26,12 +26,12 @@ def box_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     a = np.asarray(a, np.float64)
     b = np.asarray(b, np.float64)
     if a.ndim != 2 or b.ndim != 2 or a.shape[1] != 4 or b.shape[1] != 4:
-        raise ValueError(f"boxes are N x 4 (x1, y1, x2, y2), not {a.shape} and {b.shape}")
+        raise ValueError(f"boxes must be N x 4 (x1, y1, x2, y2), not {a.shape} and {b.shape}")
     for boxes in (a, b):
         wrong = np.flatnonzero(_is_no_box(boxes))
         if len(wrong):
             raise ValueError(
-                f"box {wrong[0]} has a negative size or no finite number: "
+                f"box {wrong[0]} has a negative size or a number that is not finite: "
                 f"{boxes[wrong[0]].tolist()}"
             )
     return _overlaps(a, b)
@@ -54,17 +54,18 @@ def _overlaps(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 def precision_recall_curve(
     correct: ArrayLike, scores: ArrayLike, positives: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Precision, recall and score, a point for each detection, best first.
+    """Precision, recall and score: three float64 arrays with a point per detection, best first.
 
-    A point keeps its detection and all better ones. `correct` is whether each detection found an
-    object, `positives` how many objects there are. Detections with equal scores keep their order
-    and have a point each, as in COCO's evaluation.
+    The point of a detection includes it and all detections with higher scores. `correct` has for
+    each detection whether it found an object; `positives` is the number of objects. Detections with
+    equal scores keep their order and have a point each, as in COCO's evaluation. ValueError for
+    unequal lengths, NaN scores, or more correct detections than objects.
     """
     correct = np.asarray(correct, bool)
     scores = np.asarray(scores, np.float64)
     if correct.ndim != 1 or correct.shape != scores.shape:
         raise ValueError(
-            f"correct {correct.shape} and scores {scores.shape} need one entry per detection"
+            f"correct {correct.shape} and scores {scores.shape} must have one entry per detection"
         )
     if np.isnan(scores).any():
         raise ValueError("some scores are NaN, so the detections have no order")
@@ -78,22 +79,26 @@ def precision_recall_curve(
 
 
 def average_precision(correct: ArrayLike, scores: ArrayLike, positives: int) -> float:
-    """COCO's average precision: the mean over 101 recalls of the best precision from there on."""
+    """COCO's average precision: the mean, over 101 recalls, of the best precision from there on.
+
+    The arguments are those of precision_recall_curve.
+    """
     precision, recall, _ = precision_recall_curve(correct, scores, positives)
     best_from_here = np.maximum.accumulate(precision[::-1])[::-1]
     reached = np.searchsorted(recall, RECALL_POINTS)  # the first point with at least that recall
-    padded = np.append(best_from_here, 0.0)  # a recall that is never reached counts 0
+    padded = np.append(best_from_here, 0.0)  # a recall that is never reached has precision 0
     return float(padded[reached].mean())
 
 
 def coco_map(ground_truth: list[dict], detections: list[dict]) -> dict[str, float]:
     """Mean average precision over classes, as pycocotools computes it.
 
-    "AP" is for IoU 0.50 to 0.95, "AP50" and "AP75" for one threshold. Both arguments are lists as
-    in COCO's files: dicts with image_id, category_id, bbox [x, y, width, height], detections also
-    with score. A class without ground truth is skipped; without any ground truth all figures are
-    -1. Size ranges are not computed. Ids are whole numbers or texts. ValueError for crowd boxes
-    (iscrowd), and if ids are texts in one list and numbers in the other, which would match nothing.
+    The result has "AP" (the mean over IoU 0.50 to 0.95), "AP50" and "AP75". Both arguments are
+    lists as in COCO's files: dicts with image_id, category_id and bbox [x, y, width, height];
+    detections also have score. A class without ground truth is skipped; without any ground truth
+    all values are -1. Size ranges are not computed. Ids are whole numbers or strings. ValueError
+    for crowd boxes (iscrowd), and for ids that are strings in one list and numbers in the other,
+    because no detection would match.
     """
     truth = _by_class_and_image(ground_truth, "ground truth box", scored=False)
     found = _by_class_and_image(detections, "detection", scored=True)
@@ -129,8 +134,8 @@ def _class_average_precisions(truth: dict, found: dict) -> list[float]:
 def _match(overlaps: np.ndarray) -> np.ndarray:
     """Which detections (rows of `overlaps`, best first) find one of the objects (columns).
 
-    Each detection takes the object that it overlaps most among those that are still free. The
-    result is bool thresholds x N, for all thresholds at once.
+    Each detection gets the object that it overlaps most, among those that are not taken yet. The
+    result is bool, thresholds x N.
     """
     detections, objects = overlaps.shape
     correct = np.zeros((len(IOU_THRESHOLDS), detections), bool)
@@ -153,7 +158,7 @@ def _by_class_and_image(entries: list[dict], what: str, scored: bool) -> dict:
     """
     if isinstance(entries, dict):
         raise ValueError(
-            f'a list with one dict per {what} is needed; a COCO file has it under "annotations"'
+            f'pass a list with one dict per {what}; in a COCO file it is "annotations"'
         )
     groups: dict = defaultdict(lambda: defaultdict(list))
     values = np.ones((len(entries), 5))
@@ -169,14 +174,15 @@ def _by_class_and_image(entries: list[dict], what: str, scored: bool) -> dict:
             category, image = (_plain_id(entry, name) for name in ("category_id", "image_id"))
             groups[category][image].append(i)
         except (KeyError, TypeError, ValueError) as error:
-            needed = "image_id and category_id (numbers or texts), bbox of four numbers"
+            needed = "image_id and category_id (numbers or strings), bbox of four numbers"
             if scored:
                 needed += ", score"
             raise ValueError(f"{what} {i} needs {needed}, but is {entry}") from error
     wrong = np.flatnonzero(_is_no_box(values))
     if len(wrong):
         raise ValueError(
-            f"{what} {wrong[0]} has a negative size or no finite number: {entries[wrong[0]]}"
+            f"{what} {wrong[0]} has a negative size or a number that is not finite: "
+            f"{entries[wrong[0]]}"
         )
     return {
         name: {image: values[rows] for image, rows in images.items()}
@@ -185,12 +191,12 @@ def _by_class_and_image(entries: list[dict], what: str, scored: bool) -> dict:
 
 
 def _plain_id(entry: dict, name: str) -> int | str:
-    """entry[name] as a whole number or a text. TypeError for anything else, such as a tensor."""
+    """entry[name] as a whole number or a string. TypeError for other types, such as a tensor."""
     value = entry[name]
     if isinstance(value, str):
         return value
     is_whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-    # tables with gaps, and some JSON writers, make 42.0 of 42
+    # tables with gaps, and some JSON writers, turn 42 into 42.0
     if is_whole or (isinstance(value, (float, np.floating)) and value.is_integer()):
         return int(value)
     raise TypeError(f"{name} is a {type(value).__name__}")
