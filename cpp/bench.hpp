@@ -1,6 +1,6 @@
-// A model in C++, served the way helpers/workers.py serves one in Python: it is opened, then requests come in as lines
-// of JSON and answers go out likewise. Calls are timed by the rule of helpers/timing.py, whose names are kept here:
-// wall and CPU time of every single call, the first calls of a round thrown away, medians instead of means.
+// Serves a model in C++ with the protocol of helpers/workers.py: it opens the model, then reads requests and writes
+// answers as lines of JSON. Calls are timed as in helpers/timing.py, with the same names: wall and CPU time of each
+// call, without the first calls of a round.
 #pragma once
 
 #include <time.h>
@@ -26,7 +26,7 @@ namespace bench {
 struct Model {
     std::string runtime, version;
     std::vector<int64_t> input_shape;  // 1 x channels x height x width
-    // one image in, float32 and contiguous, `input_shape` of it; its logits out, which `run` resizes
+    // `image` is one float32 image of `input_shape`, contiguous; `run` resizes and fills `logits`
     std::function<void(const float* image, std::vector<float>& logits)> run;
 
     int64_t input_size() const {
@@ -58,7 +58,7 @@ Round time_calls(const Function& function, int64_t calls, int64_t discard) {
     const int64_t round_cpu = cpu_ns(), round_start = wall_ns();
     for (int64_t i = 0; i < discard; i++) function();
     for (int64_t i = 0; i < calls; i++) {
-        const int64_t cpu_start = cpu_ns();  // reading it is a system call: outside the wall clock's two reads
+        const int64_t cpu_start = cpu_ns();  // a system call, so do it outside the wall time
         const int64_t start = wall_ns();
         function();
         round.wall[i] = wall_ns() - start;
@@ -79,7 +79,7 @@ struct WarmUp {
     bool steady;
 };
 
-// Until the median of a window of calls has stopped falling, three windows in a row; 0.2 to 10 seconds.
+// Calls `function` until three consecutive windows of calls do not improve the median; for 0.2 to 10 seconds.
 template <class Function>
 WarmUp warm_up(const Function& function) {
     const double tolerance = 0.02, min_duration_ns = 0.2e9, max_duration_ns = 10e9;
@@ -91,7 +91,7 @@ WarmUp warm_up(const Function& function) {
         const double middle = median(time_calls(function, window, 0).wall);
         calls += window;
         if (middle > reference * (1 - tolerance)) {
-            flat++;  // against the same reference each time, so that a slow decline is seen
+            flat++;  // the reference stays, so a slow decline is still an improvement
         } else {
             flat = 0;
             reference = middle;
@@ -105,13 +105,13 @@ WarmUp warm_up(const Function& function) {
 
 struct Request {
     std::string command;
-    std::vector<std::string> texts;  // its arguments by kind
+    std::vector<std::string> texts;  // its arguments, by type
     std::vector<int64_t> numbers;
 };
 
-// A list of strings and whole numbers, the first the command: all of JSON that a request needs.
+// Parses a request, a JSON list of strings and whole numbers; the first is the command.
 inline Request parse(const std::string& line) {
-    const std::invalid_argument wrong("a request is one line such as [\"time_calls\", 100, 1], not: " + line);
+    const std::invalid_argument wrong("a request must be one line such as [\"time_calls\", 100, 1], not: " + line);
     size_t at = 0;
     auto peek = [&] {
         while (at < line.size() && std::isspace(static_cast<unsigned char>(line[at]))) at++;
@@ -167,13 +167,13 @@ inline std::string json(const std::vector<int64_t>& numbers) {
 
 inline std::string error(const std::string& what) { return "{\"error\": " + json(what.substr(0, what.find('\n'))) + "}"; }
 
-// Images as a file of float32 numbers, one after the other.
+// Reads consecutive images from a file of float32 numbers.
 inline std::vector<float> read_images(const std::string& path, const Model& model) {
     std::ifstream file(path, std::ios::binary | std::ios::ate);
     const std::streamoff bytes = file ? std::streamoff(file.tellg()) : 0;
     const std::streamoff image = model.input_size() * std::streamoff(sizeof(float));
     if (bytes <= 0 || bytes % image) {
-        throw std::invalid_argument("images of " + json(model.input_shape) + " in float32 are wanted, not what is in " + path);
+        throw std::invalid_argument(path + " does not contain float32 images of " + json(model.input_shape));
     }
     std::vector<float> images(bytes / sizeof(float));
     file.seekg(0);
@@ -192,7 +192,7 @@ inline void predict(const Model& model, const std::string& from, const std::stri
     if (!file.flush()) throw std::runtime_error("cannot write " + to + ": is the disk full?");
 }
 
-// The most memory that this process has held, in bytes; null where the system has no /proc.
+// The peak memory of this process in bytes; null if the system has no /proc.
 inline std::string peak_rss() {
     std::ifstream status("/proc/self/status");
     for (std::string line; std::getline(status, line);) {
@@ -210,7 +210,7 @@ inline std::string answer(const Model& model, std::vector<float>& image, const R
     auto call = [&] { model.run(image.data(), logits); };
     if (command == "image" && has(1, 0)) {
         std::vector<float> read = read_images(texts[0], model);
-        if (int64_t(read.size()) != model.input_size()) throw std::invalid_argument("the calls are fed one image, not several");
+        if (int64_t(read.size()) != model.input_size()) throw std::invalid_argument("pass one image, not several");
         image = read;
         return "null";
     }
@@ -228,16 +228,16 @@ inline std::string answer(const Model& model, std::vector<float>& image, const R
         return "[" + json(round.wall) + ", " + json(round.cpu) + ", " + json(round.whole) + "]";
     }
     if (command == "peak_rss" && has(0, 0)) return peak_rss();
-    throw std::invalid_argument("unknown request " + command + ", or not its arguments");
+    throw std::invalid_argument("unknown request " + command + ", or wrong arguments");
 }
 
-// The whole of a program's main: open the model that its first argument names, then answer until the input ends.
+// The main function of a program: opens the model in its first argument, then answers requests until the input ends.
 inline int serve(int argc, char** argv, Opener open) {
     if (argc != 3 || std::atoi(argv[2]) < 1) {
         std::fprintf(stderr, "usage: %s MODEL THREADS, started by helpers.workers.Worker\n", argv[0]);
         return 2;
     }
-    // answers go to the real standard output; whatever a runtime prints goes to the error stream
+    // answers go to standard output; output of the runtime goes to standard error
     FILE* answers = fdopen(dup(1), "w");
     dup2(2, 1);
     auto send = [&](const std::string& line) {
@@ -252,7 +252,7 @@ inline int serve(int argc, char** argv, Opener open) {
         if (!std::filesystem::exists(path)) throw std::runtime_error(name + " does not exist");
         model = open(path.string(), std::atoi(argv[2]));
         if (model.input_shape.empty() || model.input_size() <= 0) {
-            throw std::runtime_error(name + " does not say how large its input is, so nothing can be fed to it");
+            throw std::runtime_error(name + " does not contain its input shape, so it cannot be timed");
         }
     } catch (const std::exception& problem) {
         send(error(problem.what()));

@@ -1,8 +1,8 @@
-// LibTorch: PyTorch's C++ library, which the torch package brings along. Reads NAME.torchscript (convert.to_torchscript).
+// LibTorch: PyTorch's C++ library, which is part of the torch package. Reads NAME.torchscript (convert.to_torchscript).
 //
-// TorchScript and not AOTInductor, whose package holds machine code for the very processor that compiled it, needs a
-// compiler to be made, and is called a prototype by its manual. TorchScript is deprecated and still the one file that
-// both Python and C++ load anywhere. The kernels are those of the Python package: the library is the same file.
+// Why not AOTInductor: its package contains machine code for one processor, needs a compiler, and its manual calls it a
+// prototype. TorchScript is deprecated, but it is the only format that Python and C++ load on any machine. The kernels
+// are those of the Python package, because it is the same library.
 #include <ATen/Parallel.h>
 #include <torch/script.h>
 #include <torch/version.h>
@@ -18,8 +18,8 @@ static bench::Model open_model(const std::string& path, int threads) {
     auto module = std::make_shared<torch::jit::Module>();
     try {
         *module = torch::jit::load(path, torch::kCPU, extra);
-    } catch (const c10::Error&) {  // its own text is a page of C++ call frames
-        throw std::runtime_error("LibTorch cannot load it: is it damaged, or another kind of file?");
+    } catch (const c10::Error&) {  // its message is a long C++ stack trace
+        throw std::runtime_error("LibTorch cannot load the file: is it damaged, or another kind of file?");
     }
     module->eval();
     std::vector<int64_t> shape;

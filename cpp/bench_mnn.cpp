@@ -1,4 +1,4 @@
-// MNN, whose headers come with no package: built only where MNN_ROOT names a build of it. Reads NAME.mnn.
+// MNN. No package contains its headers, so it is built only if MNN_ROOT is the path of a build. Reads NAME.mnn.
 #include <MNN/Interpreter.hpp>
 #include <MNN/Tensor.hpp>
 
@@ -9,9 +9,9 @@
 
 static bench::Model open_model(const std::string& path, int threads) {
     std::shared_ptr<MNN::Interpreter> interpreter(MNN::Interpreter::createFromFile(path.c_str()), MNN::Interpreter::destroy);
-    if (!interpreter) throw std::runtime_error("MNN cannot load it: is it damaged, or another kind of file?");
+    if (!interpreter) throw std::runtime_error("MNN cannot load the file: is it damaged, or another kind of file?");
     MNN::BackendConfig backend;
-    backend.precision = MNN::BackendConfig::Precision_High;  // float32, as helpers/runtimes has it
+    backend.precision = MNN::BackendConfig::Precision_High;  // float32, as in modelfiles/runtimes
     MNN::ScheduleConfig schedule;
     schedule.type = MNN_FORWARD_CPU;
     schedule.numThread = threads;
@@ -21,7 +21,7 @@ static bench::Model open_model(const std::string& path, int threads) {
     MNN::Tensor* entry = interpreter->getSessionInput(session, nullptr);
     MNN::Tensor* result = interpreter->getSessionOutput(session, nullptr);
     const std::vector<int> sizes = entry->shape();
-    auto sent = std::make_shared<MNN::Tensor>(entry, MNN::Tensor::CAFFE);  // NCHW, whatever order MNN keeps inside
+    auto sent = std::make_shared<MNN::Tensor>(entry, MNN::Tensor::CAFFE);  // NCHW; MNN may use another order internally
     auto received = std::make_shared<MNN::Tensor>(result, MNN::Tensor::CAFFE);
     auto run = [=](const float* image, std::vector<float>& logits) {
         std::memcpy(sent->host<float>(), image, size_t(sent->size()));

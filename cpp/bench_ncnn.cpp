@@ -1,4 +1,4 @@
-// ncnn, compiled here from the source that its Python package was made from. Reads NAME.ncnn.param with NAME.ncnn.bin.
+// ncnn, compiled from the source of its Python package. Reads NAME.ncnn.param with NAME.ncnn.bin.
 #include <net.h>
 
 #include <memory>
@@ -6,7 +6,7 @@
 
 #include "bench.hpp"
 
-// The file's text tells the input's size where convert.to_ncnn wrote it: Input in0 0 1 in0 0=width 1=height 2=channels
+// convert.to_ncnn writes the input's size into the file: Input in0 0 1 in0 0=width 1=height 2=channels
 static std::vector<int64_t> input_shape(const std::string& path) {
     std::ifstream file(path);
     for (std::string line; std::getline(file, line);) {
@@ -25,12 +25,12 @@ static std::vector<int64_t> input_shape(const std::string& path) {
 static bench::Model open_model(const std::string& path, int threads) {
     auto net = std::make_shared<ncnn::Net>();
     net->opt.num_threads = threads;
-    // float32 throughout, as modelfiles/runtimes has it
+    // float32, as in modelfiles/runtimes
     net->opt.use_fp16_packed = net->opt.use_fp16_storage = net->opt.use_fp16_arithmetic = false;
     net->opt.use_bf16_storage = false;
     const std::string weights = path.substr(0, path.rfind('.')) + ".bin";
     if (net->load_param(path.c_str()) || net->load_model(weights.c_str())) {
-        throw std::runtime_error("ncnn cannot load it: is it damaged, are its weights (" + weights.substr(weights.rfind('/') + 1) +
+        throw std::runtime_error("ncnn cannot load the file: is it damaged, are its weights (" + weights.substr(weights.rfind('/') + 1) +
                                  ") next to it, and are its layers among those of cpp/CMakeLists.txt?");
     }
     const std::vector<int64_t> shape = input_shape(path);
@@ -38,7 +38,7 @@ static bench::Model open_model(const std::string& path, int threads) {
     const int channels = int(shape[1]), height = int(shape[2]), width = int(shape[3]);
     auto run = [=](const float* image, std::vector<float>& logits) {
         ncnn::Mat input(width, height, channels, const_cast<float*>(image));
-        input.cstep = size_t(width) * height;  // the image's channels lie side by side, ncnn's own are aligned
+        input.cstep = size_t(width) * height;  // the image's channels are contiguous; ncnn aligns its own
         ncnn::Extractor extractor = net->create_extractor();
         ncnn::Mat output;
         if (extractor.input(net->input_indexes()[0], input) || extractor.extract(net->output_indexes()[0], output)) {

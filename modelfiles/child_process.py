@@ -1,7 +1,7 @@
-"""A process that is asked questions: one line of JSON to it, one line of JSON back.
+"""A child process that answers requests: one line of JSON to it, one line of JSON back.
 
-Workers that time a model and the process that opens converted files are such processes, and so are
-the C++ programs.
+The workers that time a model, the process that opens converted files and the C++ programs use this
+protocol.
 """
 
 import contextlib
@@ -15,11 +15,11 @@ from modelfiles.programs import environment, outcome
 
 
 class ProcessEnded(Exception):
-    """The process ended instead of answering; the message is how, and its last line of output."""
+    """The process ended instead of answering. The message has its status and last output line."""
 
 
 class ChildProcess:
-    """`command`, running with `threads` OpenMP threads and this workbook on its path.
+    """`command`, running with `threads` OpenMP threads and this workbook in PYTHONPATH.
 
     OSError if it cannot be started.
     """
@@ -44,12 +44,12 @@ class ChildProcess:
 
     @property
     def is_running(self) -> bool:
-        """Whether the process has not ended."""
+        """Whether the process is still running."""
         return self._process.poll() is None
 
     def ask(self, *request: object) -> Any:
         """The answer to `request`; ProcessEnded if there is none."""
-        # if the process has ended, receive reports how
+        # if the process has ended, receive raises ProcessEnded
         with contextlib.suppress(BrokenPipeError):
             self._requests.write(json.dumps(request, ensure_ascii=False) + "\n")
             self._requests.flush()
@@ -72,19 +72,19 @@ class ChildProcess:
         self._process.kill()
 
     def close(self) -> None:
-        """End the process and forget it."""
+        """End the process and release its resources."""
         self.kill()
         self._process.wait()
         self._answers.close()
-        with contextlib.suppress(BrokenPipeError):  # a request that it can no longer read
+        with contextlib.suppress(BrokenPipeError):  # an unread request
             self._requests.close()
         self._log.close()
 
 
 def only_answers_on_stdout() -> IO[str]:
-    """In such a process: the stream for its answers.
+    """In the child process: the stream for its answers.
 
-    What a library prints to standard output goes to standard error from now on.
+    From now on, output of libraries to standard output goes to standard error.
     """
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)

@@ -1,4 +1,4 @@
-"""The errors that this project raises on purpose. Their messages tell the user what to do."""
+"""The errors that this project raises on purpose. Their messages name the next step."""
 
 
 class WorkbookError(Exception):
@@ -8,19 +8,19 @@ class WorkbookError(Exception):
 
 
 class ModelFileError(WorkbookError, ValueError):
-    """A model file is damaged, of another kind than its name says, or not supported."""
+    """A model file is damaged, does not match its suffix, or is not supported."""
 
 
 class ConversionError(WorkbookError, ValueError):
-    """A converter failed, got unusable input, or wrote a file that computes something else."""
+    """A converter failed, got unusable input, or wrote a file with wrong outputs."""
 
 
 class ExplainedError(ConversionError):
-    """A ConversionError whose message is complete: no search for the layer could add to it."""
+    """A ConversionError with a complete message: no search for the failing layer is needed."""
 
 
 def reason(error: Exception) -> str:
-    """One line: the message of a WorkbookError, else the first line of the original cause."""
+    """In one line: the message of a WorkbookError, or the first line of the original cause."""
     if isinstance(error, WorkbookError):
         return str(error)
     cause: BaseException = error

@@ -1,4 +1,4 @@
-"""Where the workbook is, how messages name its files, and files that appear as a whole."""
+"""The workbook's folder, file names in messages, and atomic writes."""
 
 import contextlib
 import os
@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def display_path(path: Path | str) -> str:
-    """`path` for a message: relative to the workbook's root, or outside of it only its name."""
+    """`path` for a message: relative to the workbook's folder; outside of it, only the name."""
     path = Path(path).resolve()
     if path.is_relative_to(ROOT):
         return path.relative_to(ROOT).as_posix()
@@ -19,9 +19,9 @@ def display_path(path: Path | str) -> str:
 
 @contextlib.contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """A file to write, which gets the name `path` when the block succeeds, and is deleted if not.
+    """A file to write: it is renamed to `path` when the block succeeds, and deleted otherwise.
 
-    So a reader finds the whole file or none, also after a crash or a power cut.
+    So a reader finds the whole file or none, even after a crash or a power cut.
     """
     part = path.with_name(f"{path.name}.{os.getpid()}.{threading.get_ident()}.part")
     try:

@@ -1,8 +1,8 @@
-"""Where a model file spends its time, operator by operator, if its runtime reports it; one thread.
+"""Time per operator of a model file, on one thread, for runtimes that report it.
 
-Profiling takes time itself, so only compare the operators of one file. Each function that profiles
-returns a DataFrame with a row for each operator, in the order in which they run: "operator" and
-"time (µs)", a median.
+Profiling itself takes time, so compare only operators of the same file. Each `profile_*` function
+takes the path and the number of calls. It returns a DataFrame with a row per operator, in the order
+of execution: "operator" and "time (µs)", the median over the calls.
 """
 
 import json
@@ -19,7 +19,7 @@ from modelfiles.runtimes.model import sizes
 from modelfiles.runtimes.ncnn_file import float32_net
 from modelfiles.runtimes.onnx_file import open_session
 
-# what an operator of an int8 .onnx file spends its time on, by how its name begins
+# the kind of an operator of an int8 .onnx file, by the beginning of its name
 KINDS = {
     "integer": ("QLinear", "QGemm", "NhwcMaxPool", "MatMulInteger", "ConvInteger"),
     "to and from int8": ("QuantizeLinear", "DequantizeLinear"),
@@ -78,7 +78,7 @@ def _kind(operator: str) -> str:
 
 
 def _fixed(shape: list, path: Path | str) -> tuple[int, ...]:
-    """`shape` if all of it is known; a free batch becomes one image."""
+    """`shape` if all of it is known; a free batch size becomes 1."""
     batch, *others = sizes(shape)
     rest = [size for size in others if size is not None]
     if len(rest) < len(others):
@@ -89,10 +89,10 @@ def _fixed(shape: list, path: Path | str) -> tuple[int, ...]:
 
 
 def layer_cost(inputs: list[list[int]], outputs: list[list[int]]) -> tuple[str, float, float]:
-    """A float layer's kind, its MACs, and its bytes in inputs, outputs and weights.
+    """A float layer's kind, its MACs, and the bytes of its inputs, outputs and weights.
 
-    They follow from the shapes of its inputs (the weights are second) and outputs. ("-", nan, nan)
-    if it does not multiply.
+    They are computed from the shapes of its inputs (the second is the weights) and outputs. The
+    result is ("-", nan, nan) if the layer does not multiply.
     """
     source = int(np.prod(inputs[0]))
     result = int(np.prod(outputs[0]))
@@ -104,17 +104,17 @@ def layer_cost(inputs: list[list[int]], outputs: list[list[int]]) -> tuple[str, 
             layer = "depthwise"
         weights = int(np.prod(inputs[1]))
         return layer, result * weights // channels_out, 4 * (source + weights + result)
-    # a linear layer's weights were packed away and have no shape here
+    # the weights of a linear layer are packed and not listed
     if len(inputs[0]) == len(outputs[0]) == 2:
         return "linear", source * result, 4 * (source + source * result + result)
     return "-", float("nan"), float("nan")
 
 
 def profile_mnn(path: Path | str, calls: int):
-    """The operators of an .mnn file: MNN calls our functions before and after each."""
+    """The operators of an .mnn file, by MNN's callbacks before and after each operator."""
     import pandas
 
-    with quiet():  # importing it and making a session print
+    with quiet():  # importing MNN and creating a session print messages
         import MNN
 
         interpreter = MNN.Interpreter(str(path))
@@ -142,18 +142,18 @@ def profile_mnn(path: Path | str, calls: int):
 def profile_ncnn(path: Path | str, calls: int):
     """The layers of NAME.ncnn.param.
 
-    ncnn computes what it is asked for and keeps it, so we ask layer by layer.
+    ncnn computes the requested output and keeps it, so outputs are requested layer by layer.
     """
     import ncnn
     import pandas
 
     net = float32_net(threads=1)
-    net.opt.lightmode = False  # in light mode it would not keep what it has
+    net.opt.lightmode = False  # light mode would free each output
     net.load_param(str(path))
     net.load_model(str(Path(path).with_suffix(".bin")))
     blobs = net.blobs()
     layers = [layer for layer in net.layers() if layer.type != "Input"]
-    # a copy that belongs to ncnn: layers that work in place may not write to numpy's memory
+    # a copy that ncnn owns: layers that work in place must not write to numpy's memory
     shape = _fixed(list(open_model(path).input_shape or [None]), path)
     image = ncnn.Mat(np.zeros(shape[1:], np.float32)).clone()
     taken = []
@@ -174,10 +174,10 @@ def profile_ncnn(path: Path | str, calls: int):
 
 
 def count_delegate_partitions(path: Path | str) -> int:
-    """Into how many pieces LiteRT cuts the graph of a .tflite file for XNNPACK, its fast kernels.
+    """The number of partitions of a .tflite graph that LiteRT delegates to XNNPACK's fast kernels.
 
-    1 is the whole graph in one piece. LiteRT's Python package has no profiler for operators; this
-    is what it reports.
+    1 is the whole graph in one partition. LiteRT's Python package has no operator profiler, but it
+    reports this number.
     """
     from ai_edge_litert.interpreter import Interpreter
 

@@ -1,4 +1,4 @@
-"""Running another program, and what is said if it fails."""
+"""Run another program, with a clear message if it fails."""
 
 import os
 import subprocess
@@ -10,7 +10,7 @@ from modelfiles.places import ROOT
 
 
 class ProgramFailed(WorkbookError, RuntimeError):
-    """A program failed. `output` is all that it printed."""
+    """A program failed. `output` is everything that it printed."""
 
     def __init__(self, message: str, output: str) -> None:
         super().__init__(message)
@@ -18,7 +18,7 @@ class ProgramFailed(WorkbookError, RuntimeError):
 
 
 def environment(settings: Mapping[str, str]) -> dict[str, str]:
-    """This process's environment with `settings`, for a Python that finds this workbook."""
+    """This process's environment with `settings`; PYTHONPATH includes this workbook."""
     places = filter(None, (str(ROOT), os.environ.get("PYTHONPATH")))
     return {**os.environ, "PYTHONPATH": os.pathsep.join(places), **settings}
 
@@ -31,10 +31,10 @@ def run_program(
     question: str | None = None,
     folder: Path | None = None,
 ) -> str:
-    """Run `command` to its end and return what it writes to standard output.
+    """Run `command` until it ends and return its standard output.
 
-    `settings` are environment variables, `question` is its standard input, `folder` where it runs.
-    Raises ProgramFailed, with the last line of its output, if it fails: `name failed (...): ...`.
+    `settings` are environment variables, `question` is its standard input, `folder` its working
+    directory. If it fails, raises ProgramFailed with `name`, its status and last line of output.
     """
     done = subprocess.run(
         command,

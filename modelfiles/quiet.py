@@ -1,4 +1,4 @@
-"""Libraries that print while they load or convert, kept silent unless they fail."""
+"""Silence libraries that print while they load or convert, unless they fail."""
 
 import contextlib
 import logging
@@ -15,11 +15,11 @@ _one_thread = threading.RLock()
 
 @contextlib.contextmanager
 def quiet():
-    """Swallow what is printed inside, from Python and from C++, and warnings too.
+    """Suppress output inside the block, from Python and from C++, and warnings.
 
-    A second thread that enters waits until the first has left, so two threads load or convert one
-    after the other; the same thread may enter again. What other threads print meanwhile is
-    swallowed as well. An exception passes through with a note: the last lines that were swallowed.
+    Only one thread at a time can be inside: a second thread waits, and the same thread can enter
+    again. Output of other threads in this time is suppressed as well. An exception gets a note with
+    the last suppressed lines.
     """
     with (
         _one_thread,
@@ -33,7 +33,7 @@ def quiet():
         errors = os.dup(2)
         disabled_level = logging.root.manager.disable
         try:
-            logging.disable(logging.WARNING)  # a handler made earlier holds the old stream
+            logging.disable(logging.WARNING)  # existing handlers keep the old stream
             os.dup2(log.fileno(), 1)
             os.dup2(log.fileno(), 2)
             with contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):

@@ -62,7 +62,7 @@ def made(build_of_its_own):
 
 
 def test_the_files_that_are_made(made):
-    of_all_forms = {"mnist_cnn" + ending for ending in model_files.VARIANTS}
+    of_all_forms = {"mnist_cnn" + suffix for suffix in model_files.VARIANTS}
     assert {path.name for path in made} == of_all_forms | {
         "mnist_cnn_batch1.onnx",
         "mnist_cnn_int8_s8_qoperator.onnx",
@@ -153,14 +153,14 @@ def test_an_unknown_network_and_a_machine_without_pytorch(monkeypatch):
     with pytest.raises(ValueError, match=unknown):
         model_files.files(["vgg"])
     monkeypatch.setitem(sys.modules, "torch", None)
-    said = "made on the laptop, where torch is installed: `workbook pi` copies"
+    said = "needs torch: create them on the laptop; `workbook pi` copies"
     with pytest.raises(ImportError, match=said):
         model_files.build_missing(["mnist_cnn"])
 
 
 def test_a_converter_that_is_not_installed_is_named_and_the_rest_is_made(made, monkeypatch, capsys):
-    for ending in (".tflite", "_int8.tflite", ".mnn"):
-        os.remove(build_path("models", f"mnist_cnn{ending}"))
+    for suffix in (".tflite", "_int8.tflite", ".mnn"):
+        os.remove(build_path("models", f"mnist_cnn{suffix}"))
     with monkeypatch.context() as without:
         for module in ("litert_torch", "ai_edge_quantizer"):
             without.setitem(sys.modules, module, None)
@@ -168,7 +168,7 @@ def test_a_converter_that_is_not_installed_is_named_and_the_rest_is_made(made, m
         assert model_files.build_missing(["mnist_cnn"], batches=[1]) == [mnn_file]
     said = capsys.readouterr().out
     assert re.search(r"mnist_cnn.tflite is skipped: .*litert_torch", said)
-    reason = "it is made from mnist_cnn.tflite, which is missing"
+    reason = "its source mnist_cnn.tflite is missing"
     assert f"mnist_cnn_int8.tflite is skipped: {reason}" in said
     assert len(model_files.build_missing(["mnist_cnn"], batches=[1])) == 2
 
@@ -551,7 +551,7 @@ def test_files_change_places_only_if_both_ends_are_certain(tmp_path):
     slower = report("slower", lambda second: (100 + second, 120 + second))
     assert f"{changed}none that can be measured." in slower
     tied = report("tied", lambda second: (100, 100) if second < 60 else (100, 120))
-    assert "none that can be measured" in tied, "at the beginning nobody was first"
+    assert "none that can be measured" in tied, "at the beginning no file was significantly first"
 
     def throttling(second: int) -> dict:
         return at(second, "0x4" if second > 60 else "0x0")

@@ -165,9 +165,9 @@ def test_a_library_that_is_no_delegate(tflite_file, library, tmp_path, monkeypat
 
 
 def test_other_files_and_other_names_are_refused(tflite_file, tmp_path):
-    with pytest.raises(ValueError, match=r"computes \.tflite files only"):
+    with pytest.raises(ValueError, match=r"supports only \.tflite files"):
         open_model(tmp_path / "net.onnx", delegate="armnn")
-    with pytest.raises(ValueError, match='no delegate is called "coral"; there is "armnn"'):
+    with pytest.raises(ValueError, match='no delegate is called "coral"; the only one is "armnn"'):
         open_model(tflite_file, delegate="coral")
 
 

@@ -179,7 +179,7 @@ def test_answers_that_are_not_one_for_each_image(tmp_path):
     flat = values("answer", TensorProto.FLOAT, [10])
     path = linear_onnx(tmp_path / "net.onnx", squeeze, outputs=[flat])
     said = (
-        r"answers 1 image\(s\) with an array of shape \(10,\); "
+        r"returns an array of shape \(10,\) for 1 image\(s\); "
         "the first axis must be the batch"
     )
     for images in (IMAGES, IMAGES[:1]):
@@ -477,8 +477,8 @@ NOT_IMAGES = {
 def test_what_is_not_an_array_of_images(tmp_path, name):
     model = open_model(linear_onnx(tmp_path / "net.onnx"))
     messages = {
-        "NaN": "image 2 for net.onnx holds NaN",
-        "infinity": "image 1 for net.onnx holds NaN",
+        "NaN": "image 2 for net.onnx contains NaN",
+        "infinity": "image 1 for net.onnx contains NaN",
     }
     with pytest.raises(ValueError, match=messages.get(name, "net.onnx takes")):
         model.predict(NOT_IMAGES[name])
@@ -574,6 +574,6 @@ def test_two_models_in_executorch_with_other_numbers_of_threads_are_told(brought
     assert (same.predict(IMAGES) == first.predict(IMAGES)).all()
     other = open_model(brought["two", "pte"], 2)
     assert np.abs(other.predict(IMAGES) - LOGITS).max() < 1e-3
-    with pytest.raises(RuntimeError, match="two.pte was opened with 1 thread.*open it again"):
+    with pytest.raises(RuntimeError, match="two.pte was opened with 1 thread.*open the file again"):
         first.predict(IMAGES)
     assert np.abs(open_model(brought["two", "pte"], 1).predict(IMAGES) - LOGITS).max() < 1e-3

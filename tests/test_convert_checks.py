@@ -18,13 +18,13 @@ from modelfiles.conversion.opener import Opener, opener
     "found, wanted, fault",
     [
         ([[1.0, 2.0]], [[1.0, 2.001]], None),
-        ([[1.0, 2.0]], [[1.0, 2.01]], "an answer is off by 0.01, .*largest output .* is 2.01"),
-        ([[1.0], [5.0]], [[1.0], [6.0]], "off by 1, .* is 6"),
+        ([[1.0, 2.0]], [[1.0, 2.01]], "an output is off by 0.01; .*largest output .* is 2.01"),
+        ([[1.0], [5.0]], [[1.0], [6.0]], "off by 1; .* is 6"),
         ([[0.001], [100.0]], [[0.0], [100.0]], "off by 0.001"),
         ([[1e-7], [1.0]], [[0.0], [1.0]], None),
         ([[0.0]], [[0.0]], None),
         ([[np.nan]], [[0.0]], "NaN"),
-        ([[[1.0, 2.0]]], [[1.0, 2.0]], r"shape \(1, 1, 2\), and the network's \(1, 2\)"),
+        ([[[1.0, 2.0]]], [[1.0, 2.0]], r"shape \(1, 1, 2\), the network's \(1, 2\)"),
     ],
 )
 def test_float_answers(found, wanted, fault):

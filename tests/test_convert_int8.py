@@ -118,7 +118,7 @@ def with_one(value):
         (images().astype(np.float64), "float32, .*not float64"),
         (images(size=9), r"N x (1|any) x (8|any) x (8|any), not float32 \(6, 1, 9, 9\)|cannot run"),
         (images()[0], r"not float32 \(1, 8, 8\)"),
-        (images()[:0], "no calibration images"),
+        (images()[:0], "calibration images are empty"),
         (torch.zeros(6, 1, 8, 8), "numpy array, not Tensor"),
     ],
     ids=["NaN", "infinity", "all NaN", "float64", "shape", "one image", "none", "tensor"],
@@ -148,7 +148,7 @@ def test_int8_sources_and_other_options(sources, tmp_path):
     refused = {
         "int8 already": lambda: convert.to_onnx_int8(quantized, unknown, images()),
         "Cannot convert to MNN": lambda: convert.to_mnn(quantized, no_mnn),
-        "weight_bits is 8 or 32, not 4": lambda: convert.to_mnn(onnx_file, no_mnn, weight_bits=4),
+        "must be 8 or 32, not 4": lambda: convert.to_mnn(onnx_file, no_mnn, weight_bits=4),
         "not 'Middle'": lambda: convert.to_onnx_int8(onnx_file, unknown, images(), ranges="Middle"),
         "does not exist": lambda: convert.to_mnn(tmp_path / "none.onnx", no_mnn),
         "not an ONNX file": lambda: convert.to_mnn(tflite_file, no_mnn),

@@ -46,7 +46,7 @@ def refusing(*kinds):
         (
             TwoPaths(),
             TwoPaths,
-            "Each layer can be converted on its own; what TwoPaths.forward makes of them cannot.",
+            "Each layer can be converted alone, but TwoPaths.forward cannot.",
         ),
         (nn.Sequential(nn.Linear(9, 2)), nn.Linear, ""),  # it cannot run the image at all
     ],
@@ -67,19 +67,20 @@ def test_of_layers_that_fail_together_only_the_first_too_many_is_named(too_many)
 
     said = culprit.where_it_fails(network, IMAGE, attempt)
     name = f"{too_many - 1} (Mish)"
-    assert said == f"Each layer can be converted on its own, but not {name} after those before it."
+    together = f"{name} together with the layers before it"
+    assert said == f"Each layer can be converted alone, but not {together}."
 
 
 def test_one_layer_that_fails_only_in_its_sequential_has_no_beginning():
     said = culprit.where_it_fails(nn.Sequential(nn.ReLU()), IMAGE, refusing(nn.Sequential))
-    whole = "what Sequential.forward makes of them cannot."
-    assert said == f"Each layer can be converted on its own; {whole}"
+    whole = "but Sequential.forward cannot."
+    assert said == f"Each layer can be converted alone, {whole}"
 
 
 def test_a_search_that_takes_too_long_says_so(monkeypatch):
     monkeypatch.setattr(culprit, "LIMIT_S", 0)
     said = culprit.where_it_fails(nn.Sequential(nn.ReLU()), IMAGE, refusing(nn.ReLU))
-    assert said == "Which layer is the cause was not found within 0 s."
+    assert said == "The failing layer was not found within 0 s."
 
 
 def test_equal_layers_are_tried_once():
@@ -104,7 +105,7 @@ def test_an_error_that_is_complete_starts_no_search(monkeypatch, tmp_path):
 
 
 def test_a_branch_that_depends_on_the_pixels(tmp_path):
-    with pytest.raises(ConversionError, match=r"what TwoPaths.forward makes of them cannot"):
+    with pytest.raises(ConversionError, match=r"but TwoPaths.forward cannot"):
         convert.to_torchscript(TwoPaths(), IMAGE, tmp_path / "two.torchscript")
 
 

@@ -89,7 +89,7 @@ def test_operators_in_mnn(path, capfd):
     layers = profiling.profile_mnn(path("mnist_cnn.mnn"), 3)
     assert layers["operator"].str.contains("(Convolution)", regex=False).sum() == 4
     assert (layers["time (µs)"] > 0).all()
-    assert capfd.readouterr().out == "", "MNN prints about the machine, which nobody asked for"
+    assert capfd.readouterr().out == "", "MNN's messages about the machine are suppressed"
 
 
 def test_layers_in_ncnn(path):

@@ -190,11 +190,11 @@ def test_predict_on_int8_clips_what_would_wrap(files, sample):
     assert metrics.count_disagreements(bright, saturated) == 0
 
 
-@pytest.mark.parametrize("ending", OPENERS)
-def test_what_is_not_there_and_what_is_not_a_model(tmp_path, ending):
+@pytest.mark.parametrize("suffix", OPENERS)
+def test_what_is_not_there_and_what_is_not_a_model(tmp_path, suffix):
     with pytest.raises(FileNotFoundError, match="does not exist"):
-        open_model(tmp_path / f"none{ending}")
-    path = tmp_path / f"text{ending}"
+        open_model(tmp_path / f"none{suffix}")
+    path = tmp_path / f"text{suffix}"
     path.write_text("these are words, not a network\n" * 20)
     (tmp_path / "text.ncnn.bin").write_bytes(b"")
     with pytest.raises(ValueError, match="cannot be loaded as a"):
@@ -232,7 +232,7 @@ def test_images_of_another_shape_or_type(files, kind):
 
 
 @pytest.mark.parametrize(
-    "ending, module, package",
+    "suffix, module, package",
     [
         (".onnx", "onnxruntime", "onnxruntime"),
         (".tflite", "ai_edge_litert", "ai-edge-litert"),
@@ -243,8 +243,8 @@ def test_images_of_another_shape_or_type(files, kind):
         (".torchscript", "torch", "torch"),
     ],
 )
-def test_a_runtime_that_is_not_installed(tmp_path, monkeypatch, ending, module, package):
-    path = tmp_path / f"model{ending}"
+def test_a_runtime_that_is_not_installed(tmp_path, monkeypatch, suffix, module, package):
+    path = tmp_path / f"model{suffix}"
     path.write_bytes(b"x")
     monkeypatch.setitem(sys.modules, module, None)  # what Python itself does for "no such module"
     with pytest.raises(ImportError, match=f"pip install {package}"):

@@ -1,13 +1,13 @@
-"""What the converters of helpers.convert share: checked inputs, and files that are tried first.
+"""The converters of helpers.convert. Each file is opened, run and compared before it is kept.
 
 converters      to_onnx, to_tflite and the others: one function per runtime
-variants        which of them makes which file, and from what
+variants        the converter and the source of each file
 inputs          checks networks, examples and calibration images
-writing         puts a file in its place once it was tried
-opener          opens and runs a file in a process of its own
-compare         decides whether a file's answers are right
-culprit         names the layer that stopped a conversion
-int8_forms      int8 in every form; batch_norms, tflite_int8, mnn_process and lowering serve it
-onnx_source     an ONNX file as the source of another
-ncnn_form       what pnnx needs, to write ncnn's pair of files
+writing         moves a file to its path after it passed the checks
+opener          opens and runs a file in a separate process
+compare         decides whether a file's outputs are correct
+culprit         names the layer that cannot be converted
+int8_forms      int8 converters; batch_norms, tflite_int8, mnn_process and lowering are their parts
+onnx_source     an ONNX file as the source of another file
+ncnn_form       runs pnnx to write ncnn's pair of files
 """

@@ -1,4 +1,4 @@
-"""Batch normalizations that no layer absorbs, as the product and the sum that they are."""
+"""Rewrite batch normalizations that are not folded into a layer as a product and a sum."""
 
 from typing import Any, cast
 
@@ -12,8 +12,9 @@ BATCH_NORM = torch.ops.aten.batch_norm.default
 def write_out(graph: GraphModule) -> None:
     """Replace each batch normalization of an exported graph in eval mode by x * scale + shift.
 
-    prepare_pt2e has folded those that follow a convolution. For each other one, convert_pt2e would
-    export 96 small networks, to look for patterns that only training leaves: half a minute.
+    prepare_pt2e has folded those that follow a convolution. For each remaining one, convert_pt2e
+    would export 96 small networks to search for patterns of training graphs, which takes half a
+    minute.
     """
     left = [node for node in graph.graph.nodes if node.target is BATCH_NORM]
     for number, node in enumerate(left):

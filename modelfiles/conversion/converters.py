@@ -1,4 +1,4 @@
-"""A network to the file that each runtime reads; helpers.convert has the rules that all follow."""
+"""Convert a network to a file for each runtime. helpers.convert describes the common rules."""
 
 from pathlib import Path
 
@@ -10,38 +10,38 @@ from modelfiles.conversion.writing import write_network
 
 
 def to_pt2(model: torch.nn.Module, example: torch.Tensor, path: Path | str) -> Path:
-    """PyTorch's own file: the traced graph and its weights. It runs without the Python classes."""
+    """PyTorch's format: the exported graph and its weights. It runs without the Python classes."""
     return write_network(model, example, path, ".pt2", _write_pt2)
 
 
 def to_torchscript(model: torch.nn.Module, example: torch.Tensor, path: Path | str) -> Path:
-    """TorchScript, which C++ reads too: the traced graph, its weights, and the example's shape.
+    """TorchScript: the traced graph, its weights, and the example's shape.
 
-    PyTorch calls it deprecated. It stays for what .pt2 cannot do: one file for Python and C++.
+    PyTorch has deprecated it. Unlike .pt2, one file works in both Python and C++.
     """
     return write_network(model, example, path, ".torchscript", _write_torchscript)
 
 
 def to_onnx(model: torch.nn.Module, example: torch.Tensor, path: Path | str) -> Path:
-    """ONNX, for ONNX Runtime and as a way to others. Input "input", output "logits"."""
+    """ONNX, for ONNX Runtime and as the source of other files. Input "input", output "logits"."""
     return write_network(model, example, path, ".onnx", _write_onnx)
 
 
 def to_tflite(model: torch.nn.Module, example: torch.Tensor, path: Path | str) -> Path:
-    """TFLite, for LiteRT, straight from PyTorch. The input stays NCHW."""
+    """TFLite, for LiteRT, directly from PyTorch. The input stays NCHW."""
     return write_network(model, example, path, ".tflite", _write_tflite)
 
 
 def to_ncnn(model: torch.nn.Module, example: torch.Tensor, path: Path | str) -> Path:
     """ncnn's pair NAME.ncnn.param (the layers, as text) and NAME.ncnn.bin (the weights, float32).
 
-    The path is that of NAME.ncnn.param. ncnn takes one image at a time.
+    `path` is that of NAME.ncnn.param. ncnn takes one image per call.
     """
     return write_network(model, example, path, ".ncnn.param", ncnn_form.write)
 
 
 def to_executorch(model: torch.nn.Module, example: torch.Tensor, path: Path | str) -> Path:
-    """ExecuTorch's program, its layers handed to XNNPACK, the same kernels that LiteRT uses."""
+    """An ExecuTorch program that computes its layers with XNNPACK, the kernels of LiteRT."""
     return write_network(model, example, path, ".pte", lower_to_xnnpack)
 
 
@@ -71,5 +71,5 @@ def _write_onnx(network: torch.nn.Module, example: torch.Tensor, scratch: Path) 
 def _write_tflite(network: torch.nn.Module, example: torch.Tensor, scratch: Path) -> None:
     import litert_torch
 
-    litert_torch.config.show_progress = False  # it draws into a notebook past any redirection
+    litert_torch.config.show_progress = False  # its progress bar ignores redirection
     litert_torch.convert(network, (example,)).export(str(scratch))

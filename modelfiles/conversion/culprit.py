@@ -1,4 +1,4 @@
-"""Which layers of a network cannot be converted: each is tried alone, from the outside in."""
+"""Find the layers of a network that cannot be converted, by converting each alone."""
 
 import copy
 import time
@@ -9,13 +9,13 @@ import torch
 from modelfiles.conversion import inputs
 from modelfiles.errors import ConversionError
 
-LIMIT_S = 60  # after which no further layer is tried, and the same for beginnings of the network
+LIMIT_S = 60  # after this time no further layer is tried; the same for beginnings of the network
 
 Attempt = Callable[[torch.nn.Module, torch.Tensor], object]
 
 
 class _FromImage(torch.nn.Module):
-    """A layer whose input is no image, given its numbers as N x numbers x 1 x 1."""
+    """A layer whose input is not an image: it gets its N x ... values as N x values x 1 x 1."""
 
     def __init__(self, layer: torch.nn.Module, shape: torch.Size) -> None:
         super().__init__()
@@ -28,39 +28,37 @@ class _FromImage(torch.nn.Module):
 
 
 def where_it_fails(network: torch.nn.Module, example: torch.Tensor, attempt: Attempt) -> str:
-    """A sentence that names the layers that fail; "" if nothing can be known.
+    """A sentence that names the failing layers; "" if they cannot be determined.
 
-    They are the innermost ones that fail on their own, or else the first that fails after those
-    before it.
-
-    `attempt(layer, input)` raises ConversionError if a layer cannot be converted.
+    These are the innermost layers that fail alone, or else the first that fails together with the
+    layers before it. `attempt(layer, input)` raises ConversionError if a layer cannot be converted.
     """
     try:
         inputs.reference(network, example)
     except ConversionError:
         return ""  # the network or the example cannot be used at all
     if isinstance(network, torch.fx.GraphModule):
-        return ""  # a graph has operators, and no layers
+        return ""  # a graph has operators, not layers
     network = copy.deepcopy(network).cpu().eval()
     search = _Search(_seen_by_layers(network, example.detach().cpu()), attempt)
     layers = search.inside(network, prefix="")
     if layers:
         return f"It fails in {', '.join(layers)}."
     if search.is_over:
-        return f"Which layer is the cause was not found within {LIMIT_S} s."
+        return f"The failing layer was not found within {LIMIT_S} s."
     if type(network) is torch.nn.Sequential and len(network) > 1:
         return _where_a_beginning_fails(network, example, attempt)
     kind = type(network).__name__
-    return f"Each layer can be converted on its own; what {kind}.forward makes of them cannot."
+    return f"Each layer can be converted alone, but {kind}.forward cannot."
 
 
 def _where_a_beginning_fails(
     network: torch.nn.Sequential, example: torch.Tensor, attempt: Attempt
 ) -> str:
-    """A sentence that names the layer with which the beginning of `network` becomes too much.
+    """A sentence that names the last layer of the shortest beginning of `network` that fails.
 
-    Each layer can be converted on its own, and all together cannot. So some beginning is the first
-    that fails; it is found by halving.
+    Each layer can be converted alone, but not all together. Bisection finds the shortest failing
+    beginning.
     """
     end = time.monotonic() + LIMIT_S
     right = 1  # this many layers can be converted together
@@ -74,13 +72,15 @@ def _where_a_beginning_fails(
             wrong = middle
     names = [f"{name} ({type(layer).__name__})" for name, layer in network.named_children()]
     between = " or ".join(names[right:wrong])
-    return f"Each layer can be converted on its own, but not {between} after those before it."
+    return (
+        f"Each layer can be converted alone, but not {between} together with the layers before it."
+    )
 
 
 def _seen_by_layers(
     network: torch.nn.Module, example: torch.Tensor
 ) -> dict[torch.nn.Module, torch.Tensor]:
-    """{layer: its input} of every layer that takes one float tensor."""
+    """{layer: its input} for every layer that takes one float tensor."""
     seen: dict[torch.nn.Module, torch.Tensor] = {}
 
     def keep(layer: torch.nn.Module, given: tuple) -> None:
@@ -98,7 +98,7 @@ def _seen_by_layers(
 
 
 class _Search:
-    """The search and what it has tried; layers of one kind and one input shape are tried once."""
+    """The search and its results; equal layers with the same input shape are tried once."""
 
     def __init__(self, seen: dict[torch.nn.Module, torch.Tensor], attempt: Attempt) -> None:
         self._seen = seen

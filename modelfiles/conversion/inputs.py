@@ -1,4 +1,4 @@
-"""Networks, examples and calibration images, checked before a library sees them."""
+"""Check networks, examples and calibration images before a converter gets them."""
 
 import copy
 from dataclasses import dataclass
@@ -11,11 +11,11 @@ from modelfiles.errors import ConversionError, reason
 
 @dataclass(frozen=True)
 class Reference:
-    """A private copy of a network, ready to convert, and what it answers.
+    """A copy of a network, ready to convert, and its outputs.
 
     `images` are the example and random images, float32: several calls of the example's shape.
-    `answers` are the network's, for all of them. `is_quantized` says whether it contains quantize
-    operators.
+    `answers` are the network's outputs for all of them. `is_quantized` is whether it contains
+    quantize operators.
     """
 
     network: torch.nn.Module
@@ -26,7 +26,7 @@ class Reference:
 
 
 class _KeepsInput(torch.nn.Module):
-    """A network that writes on its input, given a copy of it."""
+    """Give a network that modifies its input a copy of it."""
 
     def __init__(self, network: torch.nn.Module) -> None:
         super().__init__()
@@ -87,7 +87,7 @@ def check_calibration(images: np.ndarray, shape: tuple[int | None, ...]) -> None
     if images.dtype != np.float32 or images.ndim != 4 or not fits:
         raise ConversionError(f"Calibration images must be float32, N x {wanted}, not {found}.")
     if not len(images):
-        raise ConversionError("There are no calibration images.")
+        raise ConversionError("The calibration images are empty.")
     if len(images) % (shape[0] or 1):
         raise ConversionError(
             f"The network takes {shape[0]} images per call, and {len(images)} calibration images "
@@ -111,14 +111,16 @@ def is_quantized(network: torch.nn.Module) -> bool:
 def _in_eval_mode(network: torch.nn.Module) -> torch.nn.Module:
     """A copy of `network` on the CPU in eval mode."""
     if not isinstance(network, torch.nn.Module):
-        raise ConversionError(f"A network is a torch.nn.Module, not {type(network).__name__}.")
+        raise ConversionError(
+            f"The network must be a torch.nn.Module, not {type(network).__name__}."
+        )
     try:
         network = copy.deepcopy(network).cpu()
     except Exception as error:
         raise ConversionError(f"The network cannot be copied: {reason(error)}") from error
     try:
         return network.eval()
-    except NotImplementedError:  # a graph from torch.export has no modes of its own
+    except NotImplementedError:  # a graph from torch.export has no train and eval modes
         from torchao.quantization.pt2e import move_exported_model_to_eval
 
         return move_exported_model_to_eval(network)
@@ -144,9 +146,9 @@ def random_images(shape: tuple[int, ...]) -> np.ndarray:
 
 
 def _answers(network: torch.nn.Module, example: torch.Tensor) -> list[tuple]:
-    """(image before, image after, answer) for every probe that the network can answer.
+    """(image before, image after, output) for each probe image that the network can compute.
 
-    The example must be among them.
+    ConversionError if the example is not one of them.
     """
     found = []
     noise = torch.from_numpy(random_images(tuple(example.shape))).split(len(example))
@@ -161,18 +163,19 @@ def _answers(network: torch.nn.Module, example: torch.Tensor) -> list[tuple]:
             continue
         if answer.shape[:1] != example.shape[:1]:
             raise ConversionError(
-                f"The network answers {len(example)} image(s) with an array of shape "
-                f"{answer.shape}; the first axis must be the batch."
+                f"The network returns an array of shape {answer.shape} for {len(example)} "
+                "image(s); the first axis must be the batch."
             )
         if np.isfinite(answer).all():
             found.append((probe, image, answer))
         elif probe is example:
-            raise ConversionError("The network answers the example with NaN or infinity.")
+            raise ConversionError("The network's outputs for the example contain NaN or infinity.")
     probe, _, answer = found[-1]
     if not np.array_equal(answer, run(network, probe.clone())):
         raise ConversionError(
-            "The network gives different answers to the same image in eval mode. Is there a "
-            "dropout that ignores the mode, such as F.dropout(x) without training=self.training?"
+            "The network's outputs for the same image differ from call to call in eval mode. Is "
+            "there a dropout that ignores the mode, such as F.dropout(x) without "
+            "training=self.training?"
         )
     return found
 

@@ -1,6 +1,6 @@
-"""Converters that start from a float file, and those that quantize.
+"""Converters that start from a float file or quantize to int8.
 
-Ranges of int8 activations come from all calibration images alike, in any order.
+The ranges of int8 activations do not depend on the order of the calibration images.
 """
 
 import platform
@@ -22,10 +22,10 @@ CHECKED_IMAGES = 32
 
 
 def to_mnn(onnx_file: Path | str, path: Path | str, weight_bits: int = 32) -> Path:
-    """MNN's file from the ONNX file of the network. `weight_bits` 8 stores its weights as int8."""
+    """MNN's file from the network's ONNX file. With `weight_bits` 8, weights are stored as int8."""
     with writing(path, ".mnn") as (scratch, process):
         if weight_bits not in (8, 32):
-            raise ConversionError(f"weight_bits is 8 or 32, not {weight_bits!r}.")
+            raise ConversionError(f"weight_bits must be 8 or 32, not {weight_bits!r}.")
         shape = onnx_source.input_shape(onnx_file)
         images = inputs.random_images(tuple(size or 32 for size in shape))
         with opener(".onnx") as source:
@@ -49,16 +49,16 @@ def to_onnx_int8(
 ) -> Path:
     """Static int8 by ONNX Runtime: int8 weights, ranges from `calibration`, float32 in and out.
 
-    `ranges` is how they are chosen: "MinMax", "Entropy" or "Percentile" (ONNX Runtime's
-    CalibrationMethod). With qdq=False the file holds integer operators (QLinearConv) instead of
-    pairs of quantize and dequantize around float ones. Unless given, activations are uint8 where
-    that is faster (x86) and int8 elsewhere.
+    `ranges` is the method that chooses them: "MinMax", "Entropy" or "Percentile" (ONNX Runtime's
+    CalibrationMethod). With qdq=False the file contains integer operators (QLinearConv) instead of
+    float operators between quantize and dequantize pairs. By default, activations are uint8 on x86,
+    where that is faster, and int8 elsewhere.
     """
     if unsigned_activations is None:
         unsigned_activations = platform.machine() in ("x86_64", "AMD64")
     with writing(path, ".onnx") as (scratch, process):
         if ranges not in RANGES:
-            raise ConversionError(f"ranges is {', '.join(RANGES)}, not {ranges!r}.")
+            raise ConversionError(f"ranges must be one of {', '.join(RANGES)}, not {ranges!r}.")
         onnx_source.check_is_float(onnx_file)
         shape = onnx_source.input_shape(onnx_file)
         inputs.check_calibration(calibration, shape)
@@ -88,7 +88,7 @@ def to_onnx_int8(
 
 
 class _CalibrationReader:
-    """Calibration images call by call, as ONNX Runtime's quantizer asks for them."""
+    """Calibration images, call by call, for ONNX Runtime's quantizer."""
 
     def __init__(self, name: str, images: np.ndarray, batch: int) -> None:
         calls = (images[i : i + batch] for i in range(0, len(images), batch))
@@ -115,10 +115,10 @@ def quantize_pt2e(
 ) -> torch.nn.Module:
     """`model` quantized by PyTorch for XNNPACK: static int8, weights and activations.
 
-    It takes one image at a time. The exported graph gets observers, sees `calibration`, and is
-    converted (torchao's PT2E): int8 weights, with quantize and dequantize operators around every
-    layer. It computes what the file will, in float and slowly: look at its logits, and time the
-    file that to_executorch or to_onnx makes of it.
+    It takes one image per call. Observers in the exported graph record ranges on `calibration`.
+    Then torchao's PT2E converts the graph: int8 weights, with quantize and dequantize operators
+    around every layer. The result computes the same as the file, but slowly, in float. Use it for
+    its logits; for timing, convert it with to_executorch or to_onnx.
 
     Raises ConversionError if the model or the images cannot be used.
     """
@@ -136,8 +136,8 @@ def quantize_pt2e(
 def xnnpack_quantizer(config):
     """XNNPACKQuantizer with `config` for every layer, to be used with prepare_pt2e.
 
-    It does not look for batch normalizations: prepare_pt2e has folded them into the layers before.
-    Looking for them exports twelve small networks at every use, three seconds each time.
+    It does not search for batch normalizations, because prepare_pt2e has already folded them. The
+    search would export twelve small networks, which takes three seconds each time.
     """
     from executorch.backends.xnnpack.quantizer.xnnpack_quantizer import XNNPACKQuantizer
 

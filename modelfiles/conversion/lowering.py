@@ -1,4 +1,4 @@
-"""ExecuTorch's compiler, for float networks and for graphs with quantize operators."""
+"""Compile float networks and graphs with quantize operators for ExecuTorch."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import torch
 
 
 def lower_to_xnnpack(network: torch.nn.Module, example: torch.Tensor, scratch: Path) -> None:
-    """Write `network` as an ExecuTorch program whose layers XNNPACK computes."""
+    """Write `network` as an ExecuTorch program that computes its layers with XNNPACK."""
     from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
     from executorch.exir import to_edge_transform_and_lower
 

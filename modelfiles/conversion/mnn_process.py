@@ -1,4 +1,4 @@
-"""MNN's converter in a process of its own, because it ends the process when it fails."""
+"""MNN's converter in a separate process, because it ends the process if it fails."""
 
 import sys
 from pathlib import Path
@@ -13,7 +13,7 @@ def convert(onnx_file: Path, mnn_file: Path, *options: str) -> None:
     target = Path(mnn_file).resolve()
     arguments = ["-f", "ONNX", "--modelFile", source, "--MNNModel", str(target), *options]
     command = [sys.executable, "-m", "modelfiles.conversion.mnn_process", *arguments]
-    # it leaves a hidden file in the folder that it runs in
+    # the converter leaves a hidden file in its working directory
     output, error = _run(command, target.parent)
     if "ModuleNotFoundError" in output:
         raise ImportError("MNN is not installed here: pip install MNN")
@@ -24,7 +24,7 @@ def convert(onnx_file: Path, mnn_file: Path, *options: str) -> None:
 
 
 def _run(command: list[str], folder: Path) -> tuple[str, ProgramFailed | None]:
-    """The output of the converter, and its failure if it failed."""
+    """The output of the converter, and the error if it failed."""
     try:
         return run_program(command, "MNN's converter", folder=folder), None
     except ProgramFailed as error:
@@ -32,7 +32,7 @@ def _run(command: list[str], folder: Path) -> tuple[str, ProgramFailed | None]:
 
 
 if __name__ == "__main__":
-    # the mnnconvert command runs MNN.tools, which installs packages and reports home
+    # the mnnconvert command runs MNN.tools, which installs packages and sends usage reports
     import _tools
     import MNN  # noqa: F401  (loads the library that _tools links to)
 

@@ -1,4 +1,4 @@
-"""ncnn's pair of files, by pnnx: NAME.ncnn.param lists the layers, NAME.ncnn.bin holds the weights.
+"""ncnn's pair of files, by pnnx: NAME.ncnn.param has the layers, NAME.ncnn.bin the weights.
 
 A line of NAME.ncnn.param is one layer: type, name, number of inputs, number of outputs, their
 names, and parameters as key=value.
@@ -13,12 +13,12 @@ import torch
 from modelfiles.errors import ConversionError, ExplainedError
 from modelfiles.programs import ProgramFailed, run_program
 
-# layers that write to a place of their own; others work in place or pass their input on
+# layers that write to new memory; others work in place or return their input
 COPYING = ("Convolution", "ConvolutionDepthWise", "Pooling")
 
 
 class _Copies(torch.nn.Module):
-    """A network that starts with a maximum over 1 x 1 pixels, which copies the image."""
+    """A network after a 1 x 1 max pooling, which copies the image."""
 
     def __init__(self, network: torch.nn.Module) -> None:
         super().__init__()
@@ -35,13 +35,13 @@ def write(network: torch.nn.Module, example: torch.Tensor, scratch: Path) -> Non
         raise ExplainedError(f"ncnn takes one image per call, and the example has {len(example)}.")
     _run_pnnx(network, example, scratch)
     if not _starts_with_a_copy(_layers(scratch)):
-        # ncnn would write on the caller's image or crash, and pnnx would keep the batch as an axis
+        # ncnn would overwrite the caller's image or crash, and pnnx would keep the batch axis
         _run_pnnx(_Copies(network), example, scratch)
     layers = _layers(scratch)
     unknown = [layer for layer in layers if "." in layer[0] or "::" in layer[0]]
     if unknown:
         names = ", ".join(f"{kind} ({name})" for kind, name, *_ in unknown)
-        raise ExplainedError(f"ncnn has no such layer: {names}")
+        raise ExplainedError(f"ncnn does not support these layers: {names}")
     _, channels, height, width = example.shape
     entry = f"in0 0={width} 1={height} 2={channels}"  # pnnx does not write the input's size
     text = scratch.read_text()
@@ -55,12 +55,12 @@ def _run_pnnx(network: torch.nn.Module, example: torch.Tensor, scratch: Path) ->
     with tempfile.TemporaryDirectory() as folder:
         stem = os.path.join(folder, "model")
         torch.jit.trace(network, example.clone(), check_trace=False).save(stem + ".pt")
-        # pnnx.export would also run the Python that pnnx writes, an error for layers named 0, 1, 2
+        # pnnx.export would also run the Python that pnnx writes, which fails for layers named 0, 1
         command = [
             pnnx.EXEC_PATH,
             stem + ".pt",
             f"inputshape=[{shape}]f32",
-            "fp16=0",  # pnnx's default halves the file, and changes the third digit of the logits
+            "fp16=0",  # the default halves the file, but changes the third digit of the logits
             f"ncnnparam={scratch}",
             f"ncnnbin={scratch.with_suffix('.bin')}",
             f"ncnnpy={stem}_ncnn.py",
@@ -78,11 +78,11 @@ def _run_pnnx(network: torch.nn.Module, example: torch.Tensor, scratch: Path) ->
 
 
 def _layers(scratch: Path) -> list[list[str]]:
-    """The lines of the text, split into words."""
+    """The lines of the .param file, split into words."""
     return [line.split() for line in scratch.read_text().splitlines()[2:] if line.strip()]
 
 
 def _starts_with_a_copy(layers: list[list[str]]) -> bool:
-    """Whether every layer that reads the image writes to a place of its own."""
+    """Whether every layer that reads the image writes to new memory."""
     readers = [layer for layer in layers if "in0" in layer[4 : 4 + int(layer[2])]]
     return all(layer[0] in COPYING for layer in readers)

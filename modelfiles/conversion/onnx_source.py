@@ -1,4 +1,4 @@
-"""An ONNX file that is to be converted further: is it there, what does it take, is it float?"""
+"""Check an ONNX file that is the source of a conversion: its existence, input and type."""
 
 import contextlib
 import tempfile
@@ -34,7 +34,7 @@ def check_is_float(onnx_file: Path | str) -> None:
 
 @contextlib.contextmanager
 def prepared(onnx_file: Path | str) -> Iterator[tuple[Path, str]]:
-    """A copy of the file with shapes inferred and weights that are not inputs; its input."""
+    """A copy of the file with inferred shapes and no weights among its inputs; the input's name."""
     import onnx
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
@@ -64,7 +64,7 @@ def _load(onnx_file: Path | str):
 
 
 def _image_input(model, onnx_file: Path | str):
-    """The input that is no weight."""
+    """The only input that is not a weight."""
     weights = {weight.name for weight in model.graph.initializer}
     entries = [entry for entry in model.graph.input if entry.name not in weights]
     if len(entries) != 1 or len(entries[0].type.tensor_type.shape.dim) != 4:

@@ -1,7 +1,7 @@
-"""A model file opened and run in a process of its own: loaders of damaged or odd files crash.
+"""Open and run a model file in a separate process, because loaders crash on damaged files.
 
 The process is `python -m modelfiles.conversion.opener`. It reads one JSON request per line and
-answers with one line. Images and answers travel as .npy files.
+answers with one line. Images and outputs are passed as .npy files.
 """
 
 import atexit
@@ -19,8 +19,8 @@ import numpy as np
 from modelfiles.child_process import ChildProcess, ProcessEnded, only_answers_on_stdout, send
 from modelfiles.errors import ConversionError
 
-TORCH_SUFFIXES = (".pt2", ".torchscript", ".pte")  # they share a process that has loaded torch
-# what a process imports while the network is still being converted
+TORCH_SUFFIXES = (".pt2", ".torchscript", ".pte")  # they share a process with torch
+# the process imports this while the network is being converted
 PRELOAD = {
     ".pt2": "torch._dynamo",
     ".torchscript": "torch._dynamo",
@@ -30,8 +30,8 @@ PRELOAD = {
     ".ncnn.param": "ncnn",
     ".mnn": "MNN",
 }
-IDLE_S = 60  # after which the shared process is closed
-LIMIT_S = 600  # for one request, importing a runtime included
+IDLE_S = 60  # the shared process is closed after this time
+LIMIT_S = 600  # for one request, including the import of a runtime
 
 
 class Opener:
@@ -47,20 +47,20 @@ class Opener:
 
     @property
     def is_running(self) -> bool:
-        """Whether the process has not ended."""
+        """Whether the process is still running."""
         return self._process.is_running
 
     def input_shape(self, path: Path) -> tuple[int | None, ...] | None:
-        """The input's shape, NCHW; None in it is a free size, None instead of it an unknown one."""
+        """The input's shape, NCHW, with None for a free size; None if it is unknown."""
         shape = self._ask(path)["input_shape"]
         if shape is None:
             return None
         return tuple(shape)
 
     def answers(self, path: Path, images: np.ndarray) -> np.ndarray:
-        """What the file at `path` answers to `images`, float32 N x channels x height x width.
+        """The outputs of the file at `path` for `images`, float32 N x channels x height x width.
 
-        Raises ConversionError if the file cannot be opened or run, or ends the process, and
+        Raises ConversionError if the file cannot be opened or run, or if it ends the process, and
         ImportError if its runtime is not installed.
         """
         with tempfile.TemporaryDirectory() as folder:
@@ -92,7 +92,7 @@ class Opener:
 
 @contextlib.contextmanager
 def opener(suffix: str) -> Iterator[Opener]:
-    """An Opener for files that end in `suffix`: a fresh one, or the one that has loaded torch."""
+    """An Opener for files that end in `suffix`: a new process, or the shared one with torch."""
     if suffix in TORCH_SUFFIXES:
         with _shared.borrowed(suffix) as process:
             yield process
@@ -105,7 +105,7 @@ def opener(suffix: str) -> Iterator[Opener]:
 
 
 class _Shared:
-    """An Opener that is kept for the next file, and closed when none comes."""
+    """An Opener that is kept for the next file and closed after IDLE_S without one."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -149,7 +149,7 @@ def _serve() -> None:
 
     answers = only_answers_on_stdout()
     for module in sys.argv[1:]:
-        with contextlib.suppress(ImportError):  # open_model says what to install
+        with contextlib.suppress(ImportError):  # open_model reports it
             importlib.import_module(module)
     for line in sys.stdin:
         send(answers, _reply(runtimes, *json.loads(line)))

@@ -1,12 +1,12 @@
-"""Google's quantizer of .tflite files, with ranges that come from all images alike."""
+"""Google's quantizer of .tflite files, with ranges that give all images equal weight."""
 
 from pathlib import Path
 
 import numpy as np
 
-SMALLEST_SHARE = 2.0**-16  # of a layer's largest weight; int8 activations cannot show less
+SMALLEST_SHARE = 2.0**-16  # of a layer's largest weight; less has no effect on int8 activations
 LARGEST_BIAS = 2.0**28  # as an int32, with room for the sum that is added to it
-# operators with weights: which of their inputs are the activation, the weights and the bias
+# operators with weights: the numbers of their inputs activation, weights and bias
 WEIGHTED = {
     "CONV_2D": (0, 1, 2),
     "DEPTHWISE_CONV_2D": (0, 1, 2),

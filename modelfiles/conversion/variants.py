@@ -1,4 +1,4 @@
-"""The variants of a network's file: what each is made from, and by which converter."""
+"""The variants of a network's file: the converter and the source of each."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,14 +14,14 @@ from modelfiles.conversion.int8_forms import to_mnn, to_onnx_int8, to_tflite_int
 
 @dataclass(frozen=True)
 class Writer:
-    """A converter, and the suffix of the float32 file that it reads; None: it reads the network."""
+    """A converter, and the suffix of the float32 file that it reads (None: the network)."""
 
     convert: Callable[..., Path]
     source: str | None = None
     is_calibrated: bool = False
 
 
-# what follows the network's name in the file's
+# suffix after the network's name: its converter
 WRITERS = {
     ".onnx": Writer(to_onnx),
     "_int8_u8.onnx": Writer(partial(to_onnx_int8, unsigned_activations=True), ".onnx", True),
@@ -44,10 +44,10 @@ def write(
     example: torch.Tensor,
     calibration: Callable[[], np.ndarray],
 ) -> Path:
-    """Write the variant `suffix`, a key of WRITERS, of `network` next to `stem`; its path.
+    """Write the variant `suffix`, a key of WRITERS, of `network` to `stem` + suffix; its path.
 
-    `example` is float32, N x channels x height x width. `calibration` returns the images from which
-    int8 takes its ranges. FileNotFoundError if the file that it is made from is missing.
+    `example` is float32, N x channels x height x width. `calibration` returns the images that
+    calibrate int8 ranges. FileNotFoundError if the source file is missing.
     """
     writer = WRITERS[suffix]
     path = stem.with_name(stem.name + suffix)
@@ -55,7 +55,7 @@ def write(
         return writer.convert(network, example, path)
     source = stem.with_name(stem.name + writer.source)
     if not source.exists():
-        raise FileNotFoundError(f"it is made from {source.name}, which is missing")
+        raise FileNotFoundError(f"its source {source.name} is missing")
     if writer.is_calibrated:
         return writer.convert(source, path, calibration())
     return writer.convert(source, path)

@@ -1,4 +1,4 @@
-"""A model file is written to a scratch place, and gets its name only if it is right."""
+"""Write a model file to a temporary path, and rename it only if its outputs are correct."""
 
 import contextlib
 import tempfile
@@ -13,7 +13,7 @@ from modelfiles.conversion.opener import Opener, opener
 from modelfiles.errors import ConversionError, ExplainedError, reason
 from modelfiles.quiet import quiet
 
-FORMS = {
+FORMAT_NAMES = {
     ".pt2": "PyTorch's .pt2",
     ".torchscript": "TorchScript",
     ".onnx": "ONNX",
@@ -30,7 +30,7 @@ Write = Callable[[torch.nn.Module, torch.Tensor, Path], None]
 def write_network(
     network: torch.nn.Module, example: torch.Tensor, path: Path | str, suffix: str, write: Write
 ) -> Path:
-    """Write `network` to `path` by write(network, example, scratch file); compare their answers."""
+    """Write `network` to `path` with write(network, example, scratch file); compare outputs."""
 
     def convert(layer: torch.nn.Module, image: torch.Tensor, file: Path) -> None:
         _write_and_check(layer, image, file, suffix, write)
@@ -55,7 +55,7 @@ def _write_and_check(
 def naming_the_layer(
     network: torch.nn.Module, example: torch.Tensor, suffix: str, convert: Write
 ) -> Iterator[None]:
-    """Add to a ConversionError which layer fails, found by convert(layer, its input, file)."""
+    """Add the failing layer to a ConversionError; convert(layer, its input, file) finds it."""
     try:
         yield
     except ConversionError as error:
@@ -78,14 +78,14 @@ def naming_the_layer(
 
 @contextlib.contextmanager
 def writing(path: Path | str, suffix: str) -> Iterator[tuple[Path, Opener]]:
-    """A scratch file that takes the name `path` at the end, and the process that opens it before.
+    """A scratch file that is renamed to `path` at the end, and a process to open it before.
 
-    An error leaves nothing behind. It becomes a ConversionError that names the form, with the
-    converter's last lines as a note. ImportError stays what it is.
+    After an error no file is left. The error becomes a ConversionError that names the format, with
+    the converter's last lines as a note; an ImportError is not changed.
     """
     path = checked_path(path, suffix)
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        scratch = Path(folder, "model" + suffix)  # a plain name, which every library can read
+        scratch = Path(folder, "model" + suffix)  # an ASCII name, which every library can read
         try:
             # the process starts first, so that it is ready when the network is converted
             with opener(suffix) as process, quiet():
@@ -93,7 +93,7 @@ def writing(path: Path | str, suffix: str) -> Iterator[tuple[Path, Opener]]:
         except ImportError:
             raise
         except Exception as error:
-            raise _as_conversion_error(error, FORMS[suffix], path) from error
+            raise _as_conversion_error(error, FORMAT_NAMES[suffix], path) from error
         for written in sorted(Path(folder).glob("model.*")):
             written.replace(path.with_name(path.name.removesuffix(suffix) + written.name[5:]))
 
@@ -105,19 +105,19 @@ def check(
     wanted: np.ndarray,
     find_fault: Callable[[np.ndarray, np.ndarray], str | None],
 ) -> None:
-    """Raise ConversionError unless `file` answers `images` as `wanted`."""
+    """Raise ConversionError unless the outputs of `file` for `images` match `wanted`."""
     if not file.exists():
         raise ConversionError("the converter wrote no file")
     fault = find_fault(process.answers(file, images), wanted)
     if fault:
-        raise ConversionError(f"the file computes something else: {fault}")
+        raise ConversionError(f"the file's outputs are wrong: {fault}")
 
 
 def checked_path(path: Path | str, suffix: str) -> Path:
     """`path` with its folder created. ConversionError if the file cannot be written there."""
     path = Path(path)
     if not path.name.endswith(suffix) or path.name == suffix:
-        form = FORMS[suffix]
+        form = FORMAT_NAMES[suffix]
         raise ConversionError(f"A file for {form} is named NAME{suffix}, not {path.name!r}.")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

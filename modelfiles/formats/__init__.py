@@ -1,6 +1,6 @@
-"""What a model file says about itself: the two encodings that its format is built on.
+"""The encodings that model files use, read without their runtimes.
 
 protobuf        ONNX
 flatbuffer      TFLite and MNN
-onnx_product    a file with one matrix product
+onnx_product    writes an ONNX file with one matrix product
 """

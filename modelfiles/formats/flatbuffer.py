@@ -1,6 +1,6 @@
 """A table in Google's FlatBuffers format, field by field: enough to read parts of .mnn files.
 
-Fields have numbers in the order of the schema; a union takes two, its type and its content.
+Fields are numbered in the order of the schema; a union has two numbers, for its type and content.
 """
 
 import struct
@@ -16,7 +16,7 @@ class Table:
 
     @classmethod
     def root(cls, content: bytes) -> "Table":
-        """The table that the whole file is."""
+        """The root table of a file."""
         return cls(content, _u32(content, 0))
 
     def number(self, field: int, layout: str = "<i", default: int = 0) -> int:
@@ -43,7 +43,7 @@ class Table:
         return [self.content[at + 4 : at + 4 + _u32(self.content, at)].decode() for at in starts]
 
     def _items(self, field: int) -> list[int]:
-        """Where the references of a vector are stored."""
+        """The offsets of a vector's references."""
         at = self._place(field)
         if not at:
             return []
@@ -51,7 +51,7 @@ class Table:
         return [start + 4 + 4 * i for i in range(_u32(self.content, start))]
 
     def _place(self, field: int) -> int:
-        """Where a field is stored; 0 if it is not there."""
+        """The offset of a field; 0 if it is not stored."""
         index = self.at - struct.unpack_from("<i", self.content, self.at)[0]
         size = struct.unpack_from("<H", self.content, index)[0]
         if 4 + 2 * field >= size:

@@ -1,4 +1,4 @@
-"""An ONNX file with one matrix product, written without the onnx package, which the Pi lacks."""
+"""An ONNX file with one matrix product, written without the onnx package, which no Pi needs."""
 
 import numpy as np
 
@@ -8,8 +8,7 @@ from modelfiles.formats.protobuf import field
 def product_model(operator: str, a: np.ndarray, b: np.ndarray) -> bytes:
     """An ONNX file with one node, product = operator(a, b), all of one square size.
 
-    `b` is a constant, as weights are: that is faster. Written field by field with the numbers of
-    onnx.proto, since the Pi does without the onnx package.
+    `b` is a constant, like weights, which is faster. The fields have the numbers of onnx.proto.
     """
     kinds = {"float32": 1, "uint8": 2, "int8": 3, "int32": 6}
     size = len(b)

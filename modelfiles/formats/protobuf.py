@@ -1,6 +1,6 @@
 """Google's protobuf format, field by field: enough to write and read parts of ONNX files.
 
-The onnx package does the same for whole files; a Pi does without it.
+The onnx package does this for whole files, but is not installed on a Pi.
 """
 
 from collections.abc import Iterator
@@ -25,14 +25,14 @@ def field(number: int, content: int | str | bytes) -> bytes:
 
 
 def varint(number: int) -> bytes:
-    """A non-negative number, seven bits a byte, the lowest first."""
+    """A non-negative number, seven bits per byte, lowest first."""
     if number < 128:
         return bytes([number])
     return bytes([number & 127 | 128]) + varint(number >> 7)
 
 
 def messages(message: Message, number: int) -> list[memoryview]:
-    """The contents of the fields with this number that hold bytes: texts and inner messages."""
+    """The contents of the fields with this number that are bytes: strings and inner messages."""
     fields = [content for found, content in _fields(message) if found == number]
     return [content for content in fields if not isinstance(content, int)]
 
@@ -54,7 +54,7 @@ def numbers(message: Message, number: int) -> list[int]:
 
 
 def _fields(message: Message) -> Iterator[tuple[int, int | memoryview]]:
-    """(number, content) of every field; a content is a number or a view of the bytes."""
+    """(number, content) of every field; the content is a number or a view of the bytes."""
     view = memoryview(message)
     at = 0
     while at < len(view):
@@ -71,12 +71,12 @@ def _fields(message: Message) -> Iterator[tuple[int, int | memoryview]]:
             content = int.from_bytes(view[at : at + BYTES[kind]], "little")
             at += BYTES[kind]
         else:
-            raise ValueError(f"a field of type {kind} is no protobuf")
+            raise ValueError(f"not a protobuf message: a field has type {kind}")
         yield tag >> 3, content
 
 
 def _read_varint(view: memoryview, at: int) -> tuple[int, int]:
-    """A number, and where the next field begins."""
+    """A number, and the offset after it."""
     value = shift = 0
     while True:
         byte = view[at]

@@ -1,7 +1,7 @@
 """One way to open and run a model file in any runtime: open_model(path).predict(images).
 
 opening        open_model: from a file's name to a loaded model
-model          Model: what goes in, what comes out, and the checks of both
+model          Model: inputs, outputs, and their checks
 torch_files    .pt2, .torchscript and .pte
 onnx_file      .onnx
 tflite_file    .tflite; armnn is Arm's own kernels for it

@@ -1,8 +1,8 @@
 """Arm NN, Arm's own kernels for its processors, as a delegate.
 
-A delegate is a library to which LiteRT hands the layers that it can compute. No package index has
-Arm NN. Arm publishes it as an archive for aarch64, ArmNN-linux-aarch64.tar.gz; the environment
-variable ARMNN_DELEGATE is then the path of libarmnnDelegate.so in it.
+A delegate is a library that computes layers for LiteRT. Arm NN is not in any package index. Arm
+publishes an archive for aarch64, ArmNN-linux-aarch64.tar.gz. Set the environment variable
+ARMNN_DELEGATE to the path of libarmnnDelegate.so in it.
 """
 
 import ctypes
@@ -16,7 +16,7 @@ BACKENDS = "CpuAcc,CpuRef"  # Arm's kernels first, then its slow reference for o
 
 
 class DelegateUnavailable(WorkbookError, ImportError):
-    """Arm NN is missing or cannot be loaded; the message says what to do."""
+    """Arm NN is missing or cannot be loaded; the message names the next step."""
 
 
 def load_delegate(threads: int):
@@ -32,12 +32,12 @@ def load_delegate(threads: int):
     library = named or ctypes.util.find_library("armnnDelegate")
     if not library:
         raise DelegateUnavailable(
-            f"Arm NN's {LIBRARY} is not on this machine: unpack Arm's release of Arm NN for this "
+            f"Arm NN's {LIBRARY} is not installed: unpack Arm's release of Arm NN for this "
             f"processor and set ARMNN_DELEGATE to the path of {LIBRARY} in it"
         )
     settings = {"backends": BACKENDS, "number-of-threads": threads, "logging-severity": "fatal"}
     try:
-        # tried here first, because the interpreter's own class prints a second error later
+        # load it here first, because the interpreter's class would print a second error later
         _ = ctypes.CDLL(library).tflite_plugin_create_delegate
         return interpreter.load_delegate(library, settings)
     except (OSError, AttributeError, ValueError) as error:

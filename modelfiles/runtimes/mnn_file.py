@@ -22,7 +22,7 @@ OUTPUT_NAMES = 4
 # Fields of Op, whose content is a union, and a type of content:
 CONTENT_TYPE = 1
 CONTENT = 2
-CONVOLUTION = 9  # linear layers are stored as convolutions, too
+CONVOLUTION = 9  # also for linear layers
 # A field of Convolution2D:
 QUANTIZED_WEIGHTS = 3
 # A field of IDSTQuan, and one of its types; the others have at most 8 bits:
@@ -42,12 +42,12 @@ def open_mnn(path: Path, threads: int) -> Model:
     entry = interpreter.getSessionInput(session)
     check_float_input("integers", entry.getDataType() is MNN.Halide_Type_Float)
     net = Table.root(path.read_bytes())
-    # in the order of the network; MNN itself lists them by the alphabet
+    # in the order of the network; MNN lists them alphabetically
     names = net.texts(OUTPUT_NAMES) or list(interpreter.getSessionOutputAll(session))
-    nchw = MNN.Tensor_DimensionType_Caffe  # MNN itself transposes it for a network from TensorFlow
+    nchw = MNN.Tensor_DimensionType_Caffe  # MNN transposes it for a TensorFlow network
     fed: tuple[int, ...] | None = None
     received: tuple = ()
-    lock = threading.Lock()  # a session has one place for its input and one for its answer
+    lock = threading.Lock()  # a session has one input buffer and one output buffer
 
     def prepare(shape: tuple[int, ...]) -> None:
         """Buffers for an input of this shape."""
@@ -59,7 +59,7 @@ def open_mnn(path: Path, threads: int) -> Model:
         result = interpreter.getSessionOutput(session, names[0])
         kind = result.getDataType()
         if kind not in numbers:
-            raise Unsupported("answers with another type than float32 and int32")
+            raise Unsupported("has an output that is neither float32 nor int32")
         empty = np.empty(result.getShape(), numbers[kind])
         received = (result, MNN.Tensor(empty.shape, kind, empty, nchw), empty)
         fed = shape
@@ -84,7 +84,7 @@ def open_mnn(path: Path, threads: int) -> Model:
 
 
 def _precision(net: Table) -> str:
-    """int8 if any layer has int8 weights, else what most layers have."""
+    """int8 if any layer has int8 weights, else the type of most layers."""
     found = [
         _weight_precision(content)
         for operator in net.tables(OPERATORS)

@@ -1,4 +1,4 @@
-"""A loaded model: what goes in, what comes out, and the checks of both."""
+"""A loaded model: its inputs, its outputs, and their checks."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -11,24 +11,22 @@ TO_FIRST = (0, 3, 1, 2)  # and back
 
 
 class Unsupported(ValueError):
-    """The file is intact, but not supported. The message continues the sentence after its name."""
+    """The file is intact, but not supported. The message follows the file's name in a sentence."""
 
 
 @dataclass
 class Model:
-    """A model that is loaded and ready.
+    """A model that is loaded and ready. Every runtime follows the same rules:
 
-    Every runtime follows the same rule:
+    - One input: float32, batch first, NCHW for images. It is quantized for a quantized input.
+    - One output: the first in the order of the file, with the batch as its first axis. Floats are
+      returned as float32, quantized integers dequantized to float32, other integers and booleans
+      (such as class numbers) as int64. Further outputs are ignored.
+    - The caller's images do not change, even if the network works in place.
 
-    - One input: float32, batch first, NCHW for images. A quantized input gets quantized values.
-    - One answer: the first output in the order of the file. Floats come back as float32, quantized
-      integers as the float32 numbers that they stand for, other integers and booleans (such as
-      class numbers) as int64. The first axis is the batch. Further outputs are ignored.
-    - The images of the caller stay as they are, also if the network works in place.
-
-    `input_shape` is what one call takes; None in it stands for a free size, None instead of it
-    means that the file does not contain the shape. `run` is the bare call, for timing: it takes
-    exactly such an array, contiguous and unchecked, and returns the runtime's own number type.
+    `input_shape` is the shape for one call. A free size in it is None; it is None if the file does
+    not contain the shape. `run` is the bare call, for timing: it takes a contiguous array of this
+    shape, does not check it, and returns the runtime's own number type.
     """
 
     path: Path
@@ -42,15 +40,15 @@ class Model:
     def predict(self, x: np.ndarray) -> np.ndarray:
         """Run the images `x`, float32 N x channels x height x width, and return N x outputs.
 
-        The file's own batch size decides how many go in at once (most of the book's files take one
-        image). ValueError for another type or shape, for NaN and infinity, and for an answer whose
-        first axis is not the batch.
+        The file's batch size is the number of images per call (one in most of the book's files).
+        ValueError for another type or shape, for NaN and infinity, and for an output whose first
+        axis is not the batch.
         """
         batch = self._check(x)
         x = np.ascontiguousarray(x)  # runtimes read a transposed or flipped view in the wrong order
         if len(x) == batch:
             answer = self._run_batch(x)
-            if np.may_share_memory(answer, x):  # of a network that only reshapes
+            if np.may_share_memory(answer, x):  # the network only reshapes
                 answer = answer.copy()
         else:
             batches = range(0, len(x), batch)
@@ -58,14 +56,12 @@ class Model:
         return _as_float_or_integer(answer, self.path.name)
 
     def _check(self, x: np.ndarray) -> int:
-        """Whether `x` can go in; returns how many images do so at once."""
+        """Raise ValueError if `x` is not an input of the model; return the images per call."""
         name = self.path.name
         if not isinstance(x, np.ndarray):
             raise ValueError(f"{name} takes a numpy array, not {type(x).__name__}")
         if x.dtype != np.float32:
-            raise ValueError(
-                f"{name} takes float32, not {x.dtype}; helpers.data.normalize makes it"
-            )
+            raise ValueError(f"{name} takes float32, not {x.dtype}; see helpers.data.normalize")
         shape = self.input_shape or (1, None, None, None)
         if x.ndim != len(shape) or 0 in x.shape:
             images = "images as N x channels x height x width"
@@ -81,7 +77,7 @@ class Model:
         if not np.isfinite(x).all():
             image = int(np.flatnonzero(~np.isfinite(x).reshape(len(x), -1).all(axis=1))[0])
             raise ValueError(
-                f"image {image} for {name} holds NaN or infinity; check how it was normalized"
+                f"image {image} for {name} contains NaN or infinity; check how it was normalized"
             )
         return batch
 
@@ -91,15 +87,14 @@ class Model:
         except Exception as error:
             if self.input_shape and None not in self.input_shape:
                 raise
-            # the size is free in the file, and the network's own layers may still not fit it
+            # the file leaves the size free, but a layer may not support this one
             why = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise ValueError(
                 f"{self.path.name} cannot compute an input of {x.shape}: {why}"
             ) from error
         if answer.shape[:1] != x.shape[:1]:
             raise ValueError(
-                f"{self.path.name} answers {len(x)} image(s) "
-                f"with an array of shape {answer.shape}; "
+                f"{self.path.name} returns an array of shape {answer.shape} for {len(x)} image(s); "
                 "the first axis must be the batch. Export the network with a batch axis"
             )
         return answer
@@ -110,7 +105,7 @@ def _as_float_or_integer(answer: np.ndarray, name: str) -> np.ndarray:
         return answer.astype(np.float32, copy=False)
     if answer.dtype.kind in "iub":
         return answer.astype(np.int64, copy=False)
-    raise ValueError(f"{name} answers with {answer.dtype}; float and integer answers are supported")
+    raise ValueError(f"{name} returns {answer.dtype}; only float and integer outputs are supported")
 
 
 def check_one_input(names: list[str]) -> None:
@@ -136,10 +131,10 @@ def sizes(shape) -> tuple[int | None, ...]:
 
 
 def quantize(x: np.ndarray, dtype: type, scale: float, zero_point: int) -> np.ndarray:
-    """x / scale + zero point, rounded half to even and clipped to what `dtype` holds.
+    """x / scale + zero point, rounded half to even and clipped to the range of `dtype`.
 
-    float32 passes through. A plain cast would cut off the fraction and wrap 200 round to -56: both
-    mistakes cost accuracy silently.
+    With dtype float32, `x` is returned unchanged. A plain cast would truncate fractions and wrap
+    200 to -56, and both silently cost accuracy.
 
     >>> quantize(np.array([-1.0, 0.0, 0.5, 9.0]), np.int8, scale=0.5, zero_point=3)
     array([ 1,  3,  4, 21], dtype=int8)
@@ -152,7 +147,7 @@ def quantize(x: np.ndarray, dtype: type, scale: float, zero_point: int) -> np.nd
 
 
 def dequantize(q: np.ndarray, scale: float, zero_point: int) -> np.ndarray:
-    """scale * (q - zero point) as float32; float32 passes through.
+    """scale * (q - zero point) as float32; a float32 `q` is returned unchanged.
 
     >>> dequantize(np.array([1, 3, 4], np.int8), scale=0.5, zero_point=3)
     array([-1. ,  0. ,  0.5], dtype=float32)

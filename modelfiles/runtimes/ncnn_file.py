@@ -11,9 +11,9 @@ from modelfiles.runtimes.model import Model, Unsupported, check_one_input, sizes
 if TYPE_CHECKING:
     import ncnn
 
-# four bytes before the weights of a layer that are not float32
+# the four bytes before a layer's weights if these are not float32
 TAGS = {0x01306B47: "float16", 0x000D4B38: "int8"}
-# layers that write their answer to new memory; others may work on the image itself, or on a view
+# layers that write their output to new memory; others may modify the image
 WITH_OWN_MEMORY = (
     "Convolution",
     "ConvolutionDepthWise",
@@ -24,10 +24,10 @@ WITH_OWN_MEMORY = (
 
 
 def float32_net(threads: int) -> "ncnn.Net":
-    """A network without layers yet that computes in float32 on every processor.
+    """An empty network that computes in float32 on every processor.
 
-    By default ncnn computes in half precision where the CPU can (a Pi 5, not a Pi 4). Racing and
-    profiling both start here, so they time the same arithmetic, on every machine.
+    By default ncnn uses half precision if the CPU supports it (a Pi 5 does, a Pi 4 does not).
+    Benchmarks and profiles both use this function, so they time the same arithmetic everywhere.
     """
     import ncnn
 
@@ -41,7 +41,7 @@ def float32_net(threads: int) -> "ncnn.Net":
 
 
 def open_ncnn(path: Path, threads: int) -> Model:
-    """One image at a time, in float32 also where the processor could do with half precision."""
+    """One image per call, in float32 even if the processor supports half precision."""
     import ncnn
 
     net = float32_net(threads)
@@ -56,7 +56,7 @@ def open_ncnn(path: Path, threads: int) -> Model:
     check_one_input(net.input_names())
     first = net.input_names()[0]
     names = net.output_names()
-    # pnnx numbers the outputs; ncnn lists them in an order of its own
+    # pnnx numbers the outputs, but ncnn lists them in another order
     last = "out0" if "out0" in names else names[0]
     keeps_image = all(kind in WITH_OWN_MEMORY for kind in _users_of_input(path, first))
 
@@ -72,7 +72,7 @@ def open_ncnn(path: Path, threads: int) -> Model:
 def _lines(path: Path) -> list[list[str]]:
     """The layers of a .param file, split at spaces.
 
-    Type, name, number of inputs, number of outputs, then the names of these, then fields.
+    A layer is its type, name, number of inputs, number of outputs, their names, and fields.
     """
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     layers = [line.split() for line in lines[2:]]
@@ -94,16 +94,16 @@ def _input_shape(path: Path) -> tuple[int | None, ...] | None:
 
 
 def _load_weights(net, file: Path) -> str:
-    """Fill the layers and return the precision.
+    """Load the weights and return their precision.
 
-    Unsupported unless they need exactly the bytes of the file.
+    Raises Unsupported unless the layers need exactly the bytes of the file.
     """
     import ncnn
 
     content = file.read_bytes()
 
     class Reader(ncnn.DataReader):
-        """Hands out the file piece by piece, as the layers ask for their weights."""
+        """Reads the file in pieces, as the layers request their weights."""
 
         at = 0
         asked_for_more = False

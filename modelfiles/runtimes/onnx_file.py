@@ -33,14 +33,14 @@ TYPE = 2
 
 HALF_TYPES = (10, 16)  # float16, bfloat16
 FLOAT_TYPES = (1, 11, *HALF_TYPES)  # float32, float64
-DOMAINS = ("", "ai.onnx", "com.microsoft")  # a network's own operators may have any name
+DOMAINS = ("", "ai.onnx", "com.microsoft")  # operators of other domains may have any name
 INTEGER_OPERATORS = re.compile(
     "QLinear.*|(Dynamic)?(Quantize|Dequantize)Linear|(MatMul|Conv)Integer.*|QGemm|QAttention"
 )
 
 
 def open_onnx(path: Path, threads: int) -> Model:
-    """The first output of the file; weights that it lists among its inputs are not inputs."""
+    """A model with the file's first output; weights among the listed inputs are not inputs."""
     import onnxruntime
 
     session = open_session(path, threads)
@@ -49,7 +49,9 @@ def open_onnx(path: Path, threads: int) -> Model:
     answer = session.get_outputs()[0]
     check_float_input(entry.type, entry.type == "tensor(float)")
     if not answer.type.startswith("tensor("):
-        raise Unsupported(f"answers with {answer.type}; only arrays of numbers are supported")
+        raise Unsupported(
+            f"has an output of type {answer.type}; only arrays of numbers are supported"
+        )
     name = entry.name
     wanted = [answer.name]
 
@@ -66,11 +68,11 @@ def open_session(
 ) -> "onnxruntime.InferenceSession":
     """A session whose int8 sums are exact on every processor.
 
-    With `profile_prefix` it writes ONNX Runtime's profile to a file whose name begins so.
+    With `profile_prefix`, ONNX Runtime writes a profile to a file whose name begins with it.
 
     On x86 without VNNI the default kernels multiply uint8 by int8 and saturate at 16 bits, which
-    changes answers. The option below selects exact kernels there. ONNX Runtime cannot apply it to
-    every file: then the operators stay unfused, which is slower and does not saturate either.
+    changes outputs. The option below selects exact kernels. ONNX Runtime cannot apply it to every
+    file. For the others, operators are not fused: this is slower, and does not saturate either.
     """
     import onnxruntime
     from onnxruntime.capi.onnxruntime_pybind11_state import Fail

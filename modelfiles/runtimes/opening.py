@@ -16,7 +16,7 @@ from modelfiles.runtimes.onnx_file import open_onnx
 from modelfiles.runtimes.tflite_file import open_tflite
 from modelfiles.runtimes.torch_files import open_pt2, open_pte, open_torchscript
 
-MAX_THREADS = 256  # more than any Pi or laptop has; runtimes crash or hang with thousands
+MAX_THREADS = 256  # more than any Pi or laptop has; with thousands, runtimes crash or hang
 
 # suffix: the function that opens it, and the package that must be installed
 OPENERS: dict[str, tuple[Callable[..., Model], str]] = {
@@ -31,15 +31,17 @@ OPENERS: dict[str, tuple[Callable[..., Model], str]] = {
 
 
 def open_model(path: Path | str, threads: int = 1, delegate: str | None = None) -> Model:
-    """Load the model file at `path` into the runtime that its suffix names: OPENERS has the list.
+    """Load the model file at `path` into the runtime for its suffix; OPENERS lists them.
 
-    Model says what goes in and what comes out. Its `precision` ("float32", "float16", "int8") is
-    read from the operators and weights in the file; only for .pte, whose delegates hide them, from
-    the file's name (NAME_int8). int8 means that weights have 8 bits.
-    `threads` is a whole number from 1 to MAX_THREADS. delegate="armnn" lets Arm NN compute what it
-    can of a .tflite file; modelfiles.runtimes.armnn says where its library is looked for.
-    Raises FileNotFoundError, ModelFileError for a file that cannot be used, ValueError for other
-    arguments, ImportError (with the line that installs it) for a missing runtime or delegate.
+    Model describes inputs and outputs. Its `precision` ("float32", "float16", "int8") is read from
+    the operators and weights in the file. For .pte it is read from the file's name (NAME_int8),
+    because delegates hide the operators. int8 means that weights have 8 bits.
+
+    `threads` is a whole number from 1 to MAX_THREADS. With delegate="armnn", Arm NN computes the
+    layers of a .tflite file that it supports; modelfiles.runtimes.armnn explains how to install it.
+
+    Raises FileNotFoundError, ModelFileError for a file that cannot be used, ValueError for wrong
+    arguments, ImportError (with the install command) for a missing runtime or delegate.
     """
     path = Path(path)
     threads = check_threads(threads)
@@ -50,14 +52,14 @@ def open_model(path: Path | str, threads: int = 1, delegate: str | None = None) 
             f"{path.name} has an unsupported file extension; supported are {known}"
         )
     if delegate not in (None, "armnn"):
-        raise ValueError(f'no delegate is called "{delegate}"; there is "armnn"')
+        raise ValueError(f'no delegate is called "{delegate}"; the only one is "armnn"')
     if delegate and suffix != ".tflite":
         raise ValueError(
-            f"{path.name}: Arm NN's delegate computes .tflite files only; leave `delegate` out"
+            f"{path.name}: Arm NN's delegate supports only .tflite files; remove `delegate`"
         )
     if not path.exists():
         raise FileNotFoundError(
-            f"{display_path(path)} does not exist; notebook 02 makes the book's model files"
+            f"{display_path(path)} does not exist; notebook 02 creates the book's model files"
         )
     if path.is_dir():
         raise ModelFileError(f"{display_path(path)} is a folder, not a model file")

@@ -32,7 +32,7 @@ IMAGE_OPERATORS = (
 
 
 def open_tflite(path: Path, threads: int, delegate: str | None = None) -> Model:
-    """Images go in as NCHW; they are transposed for a file that takes NHWC."""
+    """A model that takes images as NCHW; they are transposed if the file takes NHWC."""
     import ai_edge_litert
     from ai_edge_litert.interpreter import Interpreter
 
@@ -48,7 +48,7 @@ def open_tflite(path: Path, threads: int, delegate: str | None = None) -> Model:
         interpreter.allocate_tensors()
     fed = tuple(int(n) for n in entry["shape"])
     channels_last = len(shape) == 4 and _takes_channels_last(interpreter, entry)
-    lock = threading.Lock()  # the interpreter has one place for its input and one for its answer
+    lock = threading.Lock()  # an interpreter has one input buffer and one output buffer
 
     def run(x: np.ndarray) -> np.ndarray:
         nonlocal fed
@@ -68,7 +68,7 @@ def open_tflite(path: Path, threads: int, delegate: str | None = None) -> Model:
     result = interpreter.get_output_details()[0]
     scale, zero_point = result["quantization"]
     if len(result["quantization_parameters"]["scales"]) > 1:
-        raise Unsupported("has an answer with several quantization scales")
+        raise Unsupported("has an output with several quantization scales")
     if channels_last:
         shape = tuple(shape[axis] for axis in TO_FIRST)
     runtime = "LiteRT + Arm NN" if delegate else "LiteRT"
@@ -91,7 +91,7 @@ def _precision(interpreter) -> str:
 def _takes_channels_last(interpreter, entry: dict) -> bool:
     """Whether the input is NHWC, read from the first operator that depends on the order.
 
-    TFLite's own image operators take NHWC. A network that came from PyTorch as NCHW transposes its
+    TFLite's image operators take NHWC. A network converted from PyTorch as NCHW transposes its
     input first.
     """
     tensor = entry["index"]
@@ -107,11 +107,11 @@ def _takes_channels_last(interpreter, entry: dict) -> bool:
         tensor = operator["outputs"][0]
         if len(_shape(interpreter, tensor)) != 4:
             break
-    # nothing that depends on the order: a network that flattens first
+    # no operator depends on the order: the network flattens first
     signatures = interpreter.get_signature_list().values()
     if any(name.startswith("args_") for names in signatures for name in names["inputs"]):
         return False  # litert-torch's names: from PyTorch
-    # from TensorFlow, which has channels last, unless the shape speaks against it
+    # TensorFlow's order, channels last, unless only the other fits 1 or 3 channels
     return entry["shape"][1] not in (1, 3) or entry["shape"][3] in (1, 3)
 
 

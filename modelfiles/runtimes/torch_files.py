@@ -16,8 +16,8 @@ INTEGER_OPERATORS = ("quantized", "quantized_decomposed", "torchao", "pt2e_quant
 FLOAT32 = 6  # ExecuTorch's number for this type
 # ExecuTorch has one thread pool for the whole process, and loaded programs keep a pointer to it
 _EXECUTORCH = threading.Lock()
-_pool_threads = 0  # how many threads it has
-_pool_number = 0  # how many pools there were
+_pool_threads = 0  # its number of threads
+_pool_number = 0  # pools created so far
 
 
 def open_pt2(path: Path, threads: int) -> Model:
@@ -41,7 +41,7 @@ def open_pt2(path: Path, threads: int) -> Model:
 
 
 def open_torchscript(path: Path, threads: int) -> Model:
-    """A network saved by torch.jit.save; convert.to_torchscript stores the input's shape in it."""
+    """A network saved by torch.jit.save. convert.to_torchscript also stores the input's shape."""
     import torch
 
     extra = {"input_shape": ""}
@@ -60,13 +60,13 @@ def open_torchscript(path: Path, threads: int) -> Model:
 
 
 def _is_tensor(node) -> bool:
-    """Whether a node is a constant tensor, as the weights of a frozen network are."""
+    """Whether a node is a constant tensor, such as a weight of a frozen network."""
     is_constant = node.kind() == "prim::Constant" and node.hasAttribute("value")
     return is_constant and node.kindOf("value") == "t"
 
 
 def _all_nodes(block) -> list:
-    """The nodes of a TorchScript graph or block, those of inner blocks among them."""
+    """The nodes of a TorchScript graph or block, including those of inner blocks."""
     found = []
     for node in block.nodes():
         found.append(node)
@@ -101,7 +101,7 @@ def _torch_run(module, threads: int, works_in_place: bool):
     torch.set_num_threads(threads)
 
     def run(x: np.ndarray) -> np.ndarray:
-        # one number for the whole process: another model may have set it
+        # the setting is per process: another model may have changed it
         if torch.get_num_threads() != threads:
             torch.set_num_threads(threads)
         image = torch.from_numpy(x)
@@ -124,7 +124,7 @@ def open_pte(path: Path, threads: int) -> Model:
     import torch
 
     runtime = _executorch_runtime()
-    pool = _pool_with(threads)  # first: the program keeps the one that it finds
+    pool = _pool_with(threads)  # first, because the program keeps the current pool
     method = runtime.Runtime.get().load_program(path).load_method("forward")
     about = method.metadata
     check_one_input([f"input {i}" for i in range(about.num_inputs())])
@@ -135,10 +135,11 @@ def open_pte(path: Path, threads: int) -> Model:
         if pool != _pool_number:
             raise RuntimeError(
                 f"{path.name} was opened with {threads} thread(s), and a later file with another "
-                "number; ExecuTorch has one for all: open it again, or use a Worker for each"
+                "number. ExecuTorch has one thread pool per process: open the file again, or use "
+                "a Worker for each file"
             )
         with _EXECUTORCH:
-            # a copy, because the next call writes its answer to the same memory
+            # a copy, because the next call writes its output to the same memory
             return method.execute([torch.from_numpy(x)])[0].numpy().copy()
 
     precision = "int8" if path.name.split(".")[0].endswith("_int8") else "float32"
@@ -149,8 +150,8 @@ def open_pte(path: Path, threads: int) -> Model:
 def _executorch_runtime():
     """The module executorch.runtime, loaded without ExecuTorch's compiler.
 
-    The runtime needs one class of the compiler's package, executorch.exir, and importing that whole
-    package takes several times longer than everything else here.
+    The runtime needs one class of the compiler's package, executorch.exir. Importing that whole
+    package takes several times longer than all other imports here.
     """
     with _EXECUTORCH, _empty_package("executorch.exir"):
         import executorch.runtime
@@ -160,9 +161,9 @@ def _executorch_runtime():
 
 @contextlib.contextmanager
 def _empty_package(name: str) -> Iterator[None]:
-    """Inside, submodules of the package `name` can be imported without its __init__.
+    """In the block, submodules of the package `name` can be imported without its __init__.
 
-    Afterwards importing the package runs its __init__ as always.
+    After the block, importing the package runs its __init__ as usual.
     """
     if name in sys.modules:
         yield
