@@ -23,7 +23,7 @@ def failed(done: subprocess.CompletedProcess) -> str:
 def test_the_doctor_is_content_here(build_folder, monkeypatch):
     monkeypatch.setenv("PYTHONIOENCODING", "ascii")  # it prints a degree sign
     done = doctor()
-    assert done.returncode == 0 and "Nothing is wrong." in done.stdout, done.stdout + done.stderr
+    assert done.returncode == 0 and "All checks passed." in done.stdout, done.stdout + done.stderr
     assert "torch 2.13.0" in done.stdout and "onnxruntime" in done.stdout and done.stderr == ""
 
 

@@ -1,10 +1,10 @@
-"""What people type: `workbook COMMAND`, or `python -m workbook COMMAND`.
+"""The command `workbook COMMAND`, or `python -m workbook COMMAND`.
 
-cli          the command line; each command imports what serves it when it is called
+cli          the command line; each command imports its modules when it is called
 book         runs the notebooks
-pages        makes pages of them
-doctor       checks this machine and says what to do
+pages        exports them as HTML pages
+doctor       checks this machine, with advice
 free_memory  how much memory is free, for the doctor
-pi           what `workbook pi` does
+pi           the commands of `workbook pi`
 cpp_build    builds the C++ programs of cpp/
 """

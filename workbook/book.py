@@ -1,4 +1,4 @@
-"""Run the book: every notebook from a fresh kernel, first to last."""
+"""Run the notebooks in order, each in a fresh kernel."""
 
 import ast
 import base64
@@ -24,19 +24,16 @@ METADATA = {
 
 
 class NotebookFailed(WorkbookError, RuntimeError):
-    """A cell raised; the message names the notebook and the cell."""
+    """A cell failed; the message names the notebook and the cell."""
 
 
 def names() -> list[str]:
-    """The notebooks in their order, without file extension."""
+    """The names of the notebooks in order, without file extension."""
     return sorted(path.stem for path in HERE.glob("[0-9][0-9]_*.ipynb"))
 
 
 def names_with_figures() -> list[str]:
-    """The notebooks whose figures come from a longer run of themselves.
-
-    They have the parameter `train_everything`.
-    """
+    """The notebooks with figures from a longer run: they have the parameter `train_everything`."""
     found = []
     for name in names():
         notebook = nbformat.read(HERE / f"{name}.ipynb", 4)
@@ -52,11 +49,11 @@ def execute(
     kernel: str = "python3",
     cell_minutes: int = 20,
 ) -> nbformat.NotebookNode:
-    """Run notebooks/NAME.ipynb from a fresh kernel and return it executed.
+    """Run notebooks/NAME.ipynb in a fresh kernel and return the executed notebook.
 
-    `overrides` replaces parameters, {name: value}. `progress` gets the number of each code cell
-    that starts, from 1, and how many there are. `kernel` names an installed kernel. A cell may take
-    `cell_minutes`. Raises NotebookFailed if a cell fails.
+    `overrides` replaces parameters, {name: value}. `progress(number, count)` is called at the start
+    of each code cell; numbers begin at 1. `kernel` names an installed kernel. Raises NotebookFailed
+    if a cell fails or runs for more than `cell_minutes`.
     """
     notebook = nbformat.read(HERE / f"{name}.ipynb", 4)
     notebook.metadata = nbformat.from_dict(METADATA)
@@ -99,7 +96,7 @@ def execute(
 def override(notebook: nbformat.NotebookNode, name: str, overrides: dict) -> None:
     """Set parameters at the end of the cell tagged `parameters`.
 
-    KeyError if there is not exactly one such cell, or if it sets no such name.
+    KeyError if there is not exactly one such cell, or if it does not set one of the names.
     """
     cells = _parameter_cells(notebook)
     if len(cells) != 1:
@@ -131,10 +128,7 @@ def _parameter_cells(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookN
 
 
 def with_small_pictures(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    """The same notebook, its pictures with a palette of 128 colours.
-
-    They look the same in about a third of the bytes.
-    """
+    """The same notebook with pictures of 128 colours: they look the same at a third of the size."""
     for cell in notebook.cells:
         for output in cell.get("outputs", []):
             picture = output.get("data", {}).get("image/png")
@@ -154,12 +148,11 @@ def _with_palette(picture: str) -> str:
 
 
 def run(mode: str, chosen: list[str]) -> None:
-    """Run the notebooks `chosen`, or all, first to last; NotebookFailed if a cell of one fails.
-
-    WorkbookError for a name that no notebook has.
+    """Run the notebooks `chosen`, or all, in order.
 
     `mode` is "workbook" (copies, pages and the table of results), "in-place" (the notebooks
-    themselves, as they are committed) or "figures" (the long runs of notebooks/figures/).
+    themselves, to commit them) or "figures" (the long runs of notebooks/figures/). NotebookFailed
+    if a cell fails, WorkbookError for an unknown name.
     """
     if unknown := set(chosen) - set(names()):
         raise WorkbookError(

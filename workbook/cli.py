@@ -1,6 +1,6 @@
-"""The command line: one command, `workbook`. What serves a command is imported when it is called.
+"""The command line: one command, `workbook`. Each subcommand imports its modules when it is called.
 
-Results go to standard output; errors, in a sentence that says what to do, to standard error.
+Results go to standard output. Errors go to standard error, in a sentence that names the next step.
 """
 
 import argparse
@@ -13,15 +13,15 @@ from workbook.pi import commands as pi_commands
 EXAMPLES = """
 examples:
   workbook doctor                                  check this machine
-  workbook pi start pi@raspberrypi.local           JupyterLab on a Pi, in the browser here
+  workbook pi start pi@raspberrypi.local           JupyterLab on a Pi, in this machine's browser
   workbook pi run 08_benchmark_on_the_pi pi@raspberrypi.local
                                                    measure on a Pi and fetch the records
   workbook results                                 the table of all measurements
-  workbook book in-place 03_measure_latency        execute a notebook from a fresh kernel
+  workbook book in-place 03_measure_latency        execute a notebook in a fresh kernel
 
-exit status: 0 success, 1 something failed and was named, 2 wrong arguments, 130 interrupted
+exit status: 0 success, 1 something failed (it is named), 2 wrong arguments, 130 interrupted
 """
-INTERRUPTED = 130  # what a shell reports for a program that Ctrl-C ended
+INTERRUPTED = 130  # the exit status that shells report after Ctrl-C
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -110,14 +110,14 @@ def show_results(options: argparse.Namespace) -> int:
 def _add_book(commands) -> None:
     book = commands.add_parser(
         "book",
-        help="run the notebooks from fresh kernels",
-        description="Run the notebooks from fresh kernels, first to last.",
+        help="run the notebooks in fresh kernels",
+        description="Run the notebooks in order, each in a fresh kernel.",
     )
     book.add_argument(
         "mode",
         choices=["workbook", "in-place", "figures"],
         help="workbook: copies, with pages and a table of results under build/html; "
-        "in-place: the notebooks themselves, as they are committed; "
+        "in-place: the notebooks themselves, to commit them; "
         "figures: the long runs of notebooks/figures/",
     )
     book.add_argument("names", nargs="*", help="only these notebooks (default: all)")

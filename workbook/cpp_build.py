@@ -1,4 +1,4 @@
-"""Builds the C++ programs of cpp/, which workers.Worker runs instead of Python."""
+"""Build the C++ programs of cpp/, which workers.Worker can run instead of Python."""
 
 import hashlib
 import importlib.metadata
@@ -22,11 +22,11 @@ NCNN_SHA256 = {"1.0.20261020": "ad8cdd63e9755cfa8e23b9b6d9ce46156077d80298a89e7c
 
 
 class BuildFailed(WorkbookError, RuntimeError):
-    """Tools are missing, or a program does not compile; the message says which."""
+    """Tools are missing, or a program does not compile; the message names them."""
 
 
 def build() -> dict[str, str]:
-    """Build what can be built here; returns {runtime: why it was skipped}, {} if none was skipped.
+    """Build the programs for the available runtimes; return {skipped runtime: reason}.
 
     BuildFailed if tools are missing, or if a program does not compile.
     """
@@ -46,18 +46,18 @@ def build() -> dict[str, str]:
     if torch and torch.submodule_search_locations:
         cmake_options["TORCH_ROOT"] = torch.submodule_search_locations[0]
     else:
-        skipped["libtorch"] = "its library comes with PyTorch, which is not installed here"
+        skipped["libtorch"] = "its library comes with PyTorch, which is not installed"
     try:
         cmake_options["NCNN_SOURCE"], cmake_options["NCNN_VERSION"] = _ncnn_source()
     except (OSError, ValueError, ImportError) as error:
         skipped["ncnn"] = str(error)
     if not cmake_options["MNN_ROOT"]:
-        skipped["mnn"] = "no package has its headers: build MNN and set MNN_ROOT to its folder"
+        skipped["mnn"] = "no package contains its headers: build MNN and set MNN_ROOT to its folder"
     settings = [f"-D{name}={place}" for name, place in cmake_options.items()]
     sources = str(_sources())
     cache = CPP_FOLDER / "CMakeCache.txt"
     if cache.exists() and f"HOME_DIRECTORY:INTERNAL={sources}\n" not in cache.read_text():
-        cache.unlink()  # CMake refuses to use it for sources in another folder
+        cache.unlink()  # CMake cannot use it for sources in another folder
     _run("cmake", "-S", sources, "-B", str(CPP_FOLDER), *settings)
     # the largest source takes a gigabyte to compile
     jobs = min(limits.cores(), max(1, limits.memory_bytes() // 2**30))
@@ -69,7 +69,7 @@ def build() -> dict[str, str]:
 
 
 def _sources() -> Path:
-    """The folder cpp of the repository, or of the installed package."""
+    """The folder cpp/ of the repository, or of the installed package."""
     in_repository = ROOT / "cpp"
     if in_repository.is_dir():
         return in_repository
@@ -93,18 +93,18 @@ def _run(*command: str) -> None:
 def _ncnn_source() -> tuple[str, str]:
     """The folder with the source of the installed ncnn package, and the date in its version.
 
-    The source distribution comes from the package index that uv is configured for. pip cannot
-    download it: pip builds the package first, and then rejects its version, the day of the build.
+    The source distribution is downloaded from uv's package index. pip cannot download it: it builds
+    the package first, and then rejects the version, which is the date of the build.
     """
     try:
         version = importlib.metadata.version("ncnn")
     except importlib.metadata.PackageNotFoundError as error:
         raise ImportError(
-            "the Python package ncnn is not installed, with which the program is compared"
+            "the Python package ncnn, whose source it needs, is not installed"
         ) from error
     if version not in NCNN_SHA256:
         raise ValueError(
-            f"the SHA-256 of ncnn {version}'s source is not known here: "
+            f"the SHA-256 of the source of ncnn {version} is unknown: "
             "add it to NCNN_SHA256 in workbook/cpp_build.py"
         )
     archive = CPP_FOLDER / f"ncnn-{version}.tar.gz"
@@ -114,7 +114,7 @@ def _ncnn_source() -> tuple[str, str]:
             _download(version, archive)
         if hashlib.sha256(archive.read_bytes()).hexdigest() != NCNN_SHA256[version]:
             raise ValueError(
-                f"{display_path(archive)} is not ncnn's source, its SHA-256 differs: "
+                f"{display_path(archive)} is not ncnn's source (its SHA-256 differs): "
                 "delete it and try again"
             )
         scratch = CPP_FOLDER / "unpacking"
@@ -143,7 +143,7 @@ def _download(version: str, archive: Path) -> None:
         text=True,
     )
     if asked.returncode:
-        raise OSError(f"no package index answers: {wanted}")
+        raise OSError(f"the package index does not respond: {wanted}")
     source = tomllib.loads(asked.stdout)["packages"][0].get("sdist", {})
     try:
         answer = urllib.request.urlopen(source["url"], timeout=60)
@@ -154,7 +154,7 @@ def _download(version: str, archive: Path) -> None:
 
 
 def command() -> None:
-    """Build all programs and print what was built; BuildFailed if that failed."""
+    """Build all programs and print which were built. BuildFailed if one fails."""
     print("Building the C++ programs (ncnn's library takes a minute or more, once) ...", flush=True)
     skipped = build()
     for runtime, reason in skipped.items():

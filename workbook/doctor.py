@@ -1,6 +1,6 @@
-"""Check this machine and report what to do about each problem.
+"""Check this machine: Python, packages, runtimes, memory and disk; on a Pi also its state.
 
-The checks: Python, packages, runtimes, memory and disk; on a Pi also its state.
+It prints what to do about each problem.
 """
 
 import importlib
@@ -13,7 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from helpers.paths import ROOT, build_path, display_path
 
-# package: (module, what it is for, whether a Pi needs it too)
+# package: (module, purpose, whether a Pi needs it)
 PACKAGES = {
     "numpy": ("numpy", "everything", True),
     "onnxruntime": ("onnxruntime", ".onnx files", True),
@@ -39,7 +39,7 @@ PACKAGES = {
 
 
 def doctor() -> int:
-    """Print a line per check, then what to do about failures; return 1 if any failed, else 0."""
+    """Print a line per check, then advice for failures; return 1 if a check failed, else 0."""
     if sys.maxsize < 2**32:  # the runtimes have no packages for a 32-bit Python
         print(f"To do:\n- {_python()}")
         return 1
@@ -54,13 +54,13 @@ def doctor() -> int:
     machine = device.describe()
     state = device.conditions()
     is_pi = "Raspberry Pi" in (machine["board"] or "")
-    # `workbook pi` leaves .pi on machines that it has set up, on boards of any kind
+    # `workbook pi` creates .pi on each machine that it sets up, which may be another board
     is_pi_environment = is_pi or (ROOT / ".pi").exists()
     name = machine["board"] or machine["cpu"]
     memory_gb = machine["ram_mb"] / 1000
     print(f"{name}, {machine['cores']} cores, {memory_gb:.1f} GB, {machine['os']}")
 
-    # each check prints its line and returns what to do, or None if it passed
+    # each check prints its line and returns advice, or None if it passed
     advice = [_python(), _memory(), _disk(), _state(state)]
     if is_pi:
         advice.append(_system(machine["os"]))
@@ -76,7 +76,7 @@ def doctor() -> int:
 
     to_do = [sentence for sentence in advice if sentence]
     if not to_do:
-        print("\nNothing is wrong.")
+        print("\nAll checks passed.")
         return 0
     print("\nTo do:")
     for sentence in to_do:
@@ -132,13 +132,13 @@ def _state(state: dict) -> str | None:
     if state["load_avg"]:
         facts.append(f"load {state['load_avg'][0]:.1f}")
     known = [fact for fact in facts if "None" not in fact]
-    text = ", ".join(known) or "no clock or temperature to read"
+    text = ", ".join(known) or "clock and temperature unknown"
     if flags:
         text += f"; {', '.join(flags)}"
     return _line(
         not flags,
         text,
-        "the Pi was slowed down: use the official power supply, cool it, and restart it "
+        "the Pi was throttled: use the official power supply, cool it, and restart it "
         "to clear the flags",
     )
 
@@ -154,7 +154,7 @@ def _system(name: str) -> str | None:
 
 
 def _notes(state: dict) -> None:
-    """Print what is useful to know before a measurement."""
+    """Print advice for measurements."""
     if state["throttled"] is None:
         print(
             "        throttling unknown (no vcgencmd, or you are not in the group video): "
@@ -168,10 +168,10 @@ def _notes(state: dict) -> None:
 
 
 def _camera() -> None:
-    """Print one line. A camera is optional, so nothing here is a failure."""
+    """Print one line. A camera is optional, so this is never a failure."""
     code = "from picamera2 import Picamera2; print(len(Picamera2.global_camera_info()))"
     try:
-        # a separate process, which the camera software may crash if numpy is another version
+        # in a separate process, because the camera software may crash with another numpy version
         done = subprocess.run(
             [sys.executable, "-c", code],
             capture_output=True,
@@ -186,11 +186,11 @@ def _camera() -> None:
     output = done.stdout if is_found else done.stderr
     last = (output.strip().splitlines() or ["no output"])[-1]
     if is_found:
-        last = f"picamera2 sees {last}"
+        last = f"picamera2 finds {last}"
     elif "No module named" in last:
         last = (
             "picamera2 is not found: sudo apt install python3-picamera2, "
-            "and make .venv with --system-site-packages"
+            "and create .venv with --system-site-packages"
         )
     print(f"        camera (optional): {last}")
 
@@ -216,7 +216,7 @@ def _package(package: str, module: str, purpose: str, is_pi_environment: bool) -
             found = version(package)
     except PackageNotFoundError:
         found = "(version unknown)"
-    except Exception as error:  # any reason that keeps it from loading is shown
+    except Exception as error:  # whatever the reason, the import failed
         why = (str(error).splitlines() or [type(error).__name__])[0]
         requirements = "requirements-pi.txt" if is_pi_environment else "requirements.txt"
         advice = f"{package}: pip install -r {requirements}"

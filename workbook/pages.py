@@ -1,4 +1,4 @@
-"""Executed notebooks as pages, and the page that lists them with the results."""
+"""Export executed notebooks as HTML pages, with an index page that includes the results."""
 
 import html
 import re
@@ -25,8 +25,7 @@ def without_formulas(
 ) -> tuple[nbformat.NotebookNode, dict[str, str]]:
     """A copy with a placeholder for each formula, and {placeholder: MathML}.
 
-    Browsers draw MathML without a script. The Markdown renderer would take it apart, hence the
-    placeholders.
+    Browsers render MathML without a script. The placeholders protect it from the Markdown renderer.
     """
     from latex2mathml.converter import convert
 
@@ -45,16 +44,16 @@ def without_formulas(
         if cell.cell_type == "markdown":
             parts = re.split(r"(```.*?```|`[^`\n]*`)", cell.source, flags=re.S)
             for i, part in enumerate(parts):
-                if not part.startswith("`"):  # what stands in code is no formula
+                if not part.startswith("`"):  # code contains no formulas
                     parts[i] = re.sub(FORMULA, replace, part, flags=re.S)
             cell.source = "".join(parts)
     return notebook, formulas
 
 
 def page(notebook: nbformat.NotebookNode, name: str) -> Path:
-    """The notebook as a page under build/html, which loads nothing from elsewhere.
+    """Write the notebook as a page under build/html that loads no other files; its path.
 
-    Of cells tagged hide-input, it shows the output only.
+    For cells tagged hide-input, it shows only the output.
     """
     exporter = HTMLExporter(
         mathjax_url="", require_js_url="", jquery_url="", mermaid_js_url="", embed_images=True
@@ -91,7 +90,7 @@ def index(rows: list[tuple[str, str, float]]) -> Path:
         f"""<!doctype html><meta charset="utf-8"><title>Neural networks on a Raspberry Pi</title>
 <style>{STYLE}</style>
 <h1>Neural networks on a Raspberry Pi</h1>
-<table><tr><th></th><th>Notebook</th><th>ran in</th></tr>{items}</table>
+<table><tr><th></th><th>Notebook</th><th>time</th></tr>{items}</table>
 <h2>Results</h2>{results_table()}{plots}""",
         encoding="utf-8",
     )
@@ -99,10 +98,7 @@ def index(rows: list[tuple[str, str, float]]) -> Path:
 
 
 def results_table() -> str:
-    """The records under build/results as an HTML table, the fastest first.
-
-    A sentence if there are none.
-    """
+    """The records under build/results as an HTML table, fastest first; a sentence if none."""
     from helpers import results
 
     if not list(build_dir("results").glob("*.jsonl")):
