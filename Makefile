@@ -1,11 +1,11 @@
-# The two commands are `make workbook` and `make test`. Everything that is generated lies in build/ and .venv/.
+# The two main commands are `make workbook` and `make test`. All generated files are in build/ and .venv/.
 PYTHON ?= python3
 VENV   := .venv
 RUN    := $(VENV)/bin/python
-# not ?=, since some shells set a HOST of their own
+# not ?=, because some shells set HOST
 HOST   := pi@raspberrypi.local
 SEEDS  := 0-2
-# small networks run best on one thread; two on a busy machine only wait for each other
+# small networks are fastest on one thread
 export OMP_NUM_THREADS := 1
 
 .DEFAULT_GOAL := help
@@ -17,20 +17,20 @@ help:  ## this list
 workbook: $(VENV)/ready  ## run every notebook on real data: pages, results and models under build/
 	@$(RUN) -m workbook book workbook
 
-test: $(VENV)/ready  ## run every test, a quick run of each notebook among them
+test: $(VENV)/ready  ## run every test, including a quick run of each notebook
 	@$(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not alone"
 	@$(RUN) -m pytest -m alone
 
-lint: $(VENV)/ready  ## check form, frequent mistakes and types of all code; `make format` repairs most of it
+lint: $(VENV)/ready  ## check format, common mistakes and types of all code; `make format` fixes most problems
 	@$(RUN) -m ruff check -q .
 	@$(RUN) -m ruff format --check -q .
 	@$(RUN) -m mypy --no-error-summary
 
-format: $(VENV)/ready  ## bring all code into the form that `make lint` checks
+format: $(VENV)/ready  ## format all code and fix what `make lint` reports
 	@$(RUN) -m ruff check --fix -q .
 	@$(RUN) -m ruff format -q .
 
-test-all: $(VENV)/ready  ## run every test, also the slow ones of the labs, of SSH and of emulated processors (an hour or two)
+test-all: $(VENV)/ready  ## run every test, including the slow ones of labs, SSH and emulated processors (an hour or two)
 	@WORKBOOK_ALL_TESTS=1 $(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not alone"
 	@$(RUN) -m pytest -m alone
 	@$(RUN) -m pytest -v -s tests/emulated_notebooks.py tests/emulated_integers.py
@@ -38,39 +38,39 @@ test-all: $(VENV)/ready  ## run every test, also the slow ones of the labs, of S
 fuzz: $(VENV)/ready  ## run random networks through every converter (an hour; FUZZ_NETWORKS=20 for fewer)
 	@$(RUN) -m pytest -s tests/fuzz/networks.py
 
-lab: $(VENV)/ready  ## open JupyterLab on the notebooks
+lab: $(VENV)/ready  ## open the notebooks in JupyterLab
 	@$(RUN) -m jupyter lab --notebook-dir notebooks
 
-pi: $(VENV)/ready  ## open JupyterLab on a Raspberry Pi, set up if need be: make pi HOST=pi@raspberrypi.local
+pi: $(VENV)/ready  ## set up a Raspberry Pi if needed and open its JupyterLab: make pi HOST=pi@raspberrypi.local
 	@$(RUN) -m workbook pi start $(HOST)
 
-notebooks: $(VENV)/ready  ## execute the notebooks in place, as they are committed
+notebooks: $(VENV)/ready  ## execute the notebooks in place, to commit them
 	@$(RUN) -m workbook book in-place
 
-figures: $(VENV)/ready  ## train every network of the curves and tables that notebooks keep in notebooks/figures/ (twenty minutes)
+figures: $(VENV)/ready  ## train the networks of the stored curves and tables in notebooks/figures/ (twenty minutes)
 	@$(RUN) -m workbook book figures
 
 cpp: $(VENV)/ready  ## build the C++ programs that notebook 08 compares with Python, under build/cpp/ (two minutes, once)
 	@$(RUN) -m workbook cpp
 
-handout: $(VENV)/ready  ## make the zip for participants, build/handout.zip: the workbook and the labs without their answers
+handout: $(VENV)/ready  ## create the zip for participants, build/handout.zip: the workbook and the labs without solutions
 	@$(RUN) -m labs.grading handout build/handout.zip
 
-test-machines: $(VENV)/ready  ## test what rests on trained networks over seeds and processor settings, SEEDS=0-2 (an hour)
+test-machines: $(VENV)/ready  ## test claims about trained networks over seeds and processor settings, SEEDS=0-2 (an hour)
 	@$(RUN) tests/machines.py --seeds $(SEEDS)
 	@$(RUN) tests/machines.py --seeds $(SEEDS) --books
 
-bench: $(VENV)/ready  ## print how good our timing and metrics are, against the best tools (minutes)
+bench: $(VENV)/ready  ## compare our timing and metrics with the best tools (minutes)
 	@for script in tests/benchmarks/*.py; do echo "== $$script"; $(RUN) $$script || exit 1; done
 
-doctor: $(VENV)/ready  ## check this machine and say what to do
+doctor: $(VENV)/ready  ## check this machine, with advice
 	@$(RUN) -m workbook doctor
 
 $(VENV)/ready: requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(None if (3, 11) <= v < (3, 14) and sys.maxsize > 2**32 else f"Python {v[0]}.{v[1]} cannot be used: the workbook needs a 64-bit Python 3.11 to 3.13. Name one: make PYTHON=python3.12 ...")'
 	@echo "Setting up $(VENV) (once, a few minutes) ..."
 	@$(PYTHON) -m venv $(VENV)
-	@# the CPU build of torch where its index answers; elsewhere the default index has one, larger on Linux
+	@# the CPU build of torch if its index responds; the default index has a larger build on Linux
 	@index=$$($(RUN) -c "import urllib.request as u; u.urlopen('https://download.pytorch.org/whl/cpu/torch/', timeout=3); print('--extra-index-url https://download.pytorch.org/whl/cpu')" 2>/dev/null); \
 	 $(RUN) -m pip install -qq --disable-pip-version-check $$index -r requirements.txt
 	@# helpers was a distribution of its own until version 0.2
@@ -83,9 +83,9 @@ pins: $(VENV)/ready  ## compile requirements.in into requirements.txt and enviro
 	@{ echo "# Every package and version of the laptop environment, compiled from requirements.in by 'make pins'. Do not edit."; \
 	   $(RUN) -m uv pip compile requirements.in --quiet --universal --python-version 3.11 --no-annotate --no-header $(addprefix --find-links ,$(PIP_FIND_LINKS)) \
 	   | grep -vE '^(nvidia-|cuda-|triton)'; } > build/requirements.txt && mv build/requirements.txt requirements.txt
-	@# a CUDA build of torch brings its own nvidia packages; a CPU build needs none, so none is pinned
+	@# nvidia packages are not pinned: a CUDA build of torch requires its own, a CPU build none
 	@{ sed -n '/^name:/,/- pip:/p' environment.yml; echo "    - --constraint requirements.txt"; \
 	   sed -E -e '/^#/d' -e '/^$$/d' -e 's/^/    - /' requirements.in; } > build/environment.yml && mv build/environment.yml environment.yml
 
-clean:  ## delete models, pages and downloads, but no measurement and not the environment
+clean:  ## delete models, pages and downloads; keep measurements and the environment
 	rm -rf build/models build/html build/data

@@ -1,4 +1,4 @@
-"""What every test needs: one thread, a build folder of its own, and trained networks."""
+"""Fixtures for all tests: one thread, a separate build folder, and trained networks."""
 
 import os
 import shutil

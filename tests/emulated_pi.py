@@ -46,14 +46,14 @@ def missing() -> str | None:
 def python() -> Path:
     """The emulated Pi's Python; the first call makes it (a minute, 1 GB).
 
-    RuntimeError says why it cannot be made.
+    RuntimeError if it cannot be created, with the reason.
     """
     pins = [(ROOT / name).read_text() for name in ("requirements-pi.txt", "requirements.txt")]
     recipe = "\n".join([PACKAGES, WRAPPER, str(ROOT), *pins])  # another recipe, another folder
     home = ROOT / "build" / "emulated-pi" / hashlib.sha256(recipe.encode()).hexdigest()[:12]
     if not home.exists():
         home.parent.mkdir(parents=True, exist_ok=True)
-        # made beside its place and then renamed: what is there is complete
+        # created under another name and then renamed, so an existing folder is complete
         with tempfile.TemporaryDirectory(dir=home.parent, prefix="unfinished-") as unfinished:
             _make(Path(unfinished, "pi"), home)
             try:
@@ -113,7 +113,7 @@ def _make(folder: Path, home: Path) -> None:
     root = folder / "root"
     folder.mkdir()
     # unpacked only: no maintainer script runs, so nothing needs emulation; as an archive, since a
-    # normal user's mmdebstrap leaves a folder that belongs to somebody else
+    # normal user's mmdebstrap leaves a folder that belongs to another user
     archive = folder / "root.tar"
     call(
         "getting Debian for Arm",

@@ -7,7 +7,7 @@
     python tests/machines.py --seeds 4 --settings plain
 
 Another processor adds the same numbers in another order, so training ends with other weights.
-PyTorch and oneDNN can be told to use fewer instructions than this processor has, which does the
+PyTorch and oneDNN can be set to use fewer instructions than this processor has, which does the
 same.
 
 For every claim of tests/claims.py it prints the mean, the spread and the worst figure that was

@@ -121,16 +121,16 @@ def test_cpp_against_python(built, files, capsys, runtime):
 @pytest.mark.parametrize("runtime", ["libtorch", "ncnn"])
 def test_what_is_not_a_model(built, files, tmp_path, runtime):
     program = cpp_program(runtime)
-    ending = "".join(files[runtime].suffixes)
-    with pytest.raises(ValueError, match=f"^none{ending} does not exist$"):
-        Worker(tmp_path / f"none{ending}", program=program)
-    (tmp_path / f"text{ending}").write_text("these are words, not a network\n" * 20)
-    with pytest.raises(ValueError, match="cannot load it: is it damaged"):
-        Worker(tmp_path / f"text{ending}", program=program)
+    suffix = "".join(files[runtime].suffixes)
+    with pytest.raises(ValueError, match=f"^none{suffix} does not exist$"):
+        Worker(tmp_path / f"none{suffix}", program=program)
+    (tmp_path / f"text{suffix}").write_text("these are words, not a network\n" * 20)
+    with pytest.raises(ValueError, match="cannot load the file: is it damaged"):
+        Worker(tmp_path / f"text{suffix}", program=program)
     raw = files[runtime].read_bytes()
-    (tmp_path / f"half{ending}").write_bytes(raw[: len(raw) // 2])
-    with pytest.raises(ValueError, match="cannot load it: is it damaged"):
-        Worker(tmp_path / f"half{ending}", program=program)
+    (tmp_path / f"half{suffix}").write_bytes(raw[: len(raw) // 2])
+    with pytest.raises(ValueError, match="cannot load the file: is it damaged"):
+        Worker(tmp_path / f"half{suffix}", program=program)
 
 
 def test_an_ncnn_layer_that_was_skipped(built, tmp_path):
@@ -200,7 +200,7 @@ def test_as_many_calls_as_asked_for(known, model):
 def test_what_a_program_says_about_a_bad_file(known, model):
     with pytest.raises(ValueError, match='^not "a" model$'):
         Worker(model("broken"), program=known)
-    with pytest.raises(ValueError, match="does not say how large its input is"):
+    with pytest.raises(ValueError, match="does not contain its input shape"):
         Worker(model("shapeless"), program=known)
     assert Worker(model("spin_int8.onnx"), program=known).precision == "int8"
 
@@ -266,7 +266,7 @@ def test_images_of_another_size_and_places_of_odd_names(known, model, tmp_path):
     )
     answers = [json.loads(line) for line in done.stdout.splitlines()[1:]]
     five, six, seven, two, predicted, nowhere = answers
-    assert "images of [1, 1, 2, 3] in float32 are wanted" in five["error"]
+    assert "does not contain float32 images of [1, 1, 2, 3]" in five["error"]
     assert "images of" in seven["error"]
     assert six is None and "one image, not several" in two["error"]
     assert predicted is None and np.fromfile(logits, np.float32).tolist() == [1, 6, 1, 2, 6, 1]

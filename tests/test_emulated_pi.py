@@ -156,4 +156,4 @@ def test_what_is_half_made_is_not_used(monkeypatch, tmp_path):
     assert emulated_pi.python().exists() and len(calls) == 6, "made again from the start"
     assert emulated_pi.python().exists() and len(calls) == 6, "and then kept"
     (tmp_path / "requirements-pi.txt").write_text("numpy\n")
-    assert emulated_pi.python().exists() and len(calls) == 9, "made anew where the list has changed"
+    assert emulated_pi.python().exists() and len(calls) == 9, "created again for another list"

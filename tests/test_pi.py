@@ -711,8 +711,8 @@ def test_the_bundle_is_light(monkeypatch, tmp_path):
     monkeypatch.setenv("WORKBOOK_DATA", str(tmp_path))
     (tmp_path / "build/models").mkdir(parents=True)
     (tmp_path / "build/models/notes.txt").write_text("notes")
-    for ending in ("onnx", "pt", "pt2", "pte", "tflite"):
-        (tmp_path / f"build/models/mnist_cnn.{ending}").write_text(ending)
+    for suffix in ("onnx", "pt", "pt2", "pte", "tflite"):
+        (tmp_path / f"build/models/mnist_cnn.{suffix}").write_text(suffix)
     for split in ("train", "t10k"):
         for part in ("images-idx3-ubyte", "labels-idx1-ubyte"):
             (tmp_path / f"{split}-{part}").write_text("")

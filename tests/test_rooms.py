@@ -1,4 +1,4 @@
-"""The rooms of the house: what stands where, who imports whom, and how long a module may be."""
+"""The packages: their modules, what each may import, and how long a module may be."""
 
 import ast
 import json

@@ -1,4 +1,4 @@
-"""`pi status` reaches a host if and only if `ssh` does, whatever the configuration of OpenSSH.
+"""`pi status` reaches a host if and only if `ssh` does, for any configuration of OpenSSH.
 
 The configurations are drawn with a fixed seed. WORKBOOK_ALL_TESTS=1 tries 30 instead of eight.
 """
