@@ -44,9 +44,9 @@ PIECES = """
 import json, os, time
 from datetime import datetime
 from helpers import device, results, timing
-from helpers.paths import build
+from helpers.paths import build_path
 
-store = build("results", f"{device.describe()['machine_id'] or 'unknown'}.jsonl")
+store = build_path("results", f"{device.describe()['machine_id'] or 'unknown'}.jsonl")
 measured = set()
 if reuse_hours and store.exists():
     since = time.time() - 3600 * reuse_hours
@@ -543,7 +543,7 @@ def test_the_tunnel_opens_again_and_stop_leaves_nothing(opened, laptop, one, ker
     assert kernel in kernels, "the kernel is still the same"
     command.send_signal(signal.SIGINT)
     assert command.wait(timeout=20) == 0
-    assert "JupyterLab and its kernels go on" in command.stdout.read()
+    assert "JupyterLab and its kernels are still running on the Pi" in command.stdout.read()
     assert not laptop.ssh_processes()
     assert laptop.pi("status", "one")[1].startswith("jupyter running")
     assert laptop.pi("stop", "one")[0] == 0
