@@ -780,7 +780,7 @@ def test_a_network_that_the_memory_cannot_hold_is_left_out_and_named(made, capsy
 
     assert left(needed) == ["mnist_cnn", "six_convs_relu"] and capsys.readouterr().out == ""
     assert left(needed - 1) == ["six_convs_relu"]
-    said = "mnist_cnn is left out: it needs about 0.7 GB of memory, 0.7 GB are free\n"
+    said = "mnist_cnn is skipped: it needs about 0.7 GB of memory, 0.7 GB are free\n"
     assert capsys.readouterr().out == said
     with pytest.raises(AssertionError, match="close other programs"):
         left(1e6)
