@@ -82,7 +82,7 @@ def test_grades_have_a_status_and_no_false_zero(course):
         "1004": ("could not be graded", "", ""),
         "1005": ("could not be graded", "", ""),
     }
-    assert "cut off" in table["1004"]["flags"] and table["1005"]["flags"] == "the zip is damaged"
+    assert "cut off" in table["1004"]["look"] and table["1005"]["look"] == "the zip is damaged"
     assert table["1002"]["name"] == "'=1+1"  # a spreadsheet must not compute a name
 
 

@@ -124,7 +124,7 @@ def export(course: Course, labs: list[str]) -> Path:
         "max_points",
         "automatic",
         "written",
-        "flags",
+        "look",
     ]
     path = course.root / "grades.csv"
     # utf-8-sig: with its mark, spreadsheets read letters beyond ASCII
@@ -133,7 +133,8 @@ def export(course: Course, labs: list[str]) -> Path:
         table.writerow(columns)
         for lab in labs:
             for row in rows(course, lab):
-                row["flags"] = "; ".join(row["flags"])
+                # the column keeps its name: spreadsheets and scripts of instructors use it
+                row["look"] = "; ".join(row["flags"])
                 table.writerow([_plain(row[column]) for column in columns])
     return path
 
