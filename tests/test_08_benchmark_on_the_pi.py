@@ -486,7 +486,7 @@ def test_a_pi_that_throttles_from_minute_five_gets_record_figure_and_sentence(
     for part in (
         "def sustain(",
         "slices = sustain(",
-        "plot_over_time(",
+        "plot_over_time(sustained",
         "sustained.ends(",
         "sustained_said =",
     ):
