@@ -129,7 +129,8 @@ def _collect(course, options) -> None:
 
     found = collect(course, options.lab, options.downloads, Roster(options.students))
     problems = {student: entry["problem"] for student, entry in found.items() if entry["problem"]}
-    print(f"{len(found)} submissions collected, {len(problems)} of them cannot be read")
+    # in these words, because scripts of instructors read this line
+    print(f"{len(found)} hand-ins collected, {len(problems)} of them cannot be read")
     for student, problem in problems.items():
         print(f"  {student}: {problem}")
 
