@@ -152,6 +152,14 @@ DAMAGED = {
 }
 
 
+def test_an_unpacked_file_is_preferred_to_a_gzipped_one(tmp_path, monkeypatch):
+    monkeypatch.setenv("WORKBOOK_DATA", str(tmp_path))
+    (tmp_path / "t10k-labels-idx1-ubyte").write_bytes(idx(LABELS))
+    (tmp_path / "t10k-images-idx3-ubyte").write_bytes(idx(IMAGES))
+    (tmp_path / "t10k-images-idx3-ubyte.gz").write_bytes(gzip.compress(idx(255 - IMAGES)))
+    assert np.array_equal(data.mnist("test").images, IMAGES)
+
+
 @pytest.mark.parametrize("suffix", ["", ".gz"])
 @pytest.mark.parametrize("name", DAMAGED)
 def test_a_file_that_is_no_idx_says_so(tmp_path, monkeypatch, name, suffix):
