@@ -1,5 +1,7 @@
 """The errors that this project raises on purpose. Their messages name the next step."""
 
+EXIT_INTERRUPTED = 130  # the exit status that shells report after Ctrl-C
+
 
 class WorkbookError(Exception):
     """Base class of every error this project raises on purpose."""

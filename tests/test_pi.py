@@ -425,7 +425,7 @@ def test_a_browser_runs_the_first_cells_through_the_tunnel(opened, one, tmp_path
         outputs = page.locator(".jp-Notebook .jp-OutputArea-output")
         outputs.filter(has_text="other load").first.wait_for(timeout=60_000)
         text = " ".join(outputs.all_inner_texts())
-        # it asks nobody elsewhere for anything
+        # the page loads nothing from other machines
         assert page.get_by_text("Jupyter news").count() == 0
         page.screenshot(path=tmp_path / "browser.png")
         browser.close()

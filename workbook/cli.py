@@ -7,7 +7,7 @@ import argparse
 import io
 import sys
 
-from modelfiles.errors import WorkbookError
+from modelfiles.errors import EXIT_INTERRUPTED, WorkbookError
 from workbook.pi import commands as pi_commands
 
 EXAMPLES = """
@@ -21,7 +21,6 @@ examples:
 
 exit status: 0 success, 1 something failed (it is named), 2 wrong arguments, 130 interrupted
 """
-INTERRUPTED = 130  # the exit status that shells report after Ctrl-C
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -46,7 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
         return WorkbookError.exit_code
     except KeyboardInterrupt:
         print(options.when_interrupted, file=sys.stderr)
-        return INTERRUPTED
+        return EXIT_INTERRUPTED
 
 
 def _replace_what_cannot_be_shown() -> None:

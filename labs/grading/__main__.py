@@ -6,9 +6,8 @@ import json
 import sys
 from pathlib import Path
 
-from modelfiles.errors import WorkbookError
+from modelfiles.errors import EXIT_INTERRUPTED, WorkbookError
 
-EXIT_INTERRUPTED = 130  # what a shell reports for a program that Ctrl-C ended
 INTERRUPTED = "Interrupted. Graded submissions are saved. Run the same command again to continue."
 
 

@@ -66,8 +66,9 @@ def prepare(pi: Pi, say: Callable[[str], None] = print) -> None:
     files = bundle()
     if not any(path.startswith("build/models/") for path in files):
         say("no model files to copy, and most notebooks need some: `make pi` converts them first")
-    transfer.update(pi, files, _requirements(), say)
-    job = pi.ask("set_up", requirements=_requirements())["job"]
+    requirements = _requirements()
+    transfer.update(pi, files, requirements, say)
+    job = pi.ask("set_up", requirements=requirements)["job"]
     if job:
         say(f"setting up {facts['system']} (only once)")
         follow(pi, job, say)
