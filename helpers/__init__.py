@@ -22,8 +22,6 @@ plots           the figures that notebooks share
 paths           where files are stored
 errors, quiet, student_ids    small modules for all of them
 
-pi, ssh and __main__ are deprecated names of modules in workbook/.
-
 models, training and convert need torch. All other modules can be imported on a Pi without torch:
 they load a runtime inside the function that needs it. The package modelfiles implements convert,
 runtimes and profiling.

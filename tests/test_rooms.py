@@ -19,13 +19,6 @@ MAY_IMPORT = {
 }
 LONGEST = 260
 MOST_STATEMENTS = 1800  # of helpers: it stays a package that a reader can know
-DEPRECATED = {  # old names of what has moved to another room
-    "helpers.__main__",
-    "helpers.pi",
-    "helpers.ssh",
-    "labs.grading.api",
-    "labs.grading.records",
-}
 IMPORT_TORCH = {"helpers.models", "helpers.training", "helpers.convert"}
 
 
@@ -37,8 +30,7 @@ def modules() -> dict[str, Path]:
         for path in (ROOT / package.replace(".", "/")).rglob("*.py"):
             parts = path.relative_to(ROOT).with_suffix("").parts
             name = ".".join(parts).removesuffix(".__init__")
-            if name not in DEPRECATED:
-                found[name] = path
+            found[name] = path
     return found
 
 

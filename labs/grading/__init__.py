@@ -14,6 +14,4 @@ autograde       grades one submission, or all of a lab; dask_grading does it on 
 preprocessor    the same as a step of nbgrader
 release         the zip for participants
 errors          what stops a command
-
-api and records are deprecated names of what is in checks/.
 """
