@@ -142,13 +142,13 @@ def build_missing(
         if name in WITH_SIGNED_OPERATORS:
             path = signed_operators_file(name)
             wanted[path] = [path]
-        missing = [path for path, parts in wanted.items() if not _are_current(name, parts)]
+        missing = [path for path, parts in wanted.items() if not are_current(name, parts)]
         if missing or name not in network_info():
             made += _make(name, missing)
     return made
 
 
-def _are_current(name: str, paths: list[Path]) -> bool:
+def are_current(name: str, paths: list[Path]) -> bool:
     """Whether all files exist and are as new as the checkpoint of the network, if it has one."""
     if not all(path.exists() for path in paths):
         return False

@@ -66,14 +66,19 @@ def _trained(name, shared_folder):
     return training.trained(name)
 
 
-def pytest_collection_modifyitems(items):
-    """Mark what rests on trained networks, which `make test-machines` runs on many of them.
+def pytest_collection_modifyitems(config, items):
+    """Mark what rests on trained networks, and drop what only `make test-all` runs.
 
-    The files that take longest come first: so two processes end at about the same time.
+    `make test-machines` runs the marked tests on many networks. The files that take longest come
+    first: so two processes end at about the same time.
     """
     for item in items:
         if {"quick_networks", "quick_depthwise"} & set(item.fixturenames):
             item.add_marker("trained")
+    if os.environ.get("WORKBOOK_ALL_TESTS") != "1":
+        slow = [item for item in items if item.get_closest_marker("slow")]
+        config.hook.pytest_deselected(items=slow)
+        items[:] = [item for item in items if item not in slow]
     items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else 99)
 
 

@@ -324,6 +324,7 @@ def running_statistics(graph) -> dict[str, torch.Tensor]:
     return {name: tensor.clone() for name, tensor in state.items() if "running_" in name}
 
 
+@pytest.mark.slow
 def test_the_library_way_freezes_and_converts_to_what_was_simulated(quick_depthwise):
     graph = book.prepared(quick_depthwise, names["calibration"])
     assert batch_norm_modes(graph) == {True}

@@ -705,6 +705,7 @@ def shown(executed) -> str:
     return "\n".join(texts)
 
 
+@pytest.mark.slow
 def test_on_a_throttled_pi_without_pytorch_and_again_after_a_break(made, pi, tmp_path, monkeypatch):
     """Only what deployable_files() names is there; vcgencmd says "throttled".
 

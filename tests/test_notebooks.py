@@ -3,6 +3,7 @@
 import base64
 import io
 import re
+import shutil
 import statistics
 
 import matplotlib.pyplot as plt
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from helpers.paths import build_dir
+from helpers.paths import build_dir, build_path
 from workbook import book, pages
 
 # small parameters for the quick run; a name that a notebook no longer has makes the run fail
@@ -174,26 +175,26 @@ def test_it_runs_quickly_from_a_fresh_kernel(
     )
 
 
-@pytest.mark.parametrize("name", ["00_start_here", "03_measure_latency"])
+WITHOUT_PYTORCH = [
+    pytest.param("00_start_here", marks=pytest.mark.slow),
+    pytest.param("03_measure_latency"),
+]
+
+
+@pytest.mark.parametrize("name", WITHOUT_PYTORCH)
 def test_it_runs_on_a_machine_without_pytorch(name, quick_networks, tmp_path, monkeypatch):
     """As on a Pi: the model files were made elsewhere and copied; importing torch fails."""
     import torch
 
-    from helpers import convert
+    from helpers import convert, model_files
     from helpers.models import torchvision_model
 
+    model_files.build_missing(["mnist_cnn"], QUICK["03_measure_latency"]["batches"])
+    mobilenet = build_path("models", "mobilenet_v2.onnx")
+    if not mobilenet.exists():
+        convert.to_onnx(torchvision_model("mobilenet_v2"), torch.zeros(1, 3, 224, 224), mobilenet)
+    shutil.copytree(build_dir("models"), tmp_path / "build" / "models")
     monkeypatch.setenv("WORKBOOK_BUILD", str(tmp_path / "build"))
-    models, example = build_dir("models"), torch.zeros(1, 1, 28, 28)
-    network = quick_networks["mnist_cnn"]
-    convert.to_onnx(network, example, models / "mnist_cnn.onnx")
-    convert.to_mnn(models / "mnist_cnn.onnx", models / "mnist_cnn.mnn")
-    convert.to_tflite(network, example, models / "mnist_cnn.tflite")
-    convert.to_ncnn(network, example, models / "mnist_cnn.ncnn.param")
-    for n in QUICK["03_measure_latency"]["batches"]:
-        convert.to_onnx(network, example.repeat(n, 1, 1, 1), models / f"mnist_cnn_batch{n}.onnx")
-    convert.to_onnx(
-        torchvision_model("mobilenet_v2"), torch.zeros(1, 3, 224, 224), models / "mobilenet_v2.onnx"
-    )
 
     absent = ["torch", "torchvision", "tensorflow", "executorch", "litert_torch", "torchao", "onnx"]
     (tmp_path / "sitecustomize.py").write_text(

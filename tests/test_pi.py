@@ -251,6 +251,7 @@ def test_after_a_power_cut_only_what_is_missing_is_measured(laptop, one):
     assert "found ['piece 0', 'piece 1', 'piece 2'" in executed.cells[1].outputs[0].text
 
 
+@pytest.mark.slow
 @needs_sshd
 @needs_root
 def test_a_full_disk_on_the_other_side(laptop, one, tmp_path):
@@ -294,7 +295,9 @@ def bare(laptop, one):
 
 # rsync continues within a file
 @needs_sshd
-@pytest.mark.parametrize("name, kept_parts", [("two", 1), ("bare", 0)])
+@pytest.mark.parametrize(
+    "name, kept_parts", [("two", 1), pytest.param("bare", 0, marks=pytest.mark.slow)]
+)
 def test_a_file_arrives_whole_or_not_at_all(laptop, at_laptop, name, kept_parts, request):
     server = request.getfixturevalue(name)
     with Pi(name) as there:
@@ -556,19 +559,20 @@ def test_the_tunnel_opens_again_and_stop_leaves_nothing(opened, laptop, one, ker
 @needs_sshd
 def test_stop_ends_a_run_and_the_next_one_goes_on(laptop, one):
     forget_measurements(laptop, one)
-    command = run_03("one", pieces=30)
+    command = run_03("one", pieces=10)
     first = laptop.command(*command)
     wait_until(lambda: len(pieces(one.workbook / "build/results")) >= 2, 60)
     # one at a time: two would disturb each other
     status, output = laptop.pi(*run_03("one", pieces=70))
-    assert status == 1 and "it is running 03_measure_latency {'pieces': 30}" in output
+    assert status == 1 and "it is running 03_measure_latency {'pieces': 10}" in output
     status, output = laptop.pi("stop", "one")
     assert status == 0 and int(output.split()[0]) >= 2 and not one.processes()
     assert "one: it was stopped by `workbook pi stop`" in first.communicate(timeout=30)[0]
     assert laptop.pi(*command)[0] == 0
-    assert pieces(laptop.tree / "build/results") == [f"piece {n}" for n in range(30)]
+    assert pieces(laptop.tree / "build/results") == [f"piece {n}" for n in range(10)]
 
 
+@pytest.mark.slow
 @needs_sshd
 def test_the_benchmark_notebook_measures_there(
     laptop, one, quick_networks, build_folder, monkeypatch

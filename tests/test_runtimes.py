@@ -251,6 +251,7 @@ def test_a_runtime_that_is_not_installed(tmp_path, monkeypatch, suffix, module, 
         open_model(path)
 
 
+@pytest.mark.slow
 def test_converting_prints_nothing_and_starts_no_installer(quick_networks, tmp_path):
     """All conversions in a fresh process whose pip, network and standard output are watched."""
     code = textwrap.dedent(f"""
