@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from helpers.paths import build_path, whole_file
+from helpers.paths import build_path, locked, whole_file
 
 NETWORKS = {  # network: the shape of its input; 08's table has these rows first
     "mnist_cnn": (1, 1, 28, 28),
@@ -142,9 +142,10 @@ def build_missing(
         if name in WITH_SIGNED_OPERATORS:
             path = signed_operators_file(name)
             wanted[path] = [path]
-        missing = [path for path, parts in wanted.items() if not are_current(name, parts)]
-        if missing or name not in network_info():
-            made += _make(name, missing)
+        with locked(_network_info_file()):
+            missing = [path for path, parts in wanted.items() if not are_current(name, parts)]
+            if missing or name not in network_info():
+                made += _make(name, missing)
     return made
 
 

@@ -3,9 +3,9 @@
 import os
 from pathlib import Path
 
-from modelfiles.places import ROOT, display_path, whole_file
+from modelfiles.places import ROOT, display_path, locked, whole_file
 
-__all__ = ["PACKAGES", "ROOT", "build_dir", "build_path", "display_path", "whole_file"]
+__all__ = ["PACKAGES", "ROOT", "build_dir", "build_path", "display_path", "locked", "whole_file"]
 
 # the packages that notebooks import: they are copied to a Pi, and available to submissions
 PACKAGES = ("helpers", "modelfiles")

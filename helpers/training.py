@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from helpers.data import PIXEL_MEAN, PIXEL_STD, Images, mnist, normalize
 from helpers.metrics import Accuracy, accuracy
 from helpers.models import BY_NAME
-from helpers.paths import build_path, display_path, whole_file
+from helpers.paths import build_path, display_path, locked, whole_file
 
 
 @dataclass(frozen=True)
@@ -203,16 +203,17 @@ def trained(name: str) -> torch.nn.Module:
         torch.manual_seed(RECIPES[name].seed)
         model = BY_NAME[name]()
     path = build_path("models", f"{name}.pt")
-    if path.exists():
-        return _loaded(model, path)
-    train_set = mnist("train")
-    recipe = RECIPES[name].scaled_to(len(train_set.images))
-    print(
-        f"{display_path(path)} does not exist yet: training {name} for {recipe.epochs} epochs, "
-        "a minute or two."
-    )
-    network, history = train(model, train_set, recipe, mnist("test"))
-    save(name, network, history)
+    with locked(path):
+        if path.exists():
+            return _loaded(model, path)
+        train_set = mnist("train")
+        recipe = RECIPES[name].scaled_to(len(train_set.images))
+        print(
+            f"{display_path(path)} does not exist yet: training {name} for {recipe.epochs} epochs, "
+            "a minute or two."
+        )
+        network, history = train(model, train_set, recipe, mnist("test"))
+        save(name, network, history)
     return network
 
 

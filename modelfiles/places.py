@@ -4,6 +4,7 @@ import contextlib
 import os
 import threading
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -15,6 +16,13 @@ def display_path(path: Path | str) -> str:
     if path.is_relative_to(ROOT):
         return path.relative_to(ROOT).as_posix()
     return path.name
+
+
+def locked(path: Path) -> AbstractContextManager:
+    """A lock for what is made at `path`: of two programs that make it, the second one waits."""
+    from filelock import FileLock
+
+    return FileLock(f"{path}.lock")
 
 
 @contextlib.contextmanager
