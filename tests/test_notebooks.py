@@ -134,6 +134,20 @@ def test_its_cells_are_short(name):
     assert statistics.quantiles(lengths, n=10)[-1] < 30
 
 
+MEASURES = r"(timing\.(benchmark|time_calls)|measure_roofline|perf_counter)\("
+
+
+@pytest.mark.parametrize("name", book.names())
+def test_cells_that_measure_time_are_tagged(name):
+    """`make workbook` runs nothing beside a cell that is tagged."""
+    for cell in code_cells(committed(name)):
+        outside_functions = re.sub(
+            r"^(def|class|@).*\n(([ \t].*)?\n)*", "", cell.source + "\n", flags=re.M
+        )
+        if re.search(MEASURES, outside_functions):
+            assert book.MEASURES_TIME in cell.metadata.get("tags", []), cell.source
+
+
 @pytest.mark.parametrize("name", book.names())
 def test_it_has_the_parts_of_every_notebook(name):
     cells = committed(name).cells
@@ -244,7 +258,7 @@ def test_a_failing_cell_is_named(tmp_path, monkeypatch, capsys):
         book.execute("77_bad")
     assert "ZeroDivisionError" in str(raised.value)
     with pytest.raises(book.NotebookFailed, match="code cell 2 of 2"):
-        book.run("workbook", ["77_bad"])
+        book.run_in_place(["77_bad"])
     assert capsys.readouterr().out.rstrip().endswith("FAILED")
 
 
