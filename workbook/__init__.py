@@ -1,10 +1,14 @@
 """The command `workbook COMMAND`, or `python -m workbook COMMAND`.
 
 cli          the command line; each command imports its modules when it is called
-book         runs the notebooks
-pages        exports them as HTML pages
-doctor       checks this machine, with advice
-free_memory  how much memory is free, for the doctor
-pi           the commands of `workbook pi`
-cpp_build    builds the C++ programs of cpp/
+book           executes a notebook in a fresh kernel
+book_run       `make workbook`: runs what has changed, two notebooks at a time
+book_progress  its progress line
+turns          lets cells that measure time run alone
+fingerprint    what the outputs of a notebook depend on
+site           makes a website of the executed notebooks
+doctor         checks this machine, with advice
+free_memory    how much memory is free, for the doctor
+pi             the commands of `workbook pi`
+cpp_build      builds the C++ programs of cpp/
 """

@@ -1,21 +1,26 @@
 """Run the notebooks in order, each in a fresh kernel."""
 
 import ast
+import asyncio
 import base64
+import contextlib
 import io
 import shutil
+import signal
 import time
 from collections.abc import Callable
 
 import nbformat
+from jupyter_core.utils import run_sync
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
-from helpers.paths import ROOT, build_path, display_path
+from helpers.paths import ROOT, build_path
 from modelfiles.errors import WorkbookError
-from workbook import pages
+from workbook.turns import Turns
 
 HERE = ROOT / "notebooks"
+MEASURES_TIME = "measures-time"  # the tag of a cell beside which nothing else may run
 KERNEL_START_S = 300  # a busy machine, or a Pi with a slow card
 METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
@@ -55,17 +60,51 @@ def execute(
     of each code cell; numbers begin at 1. `kernel` names an installed kernel. Raises NotebookFailed
     if a cell fails or runs for more than `cell_minutes`.
     """
+    notebook = prepared(name, overrides)
+    run_sync(execute_cells)(
+        notebook, name, progress=progress, kernel=kernel, cell_minutes=cell_minutes
+    )
+    return notebook
+
+
+def prepared(name: str, overrides: dict | None = None) -> nbformat.NotebookNode:
+    """notebooks/NAME.ipynb with parameters replaced, {name: value}, ready to be executed."""
     notebook = nbformat.read(HERE / f"{name}.ipynb", 4)
     notebook.metadata = nbformat.from_dict(METADATA)
     if overrides:
         override(notebook, name, overrides)
+    return notebook
+
+
+async def execute_cells(
+    notebook: nbformat.NotebookNode,
+    name: str,
+    *,
+    progress: Callable[[int, int], None] | None = None,
+    turns: Turns | None = None,
+    kernel: str = "python3",
+    cell_minutes: int = 20,
+) -> None:
+    """Execute the cells of `notebook` in a fresh kernel, which writes their outputs into it.
+
+    Of all notebooks with the same `turns`, a cell tagged `measures-time` runs while no other does.
+    The other parameters are those of `execute`. After NotebookFailed, the outputs of the cells
+    before are there.
+    """
     code = [i for i, cell in enumerate(notebook.cells) if cell.cell_type == "code"]
     started: list[int] = []
+    turn = contextlib.AsyncExitStack()
 
-    def on_cell_start(cell: nbformat.NotebookNode, cell_index: int) -> None:
+    async def on_cell_execute(cell: nbformat.NotebookNode, cell_index: int) -> None:
         started.append(cell_index)
-        if progress and cell_index in code:
+        if turns:
+            alone = MEASURES_TIME in cell.metadata.get("tags", [])
+            await turn.enter_async_context(turns.turn(alone))
+        if progress:
             progress(code.index(cell_index) + 1, len(code))
+
+    async def on_cell_executed(**_: object) -> None:
+        await turn.aclose()
 
     client = NotebookClient(
         notebook,
@@ -74,23 +113,31 @@ def execute(
         kernel_name=kernel,
         record_timing=False,
         resources={"metadata": {"path": str(HERE)}},
-        on_cell_start=on_cell_start,
+        on_notebook_start=_let_ctrl_c_through,
+        on_cell_execute=on_cell_execute,
+        on_cell_executed=on_cell_executed,
     )
     try:
-        client.execute()
+        async with turn:
+            await client.async_execute()
     except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
-        failed = [i for i in started if i in code][-1]
         if isinstance(error, CellExecutionError):
             reason = f"{error.ename}: {error.evalue}"
         elif isinstance(error, CellTimeoutError):
             reason = f"it ran for more than {cell_minutes} minutes"
         else:
             reason = "the kernel died: out of memory?"
+        failed = started[-1]
         raise NotebookFailed(
             f"{name}.ipynb, code cell {code.index(failed) + 1} of {len(code)}:\n"
             f"{notebook.cells[failed].source}\n\n{reason}"
         ) from error
-    return notebook
+
+
+def _let_ctrl_c_through(**_: object) -> None:
+    """nbclient answers Ctrl-C by ending one kernel, which would look like a failed notebook."""
+    with contextlib.suppress(RuntimeError):  # not the main thread, or Windows
+        asyncio.get_running_loop().remove_signal_handler(signal.SIGINT)
 
 
 def override(notebook: nbformat.NotebookNode, name: str, overrides: dict) -> None:
@@ -147,38 +194,39 @@ def _with_palette(picture: str) -> str:
     return base64.b64encode(small.getvalue()).decode()
 
 
-def run(mode: str, chosen: list[str]) -> None:
-    """Run the notebooks `chosen`, or all, in order.
-
-    `mode` is "workbook" (copies, pages and the table of results), "in-place" (the notebooks
-    themselves, to commit them) or "figures" (the long runs of notebooks/figures/). NotebookFailed
-    if a cell fails, WorkbookError for an unknown name.
-    """
+def chosen_names(chosen: list[str]) -> list[str]:
+    """`chosen` in the book's order, or all names; WorkbookError for an unknown one."""
     if unknown := set(chosen) - set(names()):
         raise WorkbookError(
             f"no notebook is called {', '.join(sorted(unknown))}; there are {', '.join(names())}"
         )
-    rows = []
-    start = time.monotonic()
-    overrides = {"train_everything": True} if mode == "figures" else None
-    for name in chosen or (names_with_figures() if overrides else names()):
-        begun = time.monotonic()
-        print(f"{name:36}", end="", flush=True)
-        try:
-            notebook = execute(name, overrides, cell_minutes=120 if overrides else 20)
-        except NotebookFailed:
-            print("FAILED", flush=True)
-            raise
-        seconds = time.monotonic() - begun
-        print(f"{seconds:6.0f} s  ok", flush=True)
-        if mode == "in-place":
-            nbformat.write(with_small_pictures(notebook), HERE / f"{name}.ipynb")
-        elif mode == "workbook":
-            pages.page(notebook, name)
-            rows.append((name, pages.title(notebook), seconds))
+    return [name for name in names() if name in chosen or not chosen]
+
+
+def run_in_place(chosen: list[str]) -> None:
+    """Execute the notebooks themselves, to commit them, one after the other."""
+    for name in chosen_names(chosen):
+        notebook = _timed(name)
+        nbformat.write(with_small_pictures(notebook), HERE / f"{name}.ipynb")
     picture = build_path("html", "runtimes.png")
-    if mode == "in-place" and picture.exists():
+    if picture.exists():
         shutil.copy(picture, HERE)  # the README shows it
-    if rows:
-        minutes = (time.monotonic() - start) / 60
-        print(f"{minutes:.1f} minutes in all; read {display_path(pages.index(rows))}")
+
+
+def run_figures(chosen: list[str]) -> None:
+    """The long runs of notebooks/figures/, one after the other."""
+    for name in chosen or names_with_figures():
+        _timed(name, {"train_everything": True}, cell_minutes=120)
+
+
+def _timed(name: str, overrides: dict | None = None, cell_minutes: int = 20):
+    """The executed notebook; a line tells how long it took."""
+    begun = time.monotonic()
+    print(f"{name:36}", end="", flush=True)
+    try:
+        notebook = execute(name, overrides, cell_minutes=cell_minutes)
+    except NotebookFailed:
+        print("FAILED", flush=True)
+        raise
+    print(f"{time.monotonic() - begun:6.0f} s  ok", flush=True)
+    return notebook

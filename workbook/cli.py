@@ -126,7 +126,14 @@ def _add_book(commands) -> None:
 def run_book(options: argparse.Namespace) -> int:
     from workbook import book
 
-    book.run(options.mode, options.names)
+    if options.mode == "workbook":
+        from workbook import book_run
+
+        book_run.run(options.names)
+    elif options.mode == "in-place":
+        book.run_in_place(options.names)
+    else:
+        book.run_figures(options.names)
     return 0
 
 
