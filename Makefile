@@ -14,7 +14,7 @@ export OMP_NUM_THREADS := 1
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-workbook: $(VENV)/ready  ## run every notebook on real data: pages, results and models under build/
+workbook: $(VENV)/ready  ## run the notebooks that changed on real data: pages, results and models under build/
 	@$(RUN) -m workbook book workbook
 
 test: $(VENV)/ready  ## run every test, including a quick run of each notebook
@@ -88,4 +88,4 @@ pins: $(VENV)/ready  ## compile requirements.in into requirements.txt and enviro
 	   sed -E -e '/^#/d' -e '/^$$/d' -e 's/^/    - /' requirements.in; } > build/environment.yml && mv build/environment.yml environment.yml
 
 clean:  ## delete models, pages and downloads; keep measurements and the environment
-	rm -rf build/models build/html build/data
+	rm -rf build/models build/notebooks build/site build/html build/data
