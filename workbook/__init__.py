@@ -6,7 +6,7 @@ book_run       `make workbook`: runs what has changed, two notebooks at a time
 book_progress  its progress line
 turns          lets cells that measure time run alone
 fingerprint    what the outputs of a notebook depend on
-site           makes a website of the executed notebooks
+site           the website of the executed notebooks, and the PDF
 doctor         checks this machine, with advice
 free_memory    how much memory is free, for the doctor
 pi             the commands of `workbook pi`

@@ -1,0 +1,42 @@
+"""The website of the workbook, and the same pages as one PDF. Sphinx and MyST-NB build both.
+
+`build()` is called after every notebook: it redoes only the pages that changed. `pdf()` prints
+the whole book.
+
+chapters        what is known about each notebook: title, question, picture, minutes
+prepare         an executed notebook as Sphinx reads it
+embed           the place for a live demonstration in pages
+tables          the tables of results
+charts          the figures of results
+front           the front page
+pages           writes the sources and runs Sphinx
+sphinx_process  the process in which Sphinx runs
+printing        prints the book with Chromium
+conf            the configuration of Sphinx
+mathml          formulas without JavaScript, an extension of Sphinx
+"""
+
+from pathlib import Path
+
+
+def build(live_digit: str = "") -> Path:
+    """Build build/html from build/notebooks, and return the path of its front page.
+
+    A second call redoes only the pages that changed. `live_digit` is HTML for the front page and
+    for cells tagged `live-digit`. Warnings of Sphinx go to standard error. pages.SiteFailed if a
+    page cannot be built.
+    """
+    # imported when needed: Sphinx's own process loads this package for its configuration
+    from workbook.site import pages
+
+    return pages.build(live_digit)
+
+
+def pdf() -> Path:
+    """Print the book to build/workbook.pdf, A4, and return its path.
+
+    printing.NoChromium if Chromium is missing.
+    """
+    from workbook.site import printing
+
+    return printing.pdf()

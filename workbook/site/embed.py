@@ -1,0 +1,26 @@
+"""The place for a live demonstration: on the front page, and below cells tagged `live-digit`."""
+
+import nbformat
+
+TAG = "live-digit"
+
+
+def place(fragment: str) -> str:
+    """The HTML fragment in the box that pages give it; "" if there is no fragment.
+
+    The box is not printed, because paper cannot run a demonstration.
+    """
+    if not fragment:
+        return ""
+    return f'<div class="live-digit">\n{fragment}\n</div>'
+
+
+def after_tagged_cells(notebook: nbformat.NotebookNode, fragment: str) -> None:
+    """Insert the HTML fragment after each cell tagged `live-digit`, in place."""
+    cells = []
+    for cell in notebook.cells:
+        cells.append(cell)
+        if TAG in cell.metadata.get("tags", []):
+            metadata = {"raw_mimetype": "text/html"}
+            cells.append(nbformat.v4.new_raw_cell(place(fragment), metadata=metadata))
+    notebook.cells = cells

@@ -1,0 +1,134 @@
+"""An executed notebook as Sphinx reads it. The notebook itself keeps its tags and its text."""
+
+import html
+import re
+from collections.abc import Collection
+
+import nbformat
+
+from workbook.site.chapters import Chapter
+from workbook.site.embed import after_tagged_cells
+
+HEADING = re.compile(r"^(#{1,5}) ", re.MULTILINE)
+CODE = re.compile(r"(```.*?```)", re.DOTALL)
+LINK = re.compile(r"\[([^\]]+)\]\(([^)\s]+)\)")
+
+
+def prepared(chapter: Chapter, available: Collection[str], live_digit: str) -> str:
+    """The notebook of a chapter that was run, as the text of a file for Sphinx.
+
+    `available` has the names of the chapters that have a page. `live_digit` is HTML for cells
+    tagged `live-digit`; "" leaves it out.
+    """
+    assert chapter.notebook is not None
+    notebook = nbformat.from_dict(chapter.notebook)
+    if live_digit:
+        after_tagged_cells(notebook, live_digit)
+    _hide_inputs(notebook)
+    _mark_tables(notebook)
+    _keep_one_title(notebook)
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            cell.source = _with_links_to_pages(cell.source, available)
+    failed = chapter.run.get("failed")
+    if failed:
+        _insert_below_title(notebook, failure(failed))
+    if chapter.run:
+        notebook.cells.append(html_cell(run_facts(chapter.run)))
+    notebook.metadata.pop("workbook", None)
+    _number_ids(notebook)
+    return nbformat.writes(notebook)
+
+
+def html_cell(text: str) -> nbformat.NotebookNode:
+    """A cell whose HTML becomes part of the page as it is."""
+    return nbformat.v4.new_raw_cell(text, metadata={"raw_mimetype": "text/html"})
+
+
+def failure(sentence: str) -> str:
+    """The notice on the page of a notebook that failed, as HTML."""
+    return (
+        '<div class="admonition danger" role="alert">'
+        '<p class="admonition-title">This notebook did not run to its end</p>'
+        f"<p>{html.escape(sentence)}</p></div>"
+    )
+
+
+def run_facts(run: dict) -> str:
+    """When, where and with which versions a notebook was run, as HTML."""
+    facts = {
+        "Run": run.get("executed"),
+        "Time": f"{run['seconds']:.0f} s" if "seconds" in run else None,
+        "Machine": run.get("machine"),
+        "Commit": run.get("commit"),
+        "Versions": ", ".join(f"{name} {text}" for name, text in run.get("versions", {}).items()),
+    }
+    rows = "".join(
+        f"<dt>{name}</dt><dd>{html.escape(str(fact))}</dd>" for name, fact in facts.items() if fact
+    )
+    return f'<dl class="run-facts">{rows}</dl>'
+
+
+def _number_ids(notebook: nbformat.NotebookNode) -> None:
+    """Same notebook, same file: new cells get random ids otherwise."""
+    for number, cell in enumerate(notebook.cells):
+        cell["id"] = f"cell-{number}"
+
+
+def _hide_inputs(notebook: nbformat.NotebookNode) -> None:
+    """MyST-NB folds cells tagged hide-input; the site shows only their output."""
+    for cell in notebook.cells:
+        tags = cell.metadata.get("tags", [])
+        if "hide-input" in tags:
+            cell.metadata["tags"] = ["remove-input" if tag == "hide-input" else tag for tag in tags]
+
+
+def _mark_tables(notebook: nbformat.NotebookNode) -> None:
+    """Tables of pandas' Styler get the class of other DataFrames, which the theme knows."""
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            data = output.get("data", {})
+            if "text/html" in data:
+                data["text/html"] = data["text/html"].replace(
+                    '<table id="T_', '<table class="dataframe" id="T_'
+                )
+
+
+def _keep_one_title(notebook: nbformat.NotebookNode) -> None:
+    """A notebook in parts has several headings of level 1; a page has one."""
+    texts = [cell for cell in notebook.cells if cell.cell_type == "markdown"]
+    titles = [text for cell in texts for text in _headings(cell.source) if text == "#"]
+    if len(titles) < 2:
+        return
+    for cell in texts[1:]:
+        cell.source = _outside_code(cell.source, lambda text: HEADING.sub(r"#\1 ", text))
+
+
+def _headings(source: str) -> list[str]:
+    return HEADING.findall(CODE.sub("", source))
+
+
+def _outside_code(source: str, change) -> str:
+    """`source` with `change` applied to the text between blocks of code."""
+    parts = CODE.split(source)
+    return "".join(part if part.startswith("```") else change(part) for part in parts)
+
+
+def _with_links_to_pages(source: str, available: Collection[str]) -> str:
+    """Links between notebooks lead to pages; links to files without a page become plain text."""
+
+    def replace(match: re.Match) -> str:
+        text, target = match.groups()
+        if re.match(r"https?:|#", target):
+            return match[0]
+        name = target.removesuffix(".ipynb")
+        return f"[{text}]({name}.ipynb)" if name in available else text
+
+    return _outside_code(source, lambda text: LINK.sub(replace, text))
+
+
+def _insert_below_title(notebook: nbformat.NotebookNode, text: str) -> None:
+    title, _, rest = notebook.cells[0].source.partition("\n")
+    below = nbformat.v4.new_markdown_cell(rest)
+    notebook.cells[0].source = title
+    notebook.cells[1:1] = [html_cell(text), below]
