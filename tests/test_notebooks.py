@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from helpers.paths import build_dir, build_path
-from workbook import book, pages
+from workbook import book
 
 # small parameters for the quick run; a name that a notebook no longer has makes the run fail
 QUICK = {
@@ -182,11 +182,6 @@ def test_it_runs_quickly_from_a_fresh_kernel(
     for cell in code_cells(notebook):
         for output in cell.outputs:
             assert output.get("name") != "stderr", output.text
-    page = pages.page(notebook, name).read_text(encoding="utf-8")
-    assert pages.title(notebook) in page and "formula0" not in page
-    assert not re.search(r"""<(script|link|img)[^>]+(src|href)=["']?https?:""", page), (
-        "the page loads something from elsewhere"
-    )
 
 
 WITHOUT_PYTORCH = [
@@ -289,27 +284,3 @@ def test_pictures_get_smaller_and_look_the_same():
         for text in (picture["image/png"], found)
     )
     assert old.shape == new.shape and np.abs(old - new).mean() < 1 and np.abs(old - new).max() < 100
-
-
-def test_formulas_become_mathml(build_folder):
-    notebook = nbformat.v4.new_notebook(
-        cells=[
-            nbformat.v4.new_markdown_cell(
-                "# Title\n\n$$\\frac{a}{b}$$ and $x_1$, but `$HOME` and 5 $ stay"
-            )
-        ]
-    )
-    page = pages.page(notebook, "formulas").read_text(encoding="utf-8")
-    assert (
-        page.count("<math") == 2
-        and "<mfrac>" in page
-        and "<code>$HOME</code>" in page
-        and "5 $ stay" in page
-    )
-
-
-def test_the_index_lists_pages_and_results(build_folder, monkeypatch, tmp_path):
-    monkeypatch.setenv("WORKBOOK_BUILD", str(tmp_path))
-    text = pages.index([("00_start_here", "What & why?", 12.3)]).read_text(encoding="utf-8")
-    assert 'href="00_start_here.html"' in text and "What &amp; why?" in text and "12 s" in text
-    assert "No measurement has been recorded yet" in text
