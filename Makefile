@@ -9,13 +9,16 @@ SEEDS  := 0-2
 export OMP_NUM_THREADS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help workbook test test-all lint format fuzz lab pi notebooks figures cpp handout test-machines bench pins doctor clean
+.PHONY: help workbook pdf test test-all lint format fuzz lab pi notebooks figures cpp handout test-machines bench pins doctor clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-workbook: $(VENV)/ready  ## run the notebooks that changed on real data: pages, results and models under build/
+workbook: $(VENV)/ready  ## run the notebooks that changed on real data: a website, results and models under build/
 	@$(RUN) -m workbook book workbook
+
+pdf: $(VENV)/ready  ## print the executed notebooks to one file, build/workbook.pdf (needs Chromium; a minute)
+	@$(RUN) -m workbook book pdf
 
 test: $(VENV)/ready  ## run every test, including a quick run of each notebook
 	@$(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not alone"
@@ -87,5 +90,5 @@ pins: $(VENV)/ready  ## compile requirements.in into requirements.txt and enviro
 	@{ sed -n '/^name:/,/- pip:/p' environment.yml; echo "    - --constraint requirements.txt"; \
 	   sed -E -e '/^#/d' -e '/^$$/d' -e 's/^/    - /' requirements.in; } > build/environment.yml && mv build/environment.yml environment.yml
 
-clean:  ## delete models, pages and downloads; keep measurements and the environment
-	rm -rf build/models build/notebooks build/site build/html build/data
+clean:  ## delete models, the website and downloads; keep measurements and the environment
+	rm -rf build/models build/html build/site build/notebooks build/workbook.pdf build/data

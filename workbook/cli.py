@@ -109,21 +109,24 @@ def show_results(options: argparse.Namespace) -> int:
 def _add_book(commands) -> None:
     book = commands.add_parser(
         "book",
-        help="run the notebooks in fresh kernels",
-        description="Run the notebooks in order, each in a fresh kernel.",
+        help="run the notebooks in fresh kernels; print them",
+        description="Run the notebooks in order, each in a fresh kernel, or print the book.",
     )
     book.add_argument(
         "mode",
-        choices=["workbook", "in-place", "figures"],
-        help="workbook: copies, with pages and a table of results under build/html; "
+        choices=["workbook", "in-place", "figures", "pdf"],
+        help="workbook: copies, with a website of them under build/html; "
         "in-place: the notebooks themselves, to commit them; "
-        "figures: the long runs of notebooks/figures/",
+        "figures: the long runs of notebooks/figures/; "
+        "pdf: nothing is run, the website is printed to build/workbook.pdf",
     )
     book.add_argument("names", nargs="*", help="only these notebooks (default: all)")
     book.set_defaults(function=run_book)
 
 
 def run_book(options: argparse.Namespace) -> int:
+    if options.mode == "pdf":
+        return print_book(options.names)
     from workbook import book
 
     if options.mode == "workbook":
@@ -134,6 +137,16 @@ def run_book(options: argparse.Namespace) -> int:
         book.run_in_place(options.names)
     else:
         book.run_figures(options.names)
+    return 0
+
+
+def print_book(names: list[str]) -> int:
+    from helpers.paths import display_path
+    from workbook import site
+
+    if names:
+        raise WorkbookError("`workbook book pdf` prints the whole book: name no notebooks.")
+    print(f"Printed {display_path(site.pdf())}")
     return 0
 
 
