@@ -7,6 +7,7 @@ book_progress  its progress line
 turns          lets cells that measure time run alone
 fingerprint    what the outputs of a notebook depend on
 site           the website of the executed notebooks, and the PDF
+digit          the website's canvas for digits, and int8 inference in JavaScript
 doctor         checks this machine, with advice
 free_memory    how much memory is free, for the doctor
 pi             the commands of `workbook pi`

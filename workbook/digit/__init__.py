@@ -1,0 +1,13 @@
+"""A canvas for the website: one draws a digit, and the int8 LeNet of notebook 05 classifies it.
+
+The inference is in network.js, which students read as well; page.js draws, and style.css lays out.
+
+assets       writes the files that a page needs, and the HTML to embed
+parameters   the integers of the network, as network.js reads them
+onnx_file    reads them from an .onnx file
+tflite_file  reads them from a .tflite file
+"""
+
+from workbook.digit.assets import fragment, write_assets
+
+__all__ = ["fragment", "write_assets"]

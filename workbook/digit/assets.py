@@ -1,0 +1,67 @@
+"""The files of the live digit, and the HTML that shows it."""
+
+import base64
+import json
+import shutil
+from html import escape
+from pathlib import Path
+
+import numpy as np
+
+from helpers.data import mnist
+from helpers.paths import build_path
+from modelfiles.errors import ModelFileError
+from workbook.digit.onnx_file import read_onnx
+from workbook.digit.tflite_file import read_tflite
+
+HERE = Path(__file__).parent
+MODEL = ("models", "integers", "lenet_channel_int8.onnx")  # notebook 05 writes it
+SCRIPTS_AND_STYLE = ("network.js", "page.js", "style.css")
+IMAGES_PER_DIGIT = 3
+READERS = {".onnx": read_onnx, ".tflite": read_tflite}
+
+
+def write_assets(folder: Path, model: Path | None = None) -> bool:
+    """Write the scripts, the style, the network's integers and 30 test images to `folder`.
+
+    `model` is an int8 LeNet, .onnx or .tflite. Returns False, and writes nothing, if it does not
+    exist; the default is the file of notebook 05. ModelFileError for a file that is not an int8
+    LeNet.
+    """
+    model = build_path(*MODEL) if model is None else model
+    if not model.exists():
+        return False
+    network = read_network(model).as_json()
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in SCRIPTS_AND_STYLE:
+        shutil.copy(HERE / name, folder)
+    content = json.dumps(network | {"images": _images()}, separators=(",", ":"))
+    script = f"globalThis.lenetParameters = {content};\n"
+    (folder / "parameters.js").write_text(script, encoding="utf-8")
+    return True
+
+
+def read_network(path: Path):
+    """The int8 LeNet in an .onnx or .tflite file. ModelFileError if it is none."""
+    if path.suffix not in READERS:
+        raise ModelFileError(f"{path.name} is not an .onnx or .tflite file.")
+    return READERS[path.suffix](path)
+
+
+def _images() -> dict:
+    """The first test images of each digit, and their numbers in the test set."""
+    test = mnist("test")
+    numbers = [np.flatnonzero(test.labels == digit)[:IMAGES_PER_DIGIT] for digit in range(10)]
+    chosen = np.array(numbers).T.ravel()  # 0 to 9, three times
+    return {
+        "source": test.source,
+        "numbers": chosen.tolist(),
+        "labels": test.labels[chosen].tolist(),
+        "pixels": base64.b64encode(test.images[chosen].tobytes()).decode(),
+    }
+
+
+def fragment(assets: str) -> str:
+    """The HTML to embed in a page. `assets` is the URL of the folder of write_assets, relative."""
+    text = (HERE / "fragment.html").read_text(encoding="utf-8")
+    return text.replace("ASSETS", escape(assets.rstrip("/")))

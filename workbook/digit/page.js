@@ -1,0 +1,289 @@
+// The live digit: draws strokes, turns them into an input like MNIST's, and shows what
+// IntegerNetwork computes from it. Several elements of class "digit" can be on one page.
+"use strict";
+
+(() => {
+  const SIDE = 28; // pixels of an input
+  const BOX = 20; // MNIST fits a digit into 20 x 20 pixels
+  const PEN = 2.5; // the width of a stroke, in pixels of the input
+  const FINE = 8; // samples per pixel and direction, for smooth edges
+  const SMALLEST = 0.1; // of the drawing area: a smaller drawing, such as a dot, stays small
+  const { decode, run } = globalThis.IntegerNetwork;
+  const parameters = globalThis.lenetParameters;
+  const network = decode(parameters);
+  const images = Uint8Array.from(atob(parameters.images.pixels), (byte) => byte.charCodeAt(0));
+
+  function canvas(width, height) {
+    const element = document.createElement("canvas");
+    element.width = width;
+    element.height = height;
+    return element;
+  }
+
+  // White strokes on black. `move` turns a point (0 to 1) into a pixel of the canvas.
+  function drawStrokes(context, strokes, width, move) {
+    context.fillStyle = "black";
+    context.fillRect(0, 0, context.canvas.width, context.canvas.height);
+    context.strokeStyle = "white";
+    context.lineWidth = width;
+    context.lineCap = "round";
+    context.lineJoin = "round";
+    for (const stroke of strokes) {
+      context.beginPath();
+      context.moveTo(...move(stroke[0]));
+      for (const point of stroke) {
+        const [x, y] = move(point);
+        context.lineTo(x + 0.01, y); // not quite the first point, so that a dot has a length
+      }
+      context.stroke();
+    }
+  }
+
+  // ---- From strokes to an input
+
+  const fine = canvas(SIDE * FINE, SIDE * FINE).getContext("2d", { willReadFrequently: true });
+
+  // The strokes, scaled and with the point `centre` in the middle, as SIDE x SIDE pixels.
+  function rasterize(strokes, scale, [centreX, centreY]) {
+    const move = ([x, y]) => [
+      ((x - centreX) * scale + SIDE / 2) * FINE,
+      ((y - centreY) * scale + SIDE / 2) * FINE,
+    ];
+    drawStrokes(fine, strokes, PEN * FINE, move);
+    const { data } = fine.getImageData(0, 0, SIDE * FINE, SIDE * FINE);
+    const sums = new Float64Array(SIDE * SIDE);
+    for (let y = 0; y < SIDE * FINE; y++)
+      for (let x = 0; x < SIDE * FINE; x++) {
+        const pixel = Math.floor(y / FINE) * SIDE + Math.floor(x / FINE);
+        sums[pixel] += data[4 * (y * SIDE * FINE + x)]; // red; the picture is grey
+      }
+    return Uint8Array.from(sums, (sum) => Math.round(sum / FINE ** 2));
+  }
+
+  function centreOfMass(pixels) {
+    let [mass, massX, massY] = [0, 0, 0];
+    pixels.forEach((value, i) => {
+      mass += value;
+      massX += value * ((i % SIDE) + 0.5);
+      massY += value * (Math.floor(i / SIDE) + 0.5);
+    });
+    return [massX / mass, massY / mass];
+  }
+
+  // As MNIST was made: the digit fits into a box of BOX x BOX, then its centre of mass is moved to
+  // the middle of the image.
+  function toInput(strokes) {
+    if (strokes.length === 0) return new Uint8Array(SIDE * SIDE);
+    const xs = strokes.flat().map(([x]) => x);
+    const ys = strokes.flat().map(([, y]) => y);
+    const [left, right] = [Math.min(...xs), Math.max(...xs)];
+    const [top, bottom] = [Math.min(...ys), Math.max(...ys)];
+    const longest = Math.max(right - left, bottom - top, SMALLEST);
+    const scale = (BOX - PEN) / longest;
+    const middle = [(left + right) / 2, (top + bottom) / 2];
+    const [x, y] = centreOfMass(rasterize(strokes, scale, middle));
+    const moved = [middle[0] + (x - SIDE / 2) / scale, middle[1] + (y - SIDE / 2) / scale];
+    return rasterize(strokes, scale, moved);
+  }
+
+  // ---- What the page shows
+
+  // A grey picture of `channels` square images, `columns` in a row; white is the largest value.
+  function paint(element, values, channels, columns, lowest, highest) {
+    const side = Math.sqrt(values.length / channels);
+    const gap = side > 1 ? 1 : 0;
+    element.width = columns * (side + gap) - gap;
+    element.height = Math.ceil(channels / columns) * (side + gap) - gap;
+    const context = element.getContext("2d");
+    const picture = context.createImageData(element.width, element.height);
+    values.forEach((value, i) => {
+      const channel = Math.floor(i / side ** 2);
+      const x = (channel % columns) * (side + gap) + (i % side);
+      const row = Math.floor((i % side ** 2) / side);
+      const y = Math.floor(channel / columns) * (side + gap) + row;
+      const grey = (255 * (value - lowest)) / Math.max(highest - lowest, 1);
+      picture.data.set([grey, grey, grey, 255], 4 * (y * element.width + x));
+    });
+    context.putImageData(picture, 0, 0);
+  }
+
+  // [name, channels, columns] of the pictures, in the order of the layers
+  const PICTURES = [
+    ["conv1", 6, 6],
+    ["pool1", 6, 6],
+    ["conv2", 16, 8],
+    ["pool2", 16, 8],
+    ["fc1", 120, 30],
+    ["fc2", 84, 28],
+  ];
+
+  function figure(name, size, label) {
+    const element = document.createElement("figure");
+    const picture = canvas(1, 1);
+    picture.className = `digit-${name}`;
+    picture.setAttribute("role", "img");
+    picture.setAttribute("aria-label", label);
+    const caption = document.createElement("figcaption");
+    caption.textContent = `${name}: ${size}`;
+    element.append(picture, caption);
+    return element;
+  }
+
+  function addFigures(root) {
+    const layers = root.querySelector(".digit-layers");
+    layers.append(figure("input", "28 × 28", "The input as the network gets it"));
+    const { outputs } = run(network, new Uint8Array(SIDE * SIDE));
+    PICTURES.forEach(([name, channels], i) => {
+      const side = Math.sqrt(outputs[i].length / channels);
+      const size = side > 1 ? `${channels} × ${side} × ${side}` : `${channels}`;
+      layers.append(figure(name, size, `Activations of the layer ${name}, ${size}`));
+    });
+  }
+
+  function cell(kind, className, text = "") {
+    const element = document.createElement(kind);
+    element.className = className;
+    element.textContent = text;
+    return element;
+  }
+
+  function addRows(root) {
+    for (let digit = 0; digit < 10; digit++) {
+      const row = document.createElement("tr");
+      const head = cell("th", "", String(digit));
+      head.scope = "row";
+      const bar = cell("td", "digit-bar");
+      bar.append(document.createElement("span"));
+      row.append(head, cell("td", "digit-integer"), cell("td", "digit-logit"), bar);
+      root.querySelector("tbody").append(row);
+    }
+  }
+
+  // A bar from zero to the integer, within the range of the grid.
+  function showLogits(root, integers, logits, winner) {
+    const { low, high, zero } = network.layers.at(-1).grid;
+    const percent = (integer) => (100 * (integer - low)) / (high - low);
+    root.querySelectorAll("tbody tr").forEach((row, digit) => {
+      row.classList.toggle("digit-largest", digit === winner);
+      row.querySelector(".digit-integer").textContent = integers[digit];
+      row.querySelector(".digit-logit").textContent = logits[digit].toFixed(2);
+      const [from, to] = [integers[digit], zero].sort((a, b) => a - b);
+      const { style } = row.querySelector("span");
+      style.left = `${percent(from)}%`;
+      style.width = `${percent(to) - percent(from)}%`;
+    });
+  }
+
+  // Show all activations for an input, and return the answer. An empty input has none to mark.
+  function show(root, pixels, isEmpty = false) {
+    const start = performance.now();
+    const { input, outputs, logits } = run(network, pixels);
+    const milliseconds = performance.now() - start;
+    const { low, high } = network.input.grid;
+    paint(root.querySelector(".digit-input"), input, 1, 1, low, high);
+    PICTURES.forEach(([name, channels, columns], i) => {
+      const { zero } = network.layers[i].grid ?? network.layers[i - 1].grid; // a pool keeps it
+      const largest = Math.max(...outputs[i]);
+      const picture = root.querySelector(`.digit-${name}`);
+      paint(picture, outputs[i], channels, columns, zero, largest);
+    });
+    const winner = logits.indexOf(Math.max(...logits));
+    showLogits(root, outputs.at(-1), logits, isEmpty ? -1 : winner);
+    root.querySelector(".digit-file").textContent =
+      `${network.file}, ${network.bytes.toLocaleString("en")} bytes; ` +
+      `computed in ${milliseconds.toFixed(1)} ms`;
+    return winner;
+  }
+
+  // ---- Drawing
+
+  function start(root) {
+    const pad = root.querySelector(".digit-pad");
+    const context = pad.getContext("2d");
+    const answer = root.querySelector(".digit-answer");
+    let strokes = [];
+    let testImage = -1; // the number of the test image on the canvas, -1 for a drawing
+    let nextImage = 0;
+    let isDrawing = false;
+    let isPlanned = false;
+
+    const say = (text) => {
+      if (answer.textContent !== text) answer.textContent = text; // read aloud once
+    };
+
+    function showDrawing() {
+      const width = (PEN / SIDE) * pad.width;
+      drawStrokes(context, strokes, width, ([x, y]) => [x * pad.width, y * pad.height]);
+      const winner = show(root, toInput(strokes), strokes.length === 0);
+      if (strokes.length === 0) say("Draw a digit.");
+      else if (!isDrawing) say(`The network reads a ${winner}.`);
+    }
+
+    function showTestImage() {
+      const { labels, numbers, source } = parameters.images;
+      const pixels = images.subarray(testImage * SIDE ** 2, (testImage + 1) * SIDE ** 2);
+      const small = canvas(1, 1);
+      paint(small, pixels, 1, 1, 0, 255);
+      context.imageSmoothingEnabled = false;
+      context.drawImage(small, 0, 0, pad.width, pad.height);
+      const winner = show(root, pixels);
+      say(
+        `The network reads a ${winner}. The label is ${labels[testImage]} ` +
+          `(${source}: number ${numbers[testImage]}).`,
+      );
+    }
+
+    function update() {
+      isPlanned = false;
+      if (testImage < 0) showDrawing();
+      else showTestImage();
+    }
+
+    // at most once per frame, however fast the pointer moves
+    function plan() {
+      if (!isPlanned) requestAnimationFrame(update);
+      isPlanned = true;
+    }
+
+    function add(event) {
+      const { left, top, width, height } = pad.getBoundingClientRect();
+      const point = [(event.clientX - left) / width, (event.clientY - top) / height];
+      strokes.at(-1).push(point);
+      plan();
+    }
+
+    pad.addEventListener("pointerdown", (event) => {
+      if (event.button !== 0 || isDrawing) return; // not the right button, nor a second finger
+      pad.setPointerCapture(event.pointerId);
+      isDrawing = true;
+      testImage = -1; // the first stroke on a test image begins a new drawing
+      strokes.push([]);
+      add(event);
+    });
+    pad.addEventListener("pointermove", (event) => isDrawing && add(event));
+    for (const end of ["pointerup", "pointercancel"])
+      pad.addEventListener(end, () => {
+        isDrawing = false;
+        plan();
+      });
+
+    function begin(image) {
+      strokes = [];
+      testImage = image;
+      plan();
+    }
+    root.querySelector(".digit-clear").addEventListener("click", () => begin(-1));
+    root.querySelector(".digit-test").addEventListener("click", () => {
+      begin(nextImage);
+      nextImage = (nextImage + 1) % parameters.images.labels.length;
+    });
+    update();
+  }
+
+  for (const root of document.querySelectorAll(".digit:not([data-ready])")) {
+    root.dataset.ready = ""; // the script may be on the page twice
+    addFigures(root);
+    addRows(root);
+    start(root);
+  }
+})();
