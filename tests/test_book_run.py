@@ -100,7 +100,8 @@ def test_a_failure_leaves_the_others_and_names_its_cell(toy, capsys):
     said = capsys.readouterr().out
     assert re.search("01_bad .* FAILED", said) and re.search("02_good .* ok", said)
     assert printed("01_bad") == ["before\n", "", ""] and printed("02_good") == ["fine\n"]
-    assert "code cell 2 of 3" in about("01_bad")["failed"] and "failed" not in about("02_good")
+    sentence = "01_bad.ipynb, code cell 2 of 3: ZeroDivisionError: division by zero"
+    assert about("01_bad")["failed"] == sentence and "failed" not in about("02_good")
     with pytest.raises(WorkbookError):
         book_run.run([])
     said = capsys.readouterr().out

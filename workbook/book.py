@@ -29,7 +29,14 @@ METADATA = {
 
 
 class NotebookFailed(WorkbookError, RuntimeError):
-    """A cell failed; the message names the notebook and the cell."""
+    """A cell failed; the message names the notebook and the cell, and has its code.
+
+    `sentence` is the message without the code.
+    """
+
+    def __init__(self, where: str, code: str, reason: str) -> None:
+        super().__init__(f"{where}:\n{code}\n\n{reason}")
+        self.sentence = f"{where}: {reason}"
 
 
 def names() -> list[str]:
@@ -128,10 +135,8 @@ async def execute_cells(
         else:
             reason = "the kernel died: out of memory?"
         failed = started[-1]
-        raise NotebookFailed(
-            f"{name}.ipynb, code cell {code.index(failed) + 1} of {len(code)}:\n"
-            f"{notebook.cells[failed].source}\n\n{reason}"
-        ) from error
+        where = f"{name}.ipynb, code cell {code.index(failed) + 1} of {len(code)}"
+        raise NotebookFailed(where, notebook.cells[failed].source, reason) from error
 
 
 def _let_ctrl_c_through(**_: object) -> None:

@@ -135,7 +135,7 @@ async def _execute(chapter: Chapter, turns: Turns, progress: Progress) -> float:
         )
     except book.NotebookFailed as error:
         chapter.failure = str(error)
-        about["failed"] = str(error)
+        about["failed"] = error.sentence
     seconds = round(time.monotonic() - begun, 1)
     about["seconds"] = seconds
     # computed now: a notebook may itself write a network that it loads

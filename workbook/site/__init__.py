@@ -19,17 +19,20 @@ mathml          formulas without JavaScript, an extension of Sphinx
 from pathlib import Path
 
 
-def build(live_digit: str = "") -> Path:
+def build() -> Path:
     """Build build/html from build/notebooks, and return the path of its front page.
 
-    A second call redoes only the pages that changed. `live_digit` is HTML for the front page and
-    for cells tagged `live-digit`. Warnings of Sphinx go to standard error. pages.SiteFailed if a
-    page cannot be built.
+    A second call redoes only the pages that changed. The live digit is on the front page, and below
+    cells tagged `live-digit`, as soon as its network exists. Warnings of Sphinx go to standard
+    error. pages.SiteFailed if a page cannot be built.
     """
     # imported when needed: Sphinx's own process loads this package for its configuration
+    from helpers.paths import build_path
+    from workbook import digit
     from workbook.site import pages
 
-    return pages.build(live_digit)
+    has_network = digit.write_assets(build_path("html", "digit"))
+    return pages.build(digit.fragment("digit") if has_network else "")
 
 
 def pdf() -> Path:
