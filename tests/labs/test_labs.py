@@ -237,7 +237,7 @@ def lab_course(root, lab: str) -> Course:
 
 
 @needs_jail
-@pytest.mark.parametrize("lab", labs(quick=("lab2_kmeans",)))
+@pytest.mark.parametrize("lab", labs())
 def test_nbgraders_autograde_gives_every_point_to_the_reference(lab, submission, tmp_path):
     course = lab_course(tmp_path / "course", lab)
     folder = shutil.copytree(submission(lab), course.submitted(lab, STUDENT_ID))

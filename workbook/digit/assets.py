@@ -31,13 +31,15 @@ def write_assets(folder: Path, model: Path | None = None) -> bool:
     model = build_path(*MODEL) if model is None else model
     if not model.exists():
         return False
-    network = read_network(model).as_json()
     folder.mkdir(parents=True, exist_ok=True)
     for name in SCRIPTS_AND_STYLE:
         shutil.copy(HERE / name, folder)
-    content = json.dumps(network | {"images": _images()}, separators=(",", ":"))
-    script = f"globalThis.lenetParameters = {content};\n"
-    (folder / "parameters.js").write_text(script, encoding="utf-8")
+    parameters = folder / "parameters.js"
+    if parameters.exists() and parameters.stat().st_mtime > model.stat().st_mtime:
+        return True
+    content = read_network(model).as_json() | {"images": _images()}
+    text = json.dumps(content, separators=(",", ":"))
+    parameters.write_text(f"globalThis.lenetParameters = {text};\n", encoding="utf-8")
     return True
 
 
