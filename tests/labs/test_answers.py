@@ -199,6 +199,15 @@ def test_a_released_copy_below_the_answer_does_not_replace_it(course, repaired):
     assert result_of(path) == 6
 
 
+def test_of_two_answers_the_last_one_is_graded(course, repaired):
+    book = toy.answer(course, why="My first thought.")
+    second = dict(toy.cell(book, "why"), source="My second thought.", id="copy")
+    book.cells.append(nbformat.from_dict(second))
+    found, path = repaired({"toy.ipynb": book})
+    assert toy.cell(nbformat.read(path, 4), "why").source == "My second thought."
+    assert "why has several answers; the last one was graded" in found.elsewhere
+
+
 def test_what_was_written_into_a_locked_cell_stays_above_it(course, repaired):
     book = toy.answer(course, double=stub(course, "double"))
     toy.cell(book, "setup").source = f"import numpy as np\n\n{toy.DOUBLE}"
