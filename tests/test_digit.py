@@ -5,6 +5,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 import shared_networks
@@ -180,6 +181,26 @@ def test_every_integer_is_the_runtimes_where_ties_are_frequent(
     assert (rounded_up != expected).any(), "there were no ties"
 
 
+def test_biases_are_added(tab, files, images, tmp_path):
+    model = onnx.load(files["ONNX, per channel"])
+    rng = np.random.default_rng(0)
+    for node in model.graph.node:
+        if node.op_type in book.INPUTS:
+            outputs = {t.name: t.dims[0] for t in model.graph.initializer if t.dims}[node.input[3]]
+            bias = rng.integers(-3000, 3000, outputs).astype(np.int32)
+            name = f"{node.name}_bias"
+            model.graph.initializer.append(onnx.numpy_helper.from_array(bias, name))
+            place = book.INPUTS[node.op_type].index("bias")
+            node.input[place:] = [name, *node.input[place + 1 :]]
+    path = tmp_path / "biased.onnx"
+    onnx.save(model, path)
+    expected = book.inspect_runtimes({"ONNX": path}, images[:100])["ONNX Runtime"]
+    ours, _, _ = in_javascript(tab, read_network(path), images[:100])
+    np.testing.assert_array_equal(ours, in_runtime(expected))
+    without, _, _ = in_javascript(tab, read_network(files["ONNX, per channel"]), images[:100])
+    assert (ours != without).any()
+
+
 def test_the_logits_are_the_floats_of_onnx_runtime(tab, files, images):
     path = files["ONNX, per channel"]
     options = onnxruntime.SessionOptions()
@@ -336,8 +357,9 @@ def test_test_images_are_reached_by_keyboard_and_not_changed(tab, files):
     for digit in range(10):
         tab.keyboard.press("Enter")
         number = int(np.flatnonzero(test.labels == digit)[0])
-        said = f"The label is {digit} ({test.source}: number {number})."
-        tab.locator(".digit-answer", has_text=said).wait_for()
+        tab.locator(".digit-answer", has_text=f"The label is {digit}.").wait_for()
+        origin = f"Image number {number} of “{test.source}”."
+        assert tab.locator(".digit-file").first.inner_text().startswith(origin)
         integers, _, _ = in_javascript(tab, network, test.images[number : number + 1])
         shown = tab.locator(".digit-logits").first.locator(".digit-integer").all_inner_texts()
         assert [int(text) for text in shown] == integers[0, -10:].tolist()

@@ -82,7 +82,7 @@ def test_the_pi_pins_have_wheels_on_64_bit_raspberry_pi_os(python):
     assert not packages & {"torch", "tensorflow", "tensorflow-cpu", "executorch"}
 
 
-def test_the_installed_package_has_all_rooms_and_the_cpp_programs(tmp_path):
+def test_the_installed_package_has_all_rooms_and_their_other_files(tmp_path):
     tree = tmp_path / "tree"
     for folder in (*PACKAGES, "workbook", "cpp"):
         shutil.copytree(ROOT / folder, tree / folder, ignore=shutil.ignore_patterns("__pycache__"))
@@ -97,7 +97,12 @@ def test_the_installed_package_has_all_rooms_and_the_cpp_programs(tmp_path):
         for path in (ROOT / package).rglob("*.py")
     }
     sources = {f"workbook/cpp/{path.name}" for path in (ROOT / "cpp").iterdir()}
-    assert modules | sources <= names
+    digit = {
+        path.relative_to(ROOT).as_posix()
+        for suffix in ("js", "css", "html")
+        for path in (ROOT / "workbook/digit").glob(f"*.{suffix}")
+    }
+    assert modules | sources | digit <= names
 
 
 WITHOUT_TORCH = """

@@ -1,6 +1,6 @@
-// LeNet in integers: int8 weights, int32 sums, 8-bit activations. One float32 product per output,
-// or none at all, depends on the rule by which the runtime rounds. This file assigns one global,
-// IntegerNetwork. Its results equal those of ONNX Runtime and LiteRT, bit for bit.
+// LeNet in integers: int8 weights, int32 sums, 8-bit activations. The results equal those of ONNX
+// Runtime and LiteRT, bit for bit. Notebook 05 derives the arithmetic; the names M, M0 and n are
+// the same there. This file assigns one global, IntegerNetwork.
 "use strict";
 
 globalThis.IntegerNetwork = (() => {
@@ -18,7 +18,7 @@ globalThis.IntegerNetwork = (() => {
   }
 
   // sum * M0 / 2 ** n, ties up. The product has up to 62 bits, and a number holds 53. So M0 is split
-  // in two: sum * M0 = upper * 2 ** 16 + rest. If n is larger than 16, the rest (0 to 2 ** 16 - 1)
+  // in two: sum * M0 = upper * 2 ** 16 + rest. As n is 31 or more, the rest (0 to 2 ** 16 - 1)
   // cannot change the result.
   function multiplyAndShift(sum, M0, n) {
     const high = M0 >> 16;
@@ -94,7 +94,10 @@ globalThis.IntegerNetwork = (() => {
 
   // Weights travel as base64: bytes that fit into a text file.
   function decode(network) {
-    const bytes = (text) => Int8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+    const bytes = (text) => {
+      const letters = atob(text);
+      return new Int8Array(letters.length).map((_, i) => letters.charCodeAt(i));
+    };
     const layers = network.layers.map((layer) =>
       layer.weights ? { ...layer, weights: bytes(layer.weights) } : layer,
     );
@@ -105,10 +108,13 @@ globalThis.IntegerNetwork = (() => {
   function run(network, pixels) {
     const input = quantize(pixels, network.input);
     const outputs = [];
-    for (const layer of network.layers)
-      outputs.push(kinds[layer.kind](outputs.at(-1) ?? input, layer));
-    const { grid } = network.layers.at(-1);
-    return { input, outputs, logits: dequantize(outputs.at(-1), grid) };
+    let last = input;
+    for (const layer of network.layers) {
+      last = kinds[layer.kind](last, layer);
+      outputs.push(last);
+    }
+    const { grid } = network.layers[network.layers.length - 1];
+    return { input, outputs, logits: dequantize(last, grid) };
   }
 
   return { decode, run, rules, halfToEven, multiplyAndShift };

@@ -161,7 +161,7 @@
 
   // A bar from zero to the integer, within the range of the grid.
   function showLogits(root, integers, logits, winner) {
-    const { low, high, zero } = network.layers.at(-1).grid;
+    const { low, high, zero } = network.layers[network.layers.length - 1].grid;
     const percent = (integer) => (100 * (integer - low)) / (high - low);
     root.querySelectorAll("tbody tr").forEach((row, digit) => {
       row.classList.toggle("digit-largest", digit === winner);
@@ -188,7 +188,7 @@
       paint(picture, outputs[i], channels, columns, zero, largest);
     });
     const winner = logits.indexOf(Math.max(...logits));
-    showLogits(root, outputs.at(-1), logits, isEmpty ? -1 : winner);
+    showLogits(root, outputs[outputs.length - 1], logits, isEmpty ? -1 : winner);
     root.querySelector(".digit-file").textContent =
       `${network.file}, ${network.bytes.toLocaleString("en")} bytes; ` +
       `computed in ${milliseconds.toFixed(1)} ms`;
@@ -227,10 +227,9 @@
       context.imageSmoothingEnabled = false;
       context.drawImage(small, 0, 0, pad.width, pad.height);
       const winner = show(root, pixels);
-      say(
-        `The network reads a ${winner}. The label is ${labels[testImage]} ` +
-          `(${source}: number ${numbers[testImage]}).`,
-      );
+      say(`The network reads a ${winner}. The label is ${labels[testImage]}.`);
+      const origin = `Image number ${numbers[testImage]} of “${source}”.`;
+      root.querySelector(".digit-file").prepend(`${origin} `);
     }
 
     function update() {
@@ -248,7 +247,7 @@
     function add(event) {
       const { left, top, width, height } = pad.getBoundingClientRect();
       const point = [(event.clientX - left) / width, (event.clientY - top) / height];
-      strokes.at(-1).push(point);
+      strokes[strokes.length - 1].push(point);
       plan();
     }
 
