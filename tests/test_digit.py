@@ -219,10 +219,14 @@ def test_the_logits_are_the_floats_of_litert(tab, files, images):
 
 
 @pytest.mark.alone
-def test_an_image_takes_less_than_5_ms(tab, files):
-    network = read_network(files["ONNX, per channel"])
-    _, _, times = in_javascript(tab, network, mnist("test").images[:1000])
-    assert np.median(times) < 5
+@pytest.mark.parametrize("runtime, how", [RUNTIMES[0], RUNTIMES[-1]])
+def test_an_image_takes_less_than_5_ms(tab, files, runtime, how):
+    network = read(files, runtime, how)
+    medians = []
+    for _ in range(3):  # other programs may disturb one run, or two
+        _, _, times = in_javascript(tab, network, mnist("test").images[:1000])
+        medians.append(np.median(times))
+    assert min(medians) < 5
 
 
 # rounding
@@ -376,7 +380,7 @@ def test_the_page_loads_its_own_files_only(browser, site):
     tab.locator(".digit-answer", has_text="The label is").wait_for()
     tab.close()
     own = {path.as_uri() for path in (site.parent.parent / "_static/digit").iterdir()}
-    assert len(own) == 4
+    assert len(own) == 5
     assert set(requested) == own | {site.as_uri()}
 
 

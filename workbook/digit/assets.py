@@ -16,7 +16,7 @@ from workbook.digit.tflite_file import read_tflite
 
 HERE = Path(__file__).parent
 MODEL = ("models", "integers", "lenet_channel_int8.onnx")  # notebook 05 writes it
-SCRIPTS_AND_STYLE = ("network.js", "page.js", "style.css")
+SCRIPTS_AND_STYLE = ("network.js", "drawing.js", "page.js", "style.css")
 IMAGES_PER_DIGIT = 3
 READERS = {".onnx": read_onnx, ".tflite": read_tflite}
 

@@ -17,9 +17,9 @@ globalThis.IntegerNetwork = (() => {
     return sign(x) * round(abs(x));
   }
 
-  // sum * M0 / 2 ** n, ties up. The product has up to 62 bits, and a number holds 53. So M0 is split
-  // in two: sum * M0 = upper * 2 ** 16 + rest. As n is 31 or more, the rest (0 to 2 ** 16 - 1)
-  // cannot change the result.
+  // sum * M0 / 2 ** n, ties up. The product has up to 62 bits, and a number holds 53. So M0 is
+  // split in two: sum * M0 = upper * 2 ** 16 + rest. As n is 31 or more, the rest (0 to
+  // 2 ** 16 - 1) cannot change the result.
   function multiplyAndShift(sum, M0, n) {
     const high = M0 >> 16;
     const low = M0 & 0xffff;
@@ -67,11 +67,11 @@ globalThis.IntegerNetwork = (() => {
           let sum = bias[o]; // "| 0" keeps it an int32
           let weight = o * channels * size * size;
           for (let c = 0; c < channels; c++)
-            for (let row = y; row < y + size; row++)
-              for (let column = x; column < x + size; column++) {
-                const value = input[(c * width + row) * width + column];
-                sum = (sum + weights[weight++] * (value - zero)) | 0;
-              }
+            for (let row = y; row < y + size; row++) {
+              const start = (c * width + row) * width + x;
+              for (let i = start; i < start + size; i++)
+                sum = (sum + weights[weight++] * (input[i] - zero)) | 0;
+            }
           output[at++] = clip(rules[layer.rule](sum, layer, o) + layer.grid.zero, layer.grid);
         }
     return output; // a ReLU is part of the clip: the grid begins at its zero
@@ -85,8 +85,9 @@ globalThis.IntegerNetwork = (() => {
   function pool(input, { width }) {
     const side = width / 2;
     return input.slice(0, input.length / 4).map((_, i) => {
-      const corner = 2 * width * floor(i / side) + 2 * (i % side);
-      return max(input[corner], input[corner + 1], input[corner + width], input[corner + width + 1]);
+      const top = 2 * width * floor(i / side) + 2 * (i % side);
+      const bottom = top + width;
+      return max(input[top], input[top + 1], input[bottom], input[bottom + 1]);
     });
   }
 
