@@ -5,6 +5,11 @@ import nbformat
 TAG = "live-digit"
 
 
+def html_cell(text: str) -> nbformat.NotebookNode:
+    """A cell whose HTML becomes part of the page as it is."""
+    return nbformat.v4.new_raw_cell(text, metadata={"format": "text/html"})
+
+
 def place(fragment: str) -> str:
     """The HTML fragment in the box that pages give it; "" if there is no fragment.
 
@@ -21,6 +26,5 @@ def after_tagged_cells(notebook: nbformat.NotebookNode, fragment: str) -> None:
     for cell in notebook.cells:
         cells.append(cell)
         if TAG in cell.metadata.get("tags", []):
-            metadata = {"raw_mimetype": "text/html"}
-            cells.append(nbformat.v4.new_raw_cell(place(fragment), metadata=metadata))
+            cells.append(html_cell(place(fragment)))
     notebook.cells = cells

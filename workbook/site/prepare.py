@@ -7,8 +7,12 @@ from collections.abc import Collection
 import nbformat
 
 from workbook.site.chapters import Chapter
-from workbook.site.embed import after_tagged_cells
+from workbook.site.embed import after_tagged_cells, html_cell
 
+METADATA = {
+    "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+    "language_info": {"name": "python", "pygments_lexer": "ipython3"},
+}
 HEADING = re.compile(r"^(#{1,5}) ", re.MULTILINE)
 CODE = re.compile(r"(```.*?```)", re.DOTALL)
 LINK = re.compile(r"\[([^\]]+)\]\(([^)\s]+)\)")
@@ -35,14 +39,9 @@ def prepared(chapter: Chapter, available: Collection[str], live_digit: str) -> s
         _insert_below_title(notebook, failure(failed))
     if chapter.run:
         notebook.cells.append(html_cell(run_facts(chapter.run)))
-    notebook.metadata.pop("workbook", None)
+    notebook.metadata = nbformat.from_dict(METADATA)
     _number_ids(notebook)
     return nbformat.writes(notebook)
-
-
-def html_cell(text: str) -> nbformat.NotebookNode:
-    """A cell whose HTML becomes part of the page as it is."""
-    return nbformat.v4.new_raw_cell(text, metadata={"raw_mimetype": "text/html"})
 
 
 def failure(sentence: str) -> str:

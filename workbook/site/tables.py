@@ -32,6 +32,7 @@ def networks() -> dict[str, str]:
         warnings.simplefilter("ignore")  # about unfinished lines: `workbook results` shows it
         frame = results.read_results(build_dir("results"))
     summary = results.summary(frame)
+    summary["machine"] = summary["machine"].fillna("an unknown machine")
     machines = {name: _machine(frame, name) for name in summary["machine"].unique()}
     summary["network"] = [network_of(name) for name in summary["model"]]
     found = {}
@@ -50,13 +51,12 @@ def network_of(model: str) -> str:
 
 def _machine(frame, name: str) -> str:
     """A machine in words, from the latest record that names it."""
-    host = frame[frame["host.board"].fillna(frame["host.cpu"]) == name].iloc[-1]
+    hosts = frame.reindex(columns=["host.board", "host.cpu", "host.cores", "host.os"])
+    same = hosts[hosts["host.board"].fillna(hosts["host.cpu"]) == name]
     facts = [name]
-    cores = host.get("host.cores")
-    if cores == cores and cores:
+    for cores in same["host.cores"].dropna()[-1:]:
         facts.append(f"{cores:.0f} cores")
-    if isinstance(host.get("host.os"), str):
-        facts.append(host["host.os"])
+    facts += list(same["host.os"].dropna()[-1:])
     return ", ".join(facts)
 
 

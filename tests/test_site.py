@@ -1,0 +1,395 @@
+"""The website: one is built from the committed notebooks and opened from its files in Chromium."""
+
+import contextlib
+import io
+import json
+import re
+import shutil
+import subprocess
+import sys
+
+import nbformat
+import pytest
+
+from helpers.paths import ROOT
+from workbook import cli, site
+from workbook.site import embed, prepare, printing
+
+CHROMIUM = next(filter(None, map(shutil.which, printing.BROWSERS)), None)
+needs_chromium = pytest.mark.skipif(
+    not CHROMIUM, reason="chromium is missing: sudo apt install chromium"
+)
+NAMES = sorted(path.stem for path in (ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+RUN = {
+    "seconds": 125.0,
+    "executed": "2026-01-02T03:04:05+00:00",
+    "commit": "abc1234",
+    "machine": "AMD EPYC 7B13, 2 cores, Linux",
+    "versions": {"python": "3.11.7", "torch": "2.13.0"},
+}
+REASON = "the Pi reported: throttled"
+
+
+def measurements() -> str:
+    """Records of two files of one network; one of them is invalid."""
+    first = json.loads((ROOT / "tests/records.jsonl").read_text().splitlines()[0])
+    lines = []
+    for number, (model, p50, is_valid) in enumerate(
+        [("mnist_cnn.onnx", 90e3, True), ("mnist_cnn.mnn", 1e6, True), ("a.tflite", 2e5, False)]
+    ):
+        record = json.loads(json.dumps(first))
+        record["run_id"] = f"{number:032}"
+        record["model"]["name"] = model.replace("a.", "mnist_cnn_int8.")
+        record["latency_ns"]["p50"] = p50
+        record["valid"] = is_valid
+        record["void_reasons"] = [] if is_valid else [REASON]
+        lines.append(json.dumps(record))
+    return "\n".join(lines) + "\n"
+
+
+def build_quietly(live_digit: str = ""):
+    """Build the site; it prints nothing, because warnings of Sphinx are errors here."""
+    printed = io.StringIO()
+    with contextlib.redirect_stderr(printed):
+        page = site.build(live_digit)
+    assert printed.getvalue() == ""
+    return page
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    """The folder of a site of all nine notebooks."""
+    folder = tmp_path_factory.mktemp("site")
+    for part in ("notebooks", "results", "html"):
+        (folder / part).mkdir()
+    for name in NAMES:
+        notebook = nbformat.read(ROOT / f"notebooks/{name}.ipynb", 4)
+        notebook.metadata["workbook"] = RUN
+        nbformat.write(notebook, folder / f"notebooks/{name}.ipynb")
+    (folder / "results/one.jsonl").write_text(measurements())
+    shutil.copy(ROOT / "notebooks/runtimes.png", folder / "html")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("WORKBOOK_BUILD", str(folder))
+        assert build_quietly() == folder / "html/index.html"
+        yield folder / "html"
+
+
+@pytest.fixture(scope="module")
+def browser():
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=printing.FLAGS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def tab(browser, request):
+    """A new tab; `request.param` is its width and colour scheme, default 1400 pixels and light."""
+    width, scheme = getattr(request, "param", (1400, "light"))
+    context = browser.new_context(
+        viewport={"width": width, "height": 900}, color_scheme=scheme, reduced_motion="reduce"
+    )
+    yield context.new_page()
+    context.close()
+
+
+def address(built, name: str) -> str:
+    return (built / f"{name}.html").as_uri()
+
+
+CUT_OFF = """() => {
+  const width = document.documentElement.clientWidth;
+  const scrolls = (box) => ["auto", "scroll"].includes(getComputedStyle(box).overflowX);
+  const found = [];
+  for (const box of document.querySelectorAll(":is(html, body, .bd-main, .bd-article-container)")) {
+    if (box.scrollWidth > box.clientWidth) found.push(`${box.tagName} scrolls sideways`);
+  }
+  for (const part of document.querySelectorAll(".bd-article :is(p, li, table, img, pre, math)")) {
+    if (part.getBoundingClientRect().right <= width + 1) continue;
+    let box = part;
+    while (box && !box.matches(".bd-article") && !scrolls(box)) box = box.parentElement;
+    if (!box || box.matches(".bd-article")) found.push(part.outerHTML.slice(0, 200));
+  }
+  return found;
+}"""
+
+
+@needs_chromium
+def test_every_page_fits_and_loads_only_its_own_files(tab, built):
+    requested = []
+    tab.on("request", lambda request: requested.append(request.url))
+    for name in ["index", *NAMES]:
+        tab.goto(address(built, name))
+        for width in (1400, 390):
+            tab.set_viewport_size({"width": width, "height": 900})
+            for theme in ("light", "dark"):
+                tab.evaluate("theme => { document.documentElement.dataset.theme = theme }", theme)
+                assert tab.evaluate(CUT_OFF) == [], f"{name}, {theme}, at {width} pixels"
+    assert len(requested) > 100
+    elsewhere = [url for url in requested if not url.startswith((built.as_uri(), "data:", "blob:"))]
+    assert elsewhere == []
+
+
+@needs_chromium
+def test_next_leads_through_the_book(tab, built):
+    tab.goto(address(built, "index"))
+    visited = []
+    while (following := tab.locator("a.right-next")).count():
+        following.click()
+        tab.wait_for_load_state()
+        visited.append(re.search(r"(\w+)\.html", tab.url)[1])
+    assert visited == NAMES
+    tab.locator("a.left-prev").click()
+    assert NAMES[-2] in tab.url
+
+
+def focus_with_tab(tab, selector: str, most: int = 80) -> None:
+    """Press Tab until the focus is on an element that `selector` describes."""
+    for _ in range(most):
+        tab.keyboard.press("Tab")
+        if tab.evaluate("text => document.activeElement.matches(text)", selector):
+            return
+    pytest.fail(f"Tab does not reach {selector}")
+
+
+@needs_chromium
+def test_the_keyboard_alone_finds_zero_point(tab, built):
+    tab.goto(address(built, "index"))
+    focus_with_tab(tab, ".search-button-field")
+    tab.keyboard.press("Enter")
+    tab.keyboard.type("zero point")
+    tab.keyboard.press("Enter")
+    tab.locator("#search-results li a").first.wait_for()
+    found = " ".join(link.get_attribute("href") for link in tab.locator("#search-results a").all())
+    assert "05_affine_quantization.html" in found
+
+
+@needs_chromium
+@pytest.mark.parametrize("tab", [(1400, "light"), (390, "light")], indirect=True)
+def test_the_keyboard_alone_opens_a_chapter(tab, built):
+    tab.goto(address(built, "index"))
+    if tab.viewport_size["width"] == 390:
+        focus_with_tab(tab, ".primary-toggle")
+        tab.keyboard.press("Enter")
+    focus_with_tab(tab, 'nav[aria-label="Chapters"] a[href^="05_"]')
+    tab.keyboard.press("Enter")
+    tab.wait_for_url("**/05_affine_quantization.html")
+
+
+@needs_chromium
+def test_the_keyboard_alone_switches_the_theme(tab, built):
+    tab.goto(address(built, "index"))
+    assert tab.locator("html").get_attribute("data-theme") == "light"
+    light = tab.evaluate("getComputedStyle(document.body).backgroundColor")
+    focus_with_tab(tab, ".theme-switch-button")
+    tab.keyboard.press("Enter")
+    tab.locator('.bd-header .theme-change-button[data-mode="dark"]').wait_for()
+    for _ in range(10):
+        tab.keyboard.press("ArrowDown")
+        if tab.evaluate("document.activeElement.dataset.mode") == "dark":
+            break
+    tab.keyboard.press("Enter")
+    assert tab.locator("html").get_attribute("data-theme") == "dark"
+    assert tab.evaluate("getComputedStyle(document.body).backgroundColor") != light
+    tab.goto(address(built, NAMES[0]))
+    assert tab.locator("html").get_attribute("data-theme") == "dark", "the choice is kept"
+
+
+@needs_chromium
+@pytest.mark.parametrize("tab", [(1400, "light"), (1400, "dark")], indirect=True)
+def test_text_has_enough_contrast(tab, built):
+    from axe_playwright_python.sync_playwright import Axe
+
+    for name in ("index", "02_export_to_every_runtime", "07_quantization_aware_training"):
+        tab.goto(address(built, name))
+        # the rest of a chapter has the same kinds of parts, and axe takes a minute for all of them
+        tab.evaluate(
+            "[...document.querySelectorAll('div.cell')].slice(12).forEach(c => c.remove())"
+        )
+        options = {"runOnly": ["wcag2a", "wcag2aa"], "resultTypes": ["violations"]}
+        results = Axe().run(tab, options=options)
+        assert results.violations_count == 0, results.generate_report()
+
+
+def column(tab, heading: str) -> list[str]:
+    """The texts of the column of the first table of results."""
+    table = tab.locator("table.results.valid").first
+    heads = table.locator("th").all_inner_texts()
+    number = [re.sub(r"\W+$", "", text) for text in heads].index(heading)
+    return table.locator(f"tbody td:nth-child({number + 1})").all_inner_texts()
+
+
+@needs_chromium
+def test_results_sort_by_a_click_and_by_the_keyboard(tab, built):
+    tab.goto(address(built, "index"))
+    assert column(tab, "model") == ["mnist_cnn.onnx", "mnist_cnn.mnn"], "the fastest is first"
+    tab.get_by_role("button", name="model").first.click()
+    assert column(tab, "model") == ["mnist_cnn.mnn", "mnist_cnn.onnx"]
+    p50 = tab.get_by_role("button", name="p50 (µs)").first
+    p50.focus()
+    tab.keyboard.press("Enter")
+    assert column(tab, "model") == ["mnist_cnn.onnx", "mnist_cnn.mnn"], "90 is less than 1,000"
+    tab.keyboard.press("Space")
+    assert column(tab, "model") == ["mnist_cnn.mnn", "mnist_cnn.onnx"]
+    head = tab.locator('table.results.valid th[aria-sort="descending"]')
+    assert head.count() == 1 and "p50" in head.inner_text()
+
+
+@needs_chromium
+def test_code_can_be_copied(tab, built):
+    tab.goto(address(built, NAMES[0]))
+    buttons = tab.locator("button.copybtn")
+    assert buttons.count() == tab.locator("div.cell_input pre").count() > 5
+
+
+def test_invalid_results_are_apart_with_the_reason(built):
+    text = (built / "index.html").read_text(encoding="utf-8")
+    valid, invalid = (
+        re.search(rf'<table class="table results {kind}">.*?</table>', text, re.DOTALL)[0]
+        for kind in ("valid", "invalid")
+    )
+    assert "mnist_cnn_int8.tflite" not in valid and REASON not in valid
+    assert "mnist_cnn_int8.tflite" in invalid and REASON in invalid
+    machine = "Raspberry Pi 5 Model B Rev 1.0"
+    assert machine not in re.sub(r"<[^>]*>", "", valid + invalid)
+    assert f"<strong>{machine}" in text
+    assert (built / re.search(r'src="(pictures/results-[^"]+)"', text)[1]).exists()
+
+
+def test_the_front_page_shows_every_chapter_and_the_run(built):
+    text = (built / "index.html").read_text(encoding="utf-8")
+    assert text.count('<div class="chapter">') == len(NAMES)
+    for name in NAMES:
+        assert f'<a href="{name}.html">' in text
+        assert (built / f"pictures/{name}.png").stat().st_size > 1000
+    assert text.count("2 minutes") == len(NAMES)
+    assert 'src="runtimes.png"' in text and (built / "runtimes.png").exists()
+    for page in (text, (built / "03_measure_latency.html").read_text(encoding="utf-8")):
+        for fact in ("abc1234", "AMD EPYC 7B13", "torch 2.13.0", "2026-01-02"):
+            assert fact in page
+
+
+def test_formulas_are_mathml(built):
+    pages = [(built / f"{name}.html").read_text(encoding="utf-8") for name in NAMES]
+    assert sum(page.count("<math") for page in pages) > 100
+    for page in pages:
+        assert not re.search("<script[^>]*mathjax", page, re.IGNORECASE)
+        assert not re.search(r"\$\$|\\(frac|mathrm|sum)\b", re.sub(r"<pre>.*?</pre>", "", page))
+
+
+def test_hidden_inputs_show_only_their_output(built):
+    notebook = nbformat.read(ROOT / "notebooks/08_benchmark_on_the_pi.ipynb", 4)
+    shown = sum(cell.cell_type == "code" for cell in notebook.cells)
+    hidden = sum("hide-input" in cell.metadata.get("tags", []) for cell in notebook.cells)
+    page = (built / "08_benchmark_on_the_pi.html").read_text(encoding="utf-8")
+    assert hidden > 0
+    assert page.count('class="cell_input ') == shown - hidden
+
+
+def test_a_second_build_redoes_only_the_changed_page(built):
+    def times() -> dict:
+        return {path.stem: path.stat().st_mtime_ns for path in built.glob("*.html")}
+
+    before = times()
+    path = built.parent / "notebooks/02_export_to_every_runtime.ipynb"
+    notebook = nbformat.read(path, 4)
+    notebook.cells[2].source += "\n# a changed cell"
+    nbformat.write(notebook, path)
+    build_quietly()
+    changed = {name for name, time in times().items() if time != before.get(name)}
+    assert changed == {"02_export_to_every_runtime", "index", "search"}
+    assert "# a changed cell" in (built / "02_export_to_every_runtime.html").read_text("utf-8")
+
+
+@pytest.fixture
+def small(tmp_path, monkeypatch):
+    """A build folder with two small notebooks: one that failed, and one without metadata."""
+    monkeypatch.setenv("WORKBOOK_BUILD", str(tmp_path))
+    (tmp_path / "notebooks").mkdir()
+    failed = nbformat.v4.new_notebook(
+        cells=[
+            nbformat.v4.new_markdown_cell("# Does it fail?\n\n**You will be able to** fail."),
+            nbformat.v4.new_code_cell("1 / 0", metadata={"tags": ["live-digit"]}),
+            nbformat.v4.new_markdown_cell(
+                "# Part 1\n\n## A\n\n[one](01_train_mnist_cnn.ipynb), [two](02_none.ipynb), "
+                "[README](../README.md), `$HOME` and 5 $ stay, $x_1$\n\n$$\\frac{a}{b}$$"
+            ),
+        ]
+    )
+    failed.metadata["workbook"] = {"failed": "Code cell 1 of 1 failed: <division> by zero."}
+    nbformat.write(failed, tmp_path / "notebooks/00_start_here.ipynb")
+    plain = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# What & why?")])
+    nbformat.write(plain, tmp_path / "notebooks/01_train_mnist_cnn.ipynb")
+    return tmp_path / "html"
+
+
+def test_failed_and_missing_chapters(small):
+    text = build_quietly('<p id="try">Draw a digit</p>').read_text(encoding="utf-8")
+    assert text.count("Not run yet") == len(NAMES) - 2
+    assert 'href="00_start_here.html"' in text and 'href="02_export' not in text
+    assert "What &amp; why?" in text
+    assert "No measurement has been recorded yet" in text
+    assert "Code cell 1 of 1 failed: &lt;division&gt; by zero." in text
+
+    page = (small / "00_start_here.html").read_text(encoding="utf-8")
+    sentence = page.index("Code cell 1 of 1 failed: &lt;division&gt; by zero.")
+    assert page.index("<h1>") < sentence < page.index("<strong>You will be able to</strong>")
+    assert page.count("<h1") == 1 and re.search(r"<h2>Part 1", page)
+    assert page.count("<math") == 2 and "<mfrac>" in page and "5 $ stay" in page
+    assert 'href="01_train_mnist_cnn.html"' in page and 'href="02' not in page
+    assert "../README.md" not in page
+
+    assert text.count('<p id="try">') == page.count('<p id="try">') == 1
+    assert page.index("cell_input") < page.index('<p id="try">') < page.index("Part 1</")
+    plain = (small / "01_train_mnist_cnn.html").read_text(encoding="utf-8")
+    assert '<p id="try">' not in plain and "run-facts" not in plain
+
+    (small.parent / "notebooks/01_train_mnist_cnn.ipynb").unlink()
+    build_quietly()
+    assert not (small / "01_train_mnist_cnn.html").exists()
+    page = (small / "00_start_here.html").read_text(encoding="utf-8")
+    assert "01_train_mnist_cnn" not in page, "the list of chapters changed"
+
+
+def test_a_live_fragment_follows_each_tagged_cell():
+    cells = [
+        nbformat.v4.new_code_cell("a", metadata={"tags": ["live-digit"]}),
+        nbformat.v4.new_code_cell("b"),
+    ]
+    notebook = nbformat.v4.new_notebook(cells=cells)
+    embed.after_tagged_cells(notebook, "<p>x</p>")
+    assert [cell.cell_type for cell in notebook.cells] == ["code", "raw", "code"]
+    assert "<p>x</p>" in notebook.cells[1].source
+    assert embed.place("") == ""
+
+
+def test_headings_in_code_stay():
+    notebook = nbformat.v4.new_notebook(
+        cells=[
+            nbformat.v4.new_markdown_cell("# Title"),
+            nbformat.v4.new_markdown_cell("# Part\n\n```\n# a comment\n```\n\n## Section"),
+        ]
+    )
+    prepare._keep_one_title(notebook)
+    assert notebook.cells[0].source == "# Title"
+    assert notebook.cells[1].source == "## Part\n\n```\n# a comment\n```\n\n### Section"
+
+
+def test_without_chromium_the_pdf_says_what_to_install(monkeypatch, capsys):
+    monkeypatch.setattr(printing, "BROWSERS", ("no-such-browser",))
+    assert cli.main(["book", "pdf"]) == 1
+    assert "sudo apt install chromium" in capsys.readouterr().err
+    assert cli.main(["book", "pdf", "00_start_here"]) == 1
+    assert "name no notebooks" in capsys.readouterr().err
+
+
+@needs_chromium
+def test_the_book_is_printed(small):
+    # in a process of its own, because the browser of the other tests is open here
+    command = [sys.executable, "-m", "workbook", "book", "pdf"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0 and done.stderr == "", done.stderr
+    data = (small.parent / "workbook.pdf").read_bytes()
+    assert data.startswith(b"%PDF-") and len(data) > 10_000
