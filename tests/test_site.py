@@ -244,6 +244,24 @@ def test_code_can_be_copied(tab, built):
     assert buttons.count() == tab.locator("div.cell_input pre").count() > 5
 
 
+NOT_PRINTED = """() => {
+  const found = [];
+  for (let box = document.querySelector(".bd-article"); box; box = box.parentElement) {
+    const style = getComputedStyle(box);
+    const isPlain = style.display === "block" && style.overflowY === "visible";
+    if (!isPlain && box !== document.documentElement) found.push(box.className || box.tagName);
+  }
+  return found;
+}"""
+
+
+@needs_chromium
+def test_on_paper_no_box_cuts_off_the_text(tab, built):
+    tab.goto(address(built, "index"))
+    tab.emulate_media(media="print")
+    assert tab.evaluate(NOT_PRINTED) == [], "Chromium prints only the beginning of such a box"
+
+
 def test_invalid_results_are_apart_with_the_reason(built):
     text = (built / "index.html").read_text(encoding="utf-8")
     valid, invalid = (
