@@ -142,6 +142,13 @@ RUNTIMES = [
     ("LiteRT, XNNPACK", {"kernels": "XNNPACK"}),
     ("LiteRT, reference", {"kernels": "reference"}),
 ]
+# a float32 rule and the rules with a shift in every run, the others in `make test-all`
+TRIED = [
+    RUNTIMES[0],
+    pytest.param(*RUNTIMES[1], marks=pytest.mark.slow),
+    pytest.param(*RUNTIMES[2], marks=pytest.mark.slow),
+    RUNTIMES[3],
+]
 
 
 def read(files: dict[str, Path], runtime: str, how: dict):
@@ -160,7 +167,7 @@ def observed_ties(tie_files, images) -> dict[str, tuple]:
     return book.inspect_runtimes(tie_files, images)
 
 
-@pytest.mark.parametrize("runtime, how", RUNTIMES)
+@pytest.mark.parametrize("runtime, how", TRIED)
 def test_every_integer_is_the_runtimes(tab, files, images, observed, runtime, how):
     ours, logits, _ = in_javascript(tab, read(files, runtime, how), images)
     np.testing.assert_array_equal(ours, in_runtime(observed[runtime]))
@@ -168,7 +175,7 @@ def test_every_integer_is_the_runtimes(tab, files, images, observed, runtime, ho
     assert np.mean(logits[:1000].argmax(1) == labels) > 0.9
 
 
-@pytest.mark.parametrize("runtime, how", RUNTIMES)
+@pytest.mark.parametrize("runtime, how", TRIED)
 def test_every_integer_is_the_runtimes_where_ties_are_frequent(
     tab, tie_files, images, observed_ties, runtime, how
 ):
