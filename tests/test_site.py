@@ -12,8 +12,8 @@ import nbformat
 import pytest
 
 from helpers.paths import ROOT
-from workbook import cli, site
-from workbook.site import embed, prepare, printing
+from workbook import cli, digit, site
+from workbook.site import embed, pages, prepare, printing
 
 CHROMIUM = next(filter(None, map(shutil.which, printing.BROWSERS)), None)
 needs_chromium = pytest.mark.skipif(
@@ -51,7 +51,7 @@ def build_quietly(live_digit: str = ""):
     """Build the site; it prints nothing, because warnings of Sphinx are errors here."""
     printed = io.StringIO()
     with contextlib.redirect_stderr(printed):
-        page = site.build(live_digit)
+        page = pages.build(live_digit)
     assert printed.getvalue() == ""
     return page
 
@@ -290,9 +290,9 @@ def test_the_front_page_shows_every_chapter_and_the_run(built):
 
 
 def test_formulas_are_mathml(built):
-    pages = [(built / f"{name}.html").read_text(encoding="utf-8") for name in NAMES]
-    assert sum(page.count("<math") for page in pages) > 100
-    for page in pages:
+    texts = [(built / f"{name}.html").read_text(encoding="utf-8") for name in NAMES]
+    assert sum(page.count("<math") for page in texts) > 100
+    for page in texts:
         assert not re.search("<script[^>]*mathjax", page, re.IGNORECASE)
         assert not re.search(r"\$\$|\\(frac|mathrm|sum)\b", re.sub(r"<pre>.*?</pre>", "", page))
 
@@ -411,3 +411,13 @@ def test_the_book_is_printed(small):
     assert done.returncode == 0 and done.stderr == "", done.stderr
     data = (small.parent / "workbook.pdf").read_bytes()
     assert data.startswith(b"%PDF-") and len(data) > 10_000
+
+
+@pytest.mark.parametrize("has_network", [False, True])
+def test_the_live_digit_is_shown_as_soon_as_its_network_exists(monkeypatch, tmp_path, has_network):
+    shown = []
+    monkeypatch.setenv("WORKBOOK_BUILD", str(tmp_path))
+    monkeypatch.setattr(digit, "write_assets", lambda folder: has_network)
+    monkeypatch.setattr(pages, "build", shown.append)
+    site.build()
+    assert ["digit-pad" in fragment for fragment in shown] == [has_network]

@@ -285,7 +285,7 @@ def _distinctive(text: str) -> list[str]:
 
 def test_the_handout_holds_no_solution_and_no_hidden_check(real_course, tmp_path):
     cache = real_course.source(LABS[0]) / "__pycache__"
-    cache.mkdir()
+    cache.mkdir(exist_ok=True)
     (cache / "hidden.cpython-311.pyc").write_bytes(b"x")
     path = handout(real_course, tmp_path / "handout.zip")
     with zipfile.ZipFile(path) as archive:

@@ -31,15 +31,14 @@ def write_assets(folder: Path, model: Path | None = None) -> bool:
     model = build_path(*MODEL) if model is None else model
     if not model.exists():
         return False
-    folder.mkdir(parents=True, exist_ok=True)
+    parameters = folder / "parameters.js"
+    if not parameters.exists() or parameters.stat().st_mtime < model.stat().st_mtime:
+        content = read_network(model).as_json() | {"images": _images()}
+        text = json.dumps(content, separators=(",", ":"))
+        folder.mkdir(parents=True, exist_ok=True)
+        parameters.write_text(f"globalThis.lenetParameters = {text};\n", encoding="utf-8")
     for name in SCRIPTS_AND_STYLE:
         shutil.copy(HERE / name, folder)
-    parameters = folder / "parameters.js"
-    if parameters.exists() and parameters.stat().st_mtime > model.stat().st_mtime:
-        return True
-    content = read_network(model).as_json() | {"images": _images()}
-    text = json.dumps(content, separators=(",", ":"))
-    parameters.write_text(f"globalThis.lenetParameters = {text};\n", encoding="utf-8")
     return True
 
 
