@@ -1,6 +1,7 @@
 """`make workbook`: what it runs, at the same time as what, and what a failure leaves."""
 
 import asyncio
+import io
 import json
 import os
 import re
@@ -15,6 +16,7 @@ import pytest
 from helpers.paths import ROOT, build_path
 from modelfiles.errors import WorkbookError
 from workbook import book, book_run, fingerprint
+from workbook.book_progress import Progress
 from workbook.turns import Turns
 
 # each cell notes when it began and ended
@@ -264,3 +266,32 @@ def test_one_that_gives_up_waiting_blocks_nobody():
                 pass
 
     asyncio.run(run())
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_the_progress_line_names_cells_and_counts_seconds(monkeypatch, capsys):
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    progress = Progress({"01_a": 30.0, "02_b": 60.0, "03_c": 10.0})
+
+    async def run():
+        async with progress.shown():
+            progress.of("01_a")(4, 6)  # three of six cells are done: 15 s of 100
+            progress.of("02_b")(1, 5)
+            progress.skip("03_c", "03_c unchanged")  # 15 s of 90
+            await asyncio.sleep(1.1)
+            progress.end("01_a", "01_a ok")
+            await asyncio.sleep(1.1)
+
+    asyncio.run(run())
+    lines = re.split(r"[\r\n]+", terminal.getvalue())
+    assert any("17 %" in line and "01 cell 4 of 6, 02 cell 1 of 5, " in line for line in lines)
+    assert any(
+        "33 %" in line and "02 cell 1 of 5" in line and "01 cell" not in line for line in lines
+    )
+    assert all(line.rstrip().endswith("left") for line in lines if "%" in line)
+    assert capsys.readouterr().out.split("\n")[:2] == ["03_c unchanged", "01_a ok"]
