@@ -11,7 +11,6 @@ import pytest
 import shared_networks
 from notebook_code import definitions
 from ssh_servers import INSTALL
-from test_pi import CHROMIUM
 
 from helpers import training
 from helpers.data import mnist, normalize
@@ -19,8 +18,10 @@ from helpers.runtimes import open_model
 from workbook.digit import fragment, write_assets
 from workbook.digit.assets import read_network
 from workbook.digit.tflite_file import read_tflite
+from workbook.site import printing
 
 book = definitions("05_affine_quantization")
+CHROMIUM = printing.chromium()
 pytestmark = pytest.mark.skipif(not CHROMIUM, reason=f"chromium is missing: {INSTALL}")
 
 PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>digits</title>
@@ -88,8 +89,7 @@ def browser():
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=printing.FLAGS)
         yield browser
         browser.close()
 

@@ -34,6 +34,7 @@ from workbook.pi import fleet, setup
 from workbook.pi.connection import Pi
 from workbook.pi.fetch import merge
 from workbook.pi.openssh import PiError
+from workbook.site import printing
 
 needs_root = pytest.mark.skipif(
     not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root may do this: run as root"
@@ -374,8 +375,7 @@ def test_a_notebook_changed_on_the_pi_is_kept_and_fetched(laptop, two, at_laptop
         here.write_text(original)
 
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-CHROMIUM = next(filter(None, map(shutil.which, BROWSERS)), None)
+CHROMIUM = printing.chromium()
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from helpers.paths import ROOT
 from workbook import cli, digit, site
 from workbook.site import embed, pages, prepare, printing
 
-CHROMIUM = next(filter(None, map(shutil.which, printing.BROWSERS)), None)
+CHROMIUM = printing.chromium()
 needs_chromium = pytest.mark.skipif(
     not CHROMIUM, reason="chromium is missing: sudo apt install chromium"
 )

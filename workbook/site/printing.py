@@ -17,9 +17,14 @@ class NoChromium(WorkbookError, RuntimeError):
     """No Chromium was found."""
 
 
+def chromium() -> str | None:
+    """The path of an installed Chromium, or of Chrome; None if there is none."""
+    return next(filter(None, map(shutil.which, BROWSERS)), None)
+
+
 def pdf() -> Path:
     """See workbook.site.pdf."""
-    browser = next(filter(None, map(shutil.which, BROWSERS)), None)
+    browser = chromium()
     if browser is None:
         raise NoChromium(
             "The PDF was not printed: Chromium is missing. Install it, on Debian and Ubuntu with "
@@ -53,8 +58,8 @@ def _print(browser: str, page: Path, path: Path) -> None:
         '<span class="pageNumber"></span></div>'
     )
     with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=browser, args=FLAGS)
-        tab = chromium.new_page(color_scheme="light")
+        process = playwright.chromium.launch(executable_path=browser, args=FLAGS)
+        tab = process.new_page(color_scheme="light")
         tab.goto(page.as_uri())
         tab.pdf(
             path=path,
@@ -67,4 +72,4 @@ def _print(browser: str, page: Path, path: Path) -> None:
             footer_template=footer,
             margin={"top": "15mm", "bottom": "18mm", "left": "15mm", "right": "15mm"},
         )
-        chromium.close()
+        process.close()
