@@ -19,7 +19,11 @@ from helpers.paths import build_path, display_path, locked, whole_file
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to train. `epochs` is for 4,000 images; `scaled_to` adapts it to other numbers."""
+    """How to train. `epochs` is for 4,000 images; `scaled_to` adapts it to other numbers.
+
+    `channels_last` stores images and weights in NHWC order while training. This saves a third of
+    the time for MnistNet, whose layers have many channels, and costs time for LeNet.
+    """
 
     epochs: int
     peak_lr: float
@@ -28,6 +32,7 @@ class Recipe:
     weight_decay: float = 1e-2
     ema_decay: float = 0.999
     seed: int = 0
+    channels_last: bool = False
 
     def scaled_to(self, images: int) -> "Recipe":
         """This recipe for `images` images: the same number of steps, but at least two epochs."""
@@ -35,7 +40,9 @@ class Recipe:
 
 
 RECIPES = {
-    "mnist_cnn": Recipe(epochs=25, peak_lr=2e-3, label_smoothing=0.1),
+    "mnist_cnn": Recipe(
+        epochs=25, peak_lr=2e-3, label_smoothing=0.1, channels_last=True
+    ),
     "lenet": Recipe(epochs=100, peak_lr=4e-3, label_smoothing=0.05),
     "depthwise": Recipe(epochs=15, peak_lr=4e-3, label_smoothing=0.05, ema_decay=0.99),
 }
@@ -113,6 +120,8 @@ def train(
     with threads(1), torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         generator = torch.Generator().manual_seed(recipe.seed)
+        if recipe.channels_last:
+            model.to(memory_format=torch.channels_last)
         pixels = torch.from_numpy(train_set.images[:, None].astype(np.float32) / 255)
         labels = torch.from_numpy(train_set.labels)
         steps_per_epoch = max(1, len(pixels) // recipe.batch)
@@ -153,7 +162,7 @@ def train(
             if progress and (epoch + 1) % max(1, recipe.epochs // 5) == 0:
                 print(report, flush=True)
         history.cpu_s = time.process_time() - start
-    return average.eval(), history
+    return average.to(memory_format=torch.contiguous_format).eval(), history
 
 
 @torch.no_grad()

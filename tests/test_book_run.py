@@ -37,10 +37,12 @@ def toy(tmp_path, monkeypatch):
     monkeypatch.setenv("WORKBOOK_BUILD", str(tmp_path / "build"))
     monkeypatch.setattr(book_run.site, "build", lambda: None)
 
-    def write(name, *sources, alone=()):
+    def write(name, *sources, alone=(), runs_on=()):
         cells = [nbformat.v4.new_code_cell(source) for source in sources]
         for i in alone:
             cells[i].metadata["tags"] = ["measures-time"]
+        for i in runs_on:
+            cells[i].metadata["tags"] = ["runs-on"]
         cells.insert(0, nbformat.v4.new_markdown_cell(f"# {name}"))
         notebook = nbformat.v4.new_notebook(cells=cells)
         for i, cell in enumerate(notebook.cells):
@@ -140,16 +142,38 @@ def test_two_run_at_a_time_and_cells_that_measure_run_alone(toy, tmp_path):
     assert max(map(len, together)) == 2
 
 
-def test_notebooks_wait_for_the_one_that_trains(toy, tmp_path):
-    made = tmp_path / "network"
+def test_nothing_is_measured_while_a_process_runs_on(toy, tmp_path):
+    log = tmp_path / "log.jsonl"
+    note = NOTE.format(log=str(log))
+    background = ["note('begins')", *["time.sleep(0.1)"] * 8, "note('ends')"]
+    toy("00_a", note, *background, runs_on=range(1, 10))
+    toy("01_b", note, *["note('measures'); time.sleep(0.1)"] * 16, alone=range(1, 17))
+    book_run.run([])
+    events = [json.loads(line)[0] for line in log.read_text().splitlines()]
+    assert events.index("ends") == events.index("begins") + 1
+    assert events.count("measures") == 16
+
+
+def test_notebooks_wait_until_the_one_that_trains_has_saved(toy, tmp_path):
+    saved = tmp_path / "saved"
+    ended = tmp_path / "ended"
     toy(
         "01_train",
-        f"import time, pathlib\ntime.sleep(0.5); pathlib.Path({str(made)!r}).touch()\n"
+        f"import time, pathlib\ntime.sleep(0.5); pathlib.Path({str(saved)!r}).touch()\n"
         "if False: training.save('lenet', None, None)",
+        # ends only after 02_use has looked, so 02_use must not wait for it
+        f"seen = pathlib.Path({str(tmp_path / 'seen')!r})\n"
+        "while not seen.exists(): time.sleep(0.05)\n"
+        f"pathlib.Path({str(ended)!r}).touch()",
     )
-    toy("02_use", f"import pathlib; print(pathlib.Path({str(made)!r}).exists())")
+    toy(
+        "02_use",
+        f"import pathlib; print(pathlib.Path({str(saved)!r}).exists(), "
+        f"pathlib.Path({str(ended)!r}).exists())\n"
+        f"pathlib.Path({str(tmp_path / 'seen')!r}).touch()",
+    )
     book_run.run([])
-    assert printed("02_use") == ["True\n"]
+    assert printed("02_use") == ["True False\n"]
 
 
 def test_what_is_stored_about_a_run(toy):

@@ -149,6 +149,17 @@ def test_cells_that_measure_time_are_tagged(name):
 
 
 @pytest.mark.parametrize("name", book.names())
+def test_cells_that_leave_a_process_running_are_tagged(name):
+    """`make workbook` measures nothing in the meantime."""
+    runs_on = False
+    for cell in code_cells(committed(name)):
+        begins = ".submit(" in cell.source
+        ends = ".result()" in cell.source
+        runs_on = (runs_on or begins) and not ends
+        assert (book.RUNS_ON in cell.metadata.get("tags", [])) == runs_on, cell.source
+
+
+@pytest.mark.parametrize("name", book.names())
 def test_it_has_the_parts_of_every_notebook(name):
     cells = committed(name).cells
     assert cells[0].source.startswith("# ")

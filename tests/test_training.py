@@ -1,5 +1,7 @@
 """Training: reproducible, better than guessing within seconds, with checkpoints safe to load."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import shared_networks
@@ -49,6 +51,18 @@ def test_same_seed_same_weights():
     other = trained_weights(1)
     assert all(torch.equal(a, b) for a, b in zip(first, again))
     assert not all(torch.equal(a, b) for a, b in zip(first, other))
+
+
+def test_the_order_of_axes_in_memory_changes_no_result():
+    recipe = training.Recipe(epochs=2, peak_lr=1e-3, label_smoothing=0.0)
+    losses = []
+    for channels_last in (False, True):
+        torch.manual_seed(0)
+        ordered = replace(recipe, channels_last=channels_last)
+        model, history = training.train(LeNet(), small(128), ordered)
+        losses.append(history.loss)
+    np.testing.assert_allclose(*losses, rtol=1e-3)
+    assert all(weight.is_contiguous() for weight in model.parameters())
 
 
 def test_training_leaves_threads_and_random_numbers_alone():

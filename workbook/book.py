@@ -21,6 +21,8 @@ from workbook.turns import Turns
 
 HERE = ROOT / "notebooks"
 MEASURES_TIME = "measures-time"  # the tag of a cell beside which nothing else may run
+# the tag of a cell that leaves a process of its own running, up to the next cell without the tag
+RUNS_ON = "runs-on"
 KERNEL_START_S = 300  # a busy machine, or a Pi with a slow card
 METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
@@ -94,24 +96,27 @@ async def execute_cells(
 ) -> None:
     """Execute the cells of `notebook` in a fresh kernel, which writes their outputs into it.
 
-    Of all notebooks with the same `turns`, a cell tagged `measures-time` runs while no other does.
-    The other parameters are those of `execute`. After NotebookFailed, the outputs of the cells
-    before are there.
+    Of all notebooks with the same `turns`, a cell tagged `measures-time` runs while no other does,
+    and not while cells tagged `runs-on` have left a process running. The other parameters are those
+    of `execute`. After NotebookFailed, the outputs of the cells before are there.
     """
     code = [i for i, cell in enumerate(notebook.cells) if cell.cell_type == "code"]
     started: list[int] = []
     turn = contextlib.AsyncExitStack()
+    keeps_turn = False
 
     async def on_cell_execute(cell: nbformat.NotebookNode, cell_index: int) -> None:
         started.append(cell_index)
-        if turns:
-            alone = MEASURES_TIME in cell.metadata.get("tags", [])
-            await turn.enter_async_context(turns.turn(alone))
+        if turns and not keeps_turn:
+            await turn.enter_async_context(turns.turn(MEASURES_TIME in _tags(cell)))
         if progress:
             progress(code.index(cell_index) + 1, len(code))
 
-    async def on_cell_executed(**_: object) -> None:
-        await turn.aclose()
+    async def on_cell_executed(cell: nbformat.NotebookNode, **_: object) -> None:
+        nonlocal keeps_turn
+        keeps_turn = RUNS_ON in _tags(cell)
+        if not keeps_turn:
+            await turn.aclose()
 
     client = NotebookClient(
         notebook,
@@ -176,7 +181,11 @@ def parameters(notebook: nbformat.NotebookNode) -> set[str]:
 
 
 def _parameter_cells(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
-    return [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
+    return [cell for cell in notebook.cells if "parameters" in _tags(cell)]
+
+
+def _tags(cell: nbformat.NotebookNode) -> list[str]:
+    return cell.metadata.get("tags", [])
 
 
 def with_small_pictures(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:

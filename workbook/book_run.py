@@ -30,7 +30,7 @@ class Chapter:
     name: str
     notebook: nbformat.NotebookNode
     last: dict  # the metadata of the executed copy; empty if there is none
-    finished: asyncio.Event = field(default_factory=asyncio.Event)
+    networks_saved: asyncio.Event = field(default_factory=asyncio.Event)
     failure: str | None = None
 
     @property
@@ -48,9 +48,11 @@ class Chapter:
         """How long it will take, in seconds."""
         return self.last.get("seconds", SECONDS_PER_CELL * len(self.cells))
 
-    def saves_networks(self) -> bool:
-        """Whether later notebooks load networks that this one trains."""
-        return any("training.save(" in cell.source for cell in self.cells)
+    @property
+    def last_saving_cell(self) -> int:
+        """The last code cell that saves a network for later notebooks, from 1; 0 if there is none."""
+        saving = [i for i, cell in enumerate(self.cells, 1) if "training.save(" in cell.source]
+        return max(saving, default=0)
 
     def reason_to_run(self) -> str:
         """Why it has to run, in a few words; empty if nothing that it depends on has changed."""
@@ -93,7 +95,7 @@ async def _run(chapters: list[Chapter]) -> None:
     progress = Progress({chapter.name: chapter.expected_s for chapter in chapters})
     runs = []
     for i, chapter in enumerate(chapters):
-        first = [earlier for earlier in chapters[:i] if earlier.saves_networks()]
+        first = [earlier for earlier in chapters[:i] if earlier.last_saving_cell]
         runs.append(_run_chapter(chapter, first, free, turns, progress))
     async with progress.shown():
         await asyncio.gather(*runs)
@@ -106,9 +108,9 @@ async def _run_chapter(
     turns: Turns,
     progress: Progress,
 ) -> None:
-    """Run one notebook after those of `first`, if it has to run at all, and build its page."""
+    """Run one notebook, if it has to run, once those of `first` have saved; build its page."""
     for earlier in first:
-        await earlier.finished.wait()
+        await earlier.networks_saved.wait()
     async with free:
         reason = chapter.reason_to_run()
         if reason:
@@ -116,22 +118,29 @@ async def _run_chapter(
             outcome = "FAILED" if chapter.failure else "ok"
             line = f"{chapter.name:36}{seconds:6.0f} s  {outcome:6}  ({reason})"
             progress.end(chapter.name, line)
-            chapter.finished.set()
+            chapter.networks_saved.set()  # also if it failed: the others train what is missing
             async with turns.turn():  # building pages would disturb a measurement
                 await asyncio.to_thread(site.build)
         else:
             _keep_outputs(chapter)
             progress.skip(chapter.name, f"{chapter.name:36}          unchanged since its last run")
-            chapter.finished.set()
+            chapter.networks_saved.set()
 
 
 async def _execute(chapter: Chapter, turns: Turns, progress: Progress) -> float:
     """Execute the notebook and store it, also if it fails; the seconds that it took."""
+    show_cell = progress.of(chapter.name)
+
+    def begin_cell(number: int, count: int) -> None:
+        if number > chapter.last_saving_cell:
+            chapter.networks_saved.set()
+        show_cell(number, count)
+
     begun = time.monotonic()
     about: dict = {"executed": datetime.now(UTC).isoformat(timespec="seconds")} | _environment()
     try:
         await book.execute_cells(
-            chapter.notebook, chapter.name, turns=turns, progress=progress.of(chapter.name)
+            chapter.notebook, chapter.name, turns=turns, progress=begin_cell
         )
     except book.NotebookFailed as error:
         chapter.failure = str(error)
