@@ -40,9 +40,7 @@ class Recipe:
 
 
 RECIPES = {
-    "mnist_cnn": Recipe(
-        epochs=25, peak_lr=2e-3, label_smoothing=0.1, channels_last=True
-    ),
+    "mnist_cnn": Recipe(epochs=25, peak_lr=2e-3, label_smoothing=0.1, channels_last=True),
     "lenet": Recipe(epochs=100, peak_lr=4e-3, label_smoothing=0.05),
     "depthwise": Recipe(epochs=15, peak_lr=4e-3, label_smoothing=0.05, ema_decay=0.99),
 }
@@ -121,7 +119,7 @@ def train(
         torch.manual_seed(recipe.seed)
         generator = torch.Generator().manual_seed(recipe.seed)
         if recipe.channels_last:
-            model.to(memory_format=torch.channels_last)
+            _reorder(model, torch.channels_last)
         pixels = torch.from_numpy(train_set.images[:, None].astype(np.float32) / 255)
         labels = torch.from_numpy(train_set.labels)
         steps_per_epoch = max(1, len(pixels) // recipe.batch)
@@ -162,7 +160,12 @@ def train(
             if progress and (epoch + 1) % max(1, recipe.epochs // 5) == 0:
                 print(report, flush=True)
         history.cpu_s = time.process_time() - start
-    return average.to(memory_format=torch.contiguous_format).eval(), history
+    return _reorder(average, torch.contiguous_format).eval(), history
+
+
+def _reorder(model: torch.nn.Module, order: torch.memory_format) -> torch.nn.Module:
+    """Store the weights of `model` in another order of axes in memory."""
+    return model.to(memory_format=order)  # type: ignore[call-overload]  # torch's stubs lack it
 
 
 @torch.no_grad()

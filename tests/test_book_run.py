@@ -37,7 +37,7 @@ def toy(tmp_path, monkeypatch):
     monkeypatch.setenv("WORKBOOK_BUILD", str(tmp_path / "build"))
     monkeypatch.setattr(book_run.site, "build", lambda: None)
 
-    def write(name, *sources, alone=(), runs_on=()):
+    def write(name, *sources, alone=(), runs_on=(), seconds=None):
         cells = [nbformat.v4.new_code_cell(source) for source in sources]
         for i in alone:
             cells[i].metadata["tags"] = ["measures-time"]
@@ -45,6 +45,8 @@ def toy(tmp_path, monkeypatch):
             cells[i].metadata["tags"] = ["runs-on"]
         cells.insert(0, nbformat.v4.new_markdown_cell(f"# {name}"))
         notebook = nbformat.v4.new_notebook(cells=cells)
+        if seconds:
+            notebook.metadata["workbook"] = {"seconds": seconds}
         for i, cell in enumerate(notebook.cells):
             cell["id"] = f"cell{i}"
         nbformat.write(notebook, folder / f"{name}.ipynb")
@@ -142,6 +144,15 @@ def test_two_run_at_a_time_and_cells_that_measure_run_alone(toy, tmp_path):
     assert max(map(len, together)) == 2
 
 
+def test_the_longest_begin_first(toy, tmp_path):
+    log = tmp_path / "log.jsonl"
+    for name, seconds in (("00_a", 10), ("01_b", 30), ("02_c", 5), ("03_d", 20)):
+        toy(name, NOTE.format(log=str(log)), f"note({name!r}); time.sleep(1)", seconds=seconds)
+    book_run.run([])
+    order = [json.loads(line)[0] for line in log.read_text().splitlines()]
+    assert set(order[:2]) == {"01_b", "03_d"} and set(order[2:]) == {"00_a", "02_c"}
+
+
 def test_nothing_is_measured_while_a_process_runs_on(toy, tmp_path):
     log = tmp_path / "log.jsonl"
     note = NOTE.format(log=str(log))
@@ -160,7 +171,7 @@ def test_notebooks_wait_until_the_one_that_trains_has_saved(toy, tmp_path):
     toy(
         "01_train",
         f"import time, pathlib\ntime.sleep(0.5); pathlib.Path({str(saved)!r}).touch()\n"
-        "if False: training.save('lenet', None, None)",
+        'if False: training.save("lenet", None, None)',
         # ends only after 02_use has looked, so 02_use must not wait for it
         f"seen = pathlib.Path({str(tmp_path / 'seen')!r})\n"
         "while not seen.exists(): time.sleep(0.05)\n"
@@ -170,7 +181,7 @@ def test_notebooks_wait_until_the_one_that_trains_has_saved(toy, tmp_path):
         "02_use",
         f"import pathlib; print(pathlib.Path({str(saved)!r}).exists(), "
         f"pathlib.Path({str(ended)!r}).exists())\n"
-        f"pathlib.Path({str(tmp_path / 'seen')!r}).touch()",
+        f'pathlib.Path({str(tmp_path / "seen")!r}).touch(); name = "lenet"',
     )
     book_run.run([])
     assert printed("02_use") == ["True False\n"]

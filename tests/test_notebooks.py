@@ -38,7 +38,6 @@ QUICK = {
         "calibration_images": 40,
         "test_images": 100,
         "second_network_images": 20,
-        "depthwise_epochs": 2,
     },
     "06_post_training_quantization": {
         "calibration_images": 50,

@@ -59,7 +59,7 @@ def test_the_order_of_axes_in_memory_changes_no_result():
     for channels_last in (False, True):
         torch.manual_seed(0)
         ordered = replace(recipe, channels_last=channels_last)
-        model, history = training.train(LeNet(), small(128), ordered)
+        model, history = training.train(LeNet(), small(512), ordered)
         losses.append(history.loss)
     np.testing.assert_allclose(*losses, rtol=1e-3)
     assert all(weight.is_contiguous() for weight in model.parameters())

@@ -220,7 +220,10 @@ def chosen_names(chosen: list[str]) -> list[str]:
 def run_in_place(chosen: list[str]) -> None:
     """Execute the notebooks themselves, to commit them, one after the other."""
     for name in chosen_names(chosen):
+        begun = time.monotonic()
         notebook = _timed(name)
+        # the first `make workbook` begins with those that take the longest
+        notebook.metadata["workbook"] = {"seconds": round(time.monotonic() - begun)}
         nbformat.write(with_small_pictures(notebook), HERE / f"{name}.ipynb")
     picture = build_path("html", "runtimes.png")
     if picture.exists():

@@ -1,6 +1,8 @@
 """`make workbook`: run what has changed, two notebooks at a time, and build the pages."""
 
 import asyncio
+import math
+import re
 import subprocess
 import time
 from dataclasses import dataclass, field
@@ -19,7 +21,7 @@ from workbook.fingerprint import changes, fingerprint
 from workbook.turns import Turns
 
 AT_A_TIME = 2
-SECONDS_PER_CELL = 2  # a guess for the progress bar; a later run knows how long a notebook took
+SECONDS_PER_CELL = 2  # a guess where no run is known
 VERSIONS = ("torch", "onnxruntime", "ai-edge-litert", "ncnn", "MNN", "executorch", "numpy")
 
 
@@ -30,8 +32,12 @@ class Chapter:
     name: str
     notebook: nbformat.NotebookNode
     last: dict  # the metadata of the executed copy; empty if there is none
-    networks_saved: asyncio.Event = field(default_factory=asyncio.Event)
+    expected_s: float  # how long it will take
     failure: str | None = None
+    saved: dict[str, asyncio.Event] = field(init=False)  # {network that this notebook trains}
+
+    def __post_init__(self) -> None:
+        self.saved = {network: asyncio.Event() for network in self.saving_cells}
 
     @property
     def executed_file(self) -> Path:
@@ -44,15 +50,18 @@ class Chapter:
         return [cell for cell in self.notebook.cells if cell.cell_type == "code"]
 
     @property
-    def expected_s(self) -> float:
-        """How long it will take, in seconds."""
-        return self.last.get("seconds", SECONDS_PER_CELL * len(self.cells))
+    def saving_cells(self) -> dict[str, int]:
+        """{network that this notebook trains for others: the code cell that saves it, from 1}."""
+        return {
+            network: number
+            for number, cell in enumerate(self.cells, 1)
+            for network in re.findall(r"training\.save\(\"(\w+)\"", cell.source)
+        }
 
-    @property
-    def last_saving_cell(self) -> int:
-        """The last code cell that saves a network for later notebooks, from 1; 0 if there is none."""
-        saving = [i for i, cell in enumerate(self.cells, 1) if "training.save(" in cell.source]
-        return max(saving, default=0)
+    def loads(self, network: str) -> bool:
+        """Whether it may load `network`: it has the name, or has files converted of any network."""
+        code = "\n".join(cell.source for cell in self.cells)
+        return f'"{network}"' in code or "model_files" in code
 
     def reason_to_run(self) -> str:
         """Why it has to run, in a few words; empty if nothing that it depends on has changed."""
@@ -82,11 +91,13 @@ def run(chosen: list[str]) -> None:
 
 def _chapter(name: str) -> Chapter:
     notebook = book.prepared(name)
+    committed = nbformat.read(book.HERE / f"{name}.ipynb", 4).metadata.get("workbook", {})
     path = build_path("notebooks", f"{name}.ipynb")
     last = {}
     if path.exists():
         last = nbformat.read(path, 4).metadata.get("workbook", {})
-    return Chapter(name, notebook, last)
+    expected_s = (committed | last).get("seconds", SECONDS_PER_CELL * len(notebook.cells))
+    return Chapter(name, notebook, last, expected_s)
 
 
 async def _run(chapters: list[Chapter]) -> None:
@@ -94,8 +105,14 @@ async def _run(chapters: list[Chapter]) -> None:
     turns = Turns()
     progress = Progress({chapter.name: chapter.expected_s for chapter in chapters})
     runs = []
-    for i, chapter in enumerate(chapters):
-        first = [earlier for earlier in chapters[:i] if earlier.last_saving_cell]
+    # the longest first: else it would run last, and one processor would wait for it
+    for chapter in sorted(chapters, key=lambda chapter: -chapter.expected_s):
+        first = [
+            is_saved
+            for earlier in chapters[: chapters.index(chapter)]
+            for network, is_saved in earlier.saved.items()
+            if chapter.loads(network)
+        ]
         runs.append(_run_chapter(chapter, first, free, turns, progress))
     async with progress.shown():
         await asyncio.gather(*runs)
@@ -103,14 +120,14 @@ async def _run(chapters: list[Chapter]) -> None:
 
 async def _run_chapter(
     chapter: Chapter,
-    first: list[Chapter],
+    first: list[asyncio.Event],
     free: asyncio.Semaphore,
     turns: Turns,
     progress: Progress,
 ) -> None:
-    """Run one notebook, if it has to run, once those of `first` have saved; build its page."""
-    for earlier in first:
-        await earlier.networks_saved.wait()
+    """Run one notebook, if it has to run, after the events `first`, and build its page."""
+    for event in first:
+        await event.wait()
     async with free:
         reason = chapter.reason_to_run()
         if reason:
@@ -118,13 +135,20 @@ async def _run_chapter(
             outcome = "FAILED" if chapter.failure else "ok"
             line = f"{chapter.name:36}{seconds:6.0f} s  {outcome:6}  ({reason})"
             progress.end(chapter.name, line)
-            chapter.networks_saved.set()  # also if it failed: the others train what is missing
+            _note_saved(chapter)  # also if it failed: the others train what is missing
             async with turns.turn():  # building pages would disturb a measurement
                 await asyncio.to_thread(site.build)
         else:
             _keep_outputs(chapter)
             progress.skip(chapter.name, f"{chapter.name:36}          unchanged since its last run")
-            chapter.networks_saved.set()
+            _note_saved(chapter)
+
+
+def _note_saved(chapter: Chapter, running_cell: float = math.inf) -> None:
+    """Let those start that load what the cells before `running_cell` have saved."""
+    for network, number in chapter.saving_cells.items():
+        if number < running_cell:
+            chapter.saved[network].set()
 
 
 async def _execute(chapter: Chapter, turns: Turns, progress: Progress) -> float:
@@ -132,16 +156,13 @@ async def _execute(chapter: Chapter, turns: Turns, progress: Progress) -> float:
     show_cell = progress.of(chapter.name)
 
     def begin_cell(number: int, count: int) -> None:
-        if number > chapter.last_saving_cell:
-            chapter.networks_saved.set()
+        _note_saved(chapter, running_cell=number)
         show_cell(number, count)
 
     begun = time.monotonic()
     about: dict = {"executed": datetime.now(UTC).isoformat(timespec="seconds")} | _environment()
     try:
-        await book.execute_cells(
-            chapter.notebook, chapter.name, turns=turns, progress=begin_cell
-        )
+        await book.execute_cells(chapter.notebook, chapter.name, turns=turns, progress=begin_cell)
     except book.NotebookFailed as error:
         chapter.failure = str(error)
         about["failed"] = error.sentence
