@@ -133,6 +133,17 @@ def test_every_page_fits_and_loads_only_its_own_files(tab, built):
 
 
 @needs_chromium
+def test_tables_of_results_fit_on_a_laptop(tab, built):
+    tab.goto(address(built, "index"))
+    for width in (1400, 1100):
+        tab.set_viewport_size({"width": width, "height": 900})
+        boxes = tab.locator(".wide:has(table.results.valid)")
+        assert boxes.count()
+        for box in boxes.all():
+            assert box.evaluate("box => box.scrollWidth <= box.clientWidth")
+
+
+@needs_chromium
 def test_next_leads_through_the_book(tab, built):
     tab.goto(address(built, "index"))
     visited = []

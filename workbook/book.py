@@ -98,22 +98,28 @@ async def execute_cells(
 
     Of all notebooks with the same `turns`, a cell tagged `measures-time` runs while no other does,
     and not while cells tagged `runs-on` have left a process running. The other parameters are those
-    of `execute`. After NotebookFailed, the outputs of the cells before are there.
+    of `execute`. The time that the cells ran, in seconds, is written to the notebook's metadata.
+    After NotebookFailed, the outputs of the cells before are there.
     """
     code = [i for i, cell in enumerate(notebook.cells) if cell.cell_type == "code"]
     started: list[int] = []
     turn = contextlib.AsyncExitStack()
     keeps_turn = False
+    began = 0.0
+    running_s = 0.0
 
     async def on_cell_execute(cell: nbformat.NotebookNode, cell_index: int) -> None:
+        nonlocal began
         started.append(cell_index)
         if turns and not keeps_turn:
             await turn.enter_async_context(turns.turn(MEASURES_TIME in _tags(cell)))
         if progress:
             progress(code.index(cell_index) + 1, len(code))
+        began = time.monotonic()
 
     async def on_cell_executed(cell: nbformat.NotebookNode, **_: object) -> None:
-        nonlocal keeps_turn
+        nonlocal keeps_turn, running_s
+        running_s += time.monotonic() - began
         keeps_turn = RUNS_ON in _tags(cell)
         if not keeps_turn:
             await turn.aclose()
@@ -142,6 +148,9 @@ async def execute_cells(
         failed = started[-1]
         where = f"{name}.ipynb, code cell {code.index(failed) + 1} of {len(code)}"
         raise NotebookFailed(where, notebook.cells[failed].source, reason) from error
+    finally:
+        # without the waiting for turns, so that it can be compared and predicted
+        notebook.metadata["workbook"] = {"seconds": round(running_s, 3)}
 
 
 def _let_ctrl_c_through(**_: object) -> None:
@@ -220,10 +229,7 @@ def chosen_names(chosen: list[str]) -> list[str]:
 def run_in_place(chosen: list[str]) -> None:
     """Execute the notebooks themselves, to commit them, one after the other."""
     for name in chosen_names(chosen):
-        begun = time.monotonic()
         notebook = _timed(name)
-        # the first `make workbook` begins with those that take the longest
-        notebook.metadata["workbook"] = {"seconds": round(time.monotonic() - begun)}
         nbformat.write(with_small_pictures(notebook), HERE / f"{name}.ipynb")
     picture = build_path("html", "runtimes.png")
     if picture.exists():

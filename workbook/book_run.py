@@ -159,19 +159,17 @@ async def _execute(chapter: Chapter, turns: Turns, progress: Progress) -> float:
         _note_saved(chapter, running_cell=number)
         show_cell(number, count)
 
-    begun = time.monotonic()
     about: dict = {"executed": datetime.now(UTC).isoformat(timespec="seconds")} | _environment()
     try:
         await book.execute_cells(chapter.notebook, chapter.name, turns=turns, progress=begin_cell)
     except book.NotebookFailed as error:
         chapter.failure = str(error)
         about["failed"] = error.sentence
-    seconds = round(time.monotonic() - begun, 1)
-    about["seconds"] = seconds
+    about |= chapter.notebook.metadata["workbook"]  # its seconds
     # computed now: a notebook may itself write a network that it loads
     about["fingerprint"] = fingerprint(chapter.name, book.prepared(chapter.name))
     _store(chapter, about)
-    return seconds
+    return about["seconds"]
 
 
 def _keep_outputs(chapter: Chapter) -> None:

@@ -22,6 +22,7 @@ COLUMNS = {  # column of results.summary: how a cell is written; None for text
     "batch": "{:.0f}",
     "scenario": None,
 }
+MAY_BE_SAME = ("batch", "scenario")  # said once, above the table, if all rows have the same
 
 
 def networks() -> dict[str, str]:
@@ -63,17 +64,22 @@ def _machine(frame, name: str) -> str:
 def _tables(network: str, machine: str, rows) -> str:
     """The figure, the valid rows and the invalid rows of one network on one machine."""
     is_valid = rows["valid"] == "yes"
-    parts = [f"<p>Measured on <strong>{html.escape(machine)}</strong>.</p>"]
+    same = {name: rows[name].iloc[0] for name in MAY_BE_SAME if rows[name].nunique() == 1}
+    shown = {name: form for name, form in COLUMNS.items() if name not in same}
+    conditions = "".join(f", {name} {value}" for name, value in same.items())
+    parts = [
+        f"<p>Measured on <strong>{html.escape(machine)}</strong>{html.escape(conditions)}.</p>"
+    ]
     if is_valid.any():
         file = charts.draw(network, machine, rows[is_valid])
         if file:
             alt = f"p50 of one call of each file of {network}, as in the table below"
             parts.append(f'<figure class="chart"><img src="{file}" alt="{alt}"></figure>')
-        parts.append(_table(rows[is_valid], f"{network} on {machine}", COLUMNS))
+        parts.append(_table(rows[is_valid], f"{network} on {machine}", shown))
     if not is_valid.all():
         invalid = rows[~is_valid].rename(columns={"valid": "why it is invalid"})
         parts.append("<p>These measurements are invalid. They are kept, but not compared.</p>")
-        columns = {"model": None, "why it is invalid": None} | COLUMNS
+        columns = {"model": None, "why it is invalid": None} | shown
         caption = f"Invalid measurements of {network} on {machine}"
         parts.append(_table(invalid, caption, columns, "invalid"))
     return "\n".join(parts)
