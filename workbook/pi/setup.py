@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from helpers import model_files
-from helpers.data import FILES
+from helpers.data import MNIST_FILES
 from helpers.data.idx_files import IDX_PREFIX, idx_paths
 from helpers.paths import PACKAGES, ROOT, build_path
 from workbook.pi import transfer
@@ -48,7 +48,7 @@ def mnist_files() -> dict[str, Path]:
     named = {f"build/idx/{path.name}": path for split in IDX_PREFIX for path in idx_paths(split)}
     if named:
         return named
-    cached = {f"build/data/{name}": build_path("data", name) for name in FILES}
+    cached = {f"build/data/{name}": build_path("data", name) for name in MNIST_FILES}
     is_complete = all(path.exists() for path in cached.values())
     return cached if is_complete else {}
 
