@@ -174,6 +174,9 @@ def _serve(path: str, threads: int, delegate: str | None = None) -> None:
             "load_ns": time.perf_counter_ns() - start,
         }
     )
+    if "float32" not in model.input_types:
+        send({"error": f"{model.path.name} takes {model.input_types[0]}; a Worker sends float32"})
+        return
     shape = tuple(size for size in model.input_shape if size is not None)
     image = np.zeros(shape, np.float32)
 

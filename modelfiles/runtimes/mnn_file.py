@@ -46,33 +46,49 @@ def open_mnn(path: Path, threads: int) -> Model:
     names = net.texts(OUTPUT_NAMES) or list(interpreter.getSessionOutputAll(session))
     nchw = MNN.Tensor_DimensionType_Caffe  # MNN transposes it for a TensorFlow network
     fed: tuple[int, ...] | None = None
-    received: tuple = ()
+    received: dict[str, tuple] = {}
     lock = threading.Lock()  # a session has one input buffer and one output buffer
 
     def prepare(shape: tuple[int, ...]) -> None:
         """Buffers for an input of this shape."""
-        nonlocal fed, received
+        nonlocal fed
         if fed is not None or None in file_shape:
             order = TO_LAST if channels_last else range(len(shape))
             interpreter.resizeTensor(entry, tuple(shape[axis] for axis in order))
             interpreter.resizeSession(session)
-        result = interpreter.getSessionOutput(session, names[0])
-        kind = result.getDataType()
-        if kind not in numbers:
-            raise Unsupported("has an output that is neither float32 nor int32")
-        empty = np.empty(result.getShape(), numbers[kind])
-        received = (result, MNN.Tensor(empty.shape, kind, empty, nchw), empty)
+        received.clear()
         fed = shape
+        receive(names[0])
 
-    def run(x: np.ndarray) -> np.ndarray:
+    def receive(name: str) -> tuple:
+        """The output, and memory here that it is copied to."""
+        if name not in received:
+            result = interpreter.getSessionOutput(session, name)
+            kind = result.getDataType()
+            if kind not in numbers:
+                raise Unsupported("has an output that is neither float32 nor int32")
+            empty = np.empty(result.getShape(), numbers[kind])
+            received[name] = (result, MNN.Tensor(empty.shape, kind, empty, nchw), empty)
+        return received[name]
+
+    def compute(x: np.ndarray, wanted: list[str]) -> list[np.ndarray]:
+        answers = []
         with lock:
             if x.shape != fed:
                 prepare(x.shape)
             entry.copyFrom(MNN.Tensor(x.shape, MNN.Halide_Type_Float, x, nchw))
             interpreter.runSession(session)
-            result, host, empty = received
-            result.copyToHostTensor(host)
-            return np.array(host.getNumpyData(), empty.dtype).reshape(empty.shape)
+            for name in wanted:
+                result, host, empty = receive(name)
+                result.copyToHostTensor(host)
+                answers.append(np.array(host.getNumpyData(), empty.dtype).reshape(empty.shape))
+        return answers
+
+    def run(x: np.ndarray) -> np.ndarray:
+        return compute(x, names[:1])[0]
+
+    def run_all(x: np.ndarray) -> list[np.ndarray]:
+        return compute(x, names)
 
     file_shape = sizes(entry.getShape())
     channels_last = len(file_shape) == 4 and entry.getDimensionType() != nchw
@@ -80,7 +96,8 @@ def open_mnn(path: Path, threads: int) -> Model:
         file_shape = tuple(file_shape[axis] for axis in TO_FIRST)
     if None not in file_shape:
         prepare(tuple(size for size in file_shape if size is not None))
-    return Model(path, "MNN", MNN.version(), _precision(net), threads, file_shape, run)
+    precision = _precision(net)
+    return Model(path, "MNN", MNN.version(), precision, threads, file_shape, run, run_all)
 
 
 def _precision(net: Table) -> str:

@@ -19,9 +19,11 @@ class Model:
     """A model that is loaded and ready. Every runtime follows the same rules:
 
     - One input: float32, batch first, NCHW for images. It is quantized for a quantized input.
+      Numbers of another type in `input_types`, such as the uint8 of pictures, are passed on as
+      they are. An .onnx file that was made from TensorFlow may take NHWC: see `input_shape`.
     - One output: the first in the order of the file, with the batch as its first axis. Floats are
       returned as float32, quantized integers dequantized to float32, other integers and booleans
-      (such as class numbers) as int64. Further outputs are ignored.
+      (such as class numbers) as int64. predict_all returns all outputs in this way.
     - The caller's images do not change, even if the network works in place.
 
     `input_shape` is the shape for one call. A free size in it is None; it is None if the file does
@@ -36,6 +38,8 @@ class Model:
     threads: int
     input_shape: tuple[int | None, ...] | None
     run: Callable[[np.ndarray], np.ndarray] = field(repr=False)
+    run_all: Callable[[np.ndarray], list[np.ndarray]] = field(repr=False)
+    input_types: tuple[str, ...] = ("float32",)
 
     def predict(self, x: np.ndarray) -> np.ndarray:
         """Run the images `x`, float32 N x channels x height x width, and return N x outputs.
@@ -44,24 +48,34 @@ class Model:
         ValueError for another type or shape, for NaN and infinity, and for an output whose first
         axis is not the batch.
         """
+        return self._predict(x, lambda images: [self.run(images)])[0]
+
+    def predict_all(self, x: np.ndarray) -> list[np.ndarray]:
+        """Like predict, and return every output of the file, in its order."""
+        return self._predict(x, self.run_all)
+
+    def _predict(
+        self, x: np.ndarray, run: Callable[[np.ndarray], list[np.ndarray]]
+    ) -> list[np.ndarray]:
         batch = self._check(x)
         x = np.ascontiguousarray(x)  # runtimes read a transposed or flipped view in the wrong order
         if len(x) == batch:
-            answer = self._run_batch(x)
-            if np.may_share_memory(answer, x):  # the network only reshapes
-                answer = answer.copy()
+            answers = self._run_batch(x, run)
+            # a network may only reshape
+            answers = [one.copy() if np.may_share_memory(one, x) else one for one in answers]
         else:
-            batches = range(0, len(x), batch)
-            answer = np.concatenate([self._run_batch(x[i : i + batch]) for i in batches])
-        return _as_float_or_integer(answer, self.path.name)
+            batches = [self._run_batch(x[i : i + batch], run) for i in range(0, len(x), batch)]
+            answers = [np.concatenate(parts) for parts in zip(*batches)]
+        return [_as_float_or_integer(answer, self.path.name) for answer in answers]
 
     def _check(self, x: np.ndarray) -> int:
         """Raise ValueError if `x` is not an input of the model; return the images per call."""
         name = self.path.name
         if not isinstance(x, np.ndarray):
             raise ValueError(f"{name} takes a numpy array, not {type(x).__name__}")
-        if x.dtype != np.float32:
-            raise ValueError(f"{name} takes float32, not {x.dtype}; see helpers.data.normalize")
+        if not any(x.dtype == np.dtype(kind) for kind in self.input_types):
+            wanted = " or ".join(self.input_types)
+            raise ValueError(f"{name} takes {wanted}, not {x.dtype}; see helpers.data.normalize")
         shape = self.input_shape or (1, None, None, None)
         if x.ndim != len(shape) or 0 in x.shape:
             images = "images as N x channels x height x width"
@@ -81,9 +95,11 @@ class Model:
             )
         return batch
 
-    def _run_batch(self, x: np.ndarray) -> np.ndarray:
+    def _run_batch(
+        self, x: np.ndarray, run: Callable[[np.ndarray], list[np.ndarray]]
+    ) -> list[np.ndarray]:
         try:
-            answer = self.run(x)
+            answers = run(x)
         except Exception as error:
             if self.input_shape and None not in self.input_shape:
                 raise
@@ -92,12 +108,14 @@ class Model:
             raise ValueError(
                 f"{self.path.name} cannot compute an input of {x.shape}: {why}"
             ) from error
-        if answer.shape[:1] != x.shape[:1]:
-            raise ValueError(
-                f"{self.path.name} returns an array of shape {answer.shape} for {len(x)} image(s); "
-                "the first axis must be the batch. Export the network with a batch axis"
-            )
-        return answer
+        for answer in answers:
+            if answer.shape[:1] != x.shape[:1]:
+                raise ValueError(
+                    f"{self.path.name} returns an array of shape {answer.shape} for {len(x)} "
+                    "image(s); the first axis must be the batch. Export the network with a batch "
+                    "axis"
+                )
+        return answers
 
 
 def _as_float_or_integer(answer: np.ndarray, name: str) -> np.ndarray:
@@ -118,7 +136,7 @@ def check_one_input(names: list[str]) -> None:
 
 
 def check_float_input(dtype: object, is_float32: bool) -> None:
-    """Unsupported if the input of a file is not float32."""
+    """Unsupported if the input of a file has none of the types that are supported."""
     if not is_float32:
         raise Unsupported(
             f"takes {dtype}; only float32 inputs are supported, so export it with one"

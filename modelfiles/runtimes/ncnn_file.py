@@ -57,16 +57,24 @@ def open_ncnn(path: Path, threads: int) -> Model:
     first = net.input_names()[0]
     names = net.output_names()
     # pnnx numbers the outputs, but ncnn lists them in another order
-    last = "out0" if "out0" in names else names[0]
+    if "out0" in names:
+        names = sorted(names, key=lambda name: (name != "out0", len(name), name))
     keeps_image = all(kind in WITH_OWN_MEMORY for kind in _users_of_input(path, first))
 
-    def run(x: np.ndarray) -> np.ndarray:
+    def compute(x: np.ndarray, wanted: list[str]) -> list[np.ndarray]:
         image = ncnn.Mat(x[0])
         with net.create_extractor() as extractor:
             extractor.input(first, image if keeps_image else image.clone())
-            return np.array(extractor.extract(last)[1])[None]
+            return [np.array(extractor.extract(name)[1])[None] for name in wanted]
 
-    return Model(path, "ncnn", ncnn.__version__, precision, threads, _input_shape(path), run)
+    def run(x: np.ndarray) -> np.ndarray:
+        return compute(x, names[:1])[0]
+
+    def run_all(x: np.ndarray) -> list[np.ndarray]:
+        return compute(x, names)
+
+    shape = _input_shape(path)
+    return Model(path, "ncnn", ncnn.__version__, precision, threads, shape, run, run_all)
 
 
 def _lines(path: Path) -> list[list[str]]:

@@ -31,6 +31,7 @@ INNER_GRAPH = 6
 SIZES = 1
 TYPE = 2
 
+INPUT_TYPES = {"tensor(float)": "float32", "tensor(uint8)": "uint8"}
 HALF_TYPES = (10, 16)  # float16, bfloat16
 FLOAT_TYPES = (1, 11, *HALF_TYPES)  # float32, float64
 DOMAINS = ("", "ai.onnx", "com.microsoft")  # operators of other domains may have any name
@@ -47,7 +48,7 @@ def open_onnx(path: Path, threads: int) -> Model:
     check_one_input([entry.name for entry in session.get_inputs()])
     entry = session.get_inputs()[0]
     answer = session.get_outputs()[0]
-    check_float_input(entry.type, entry.type == "tensor(float)")
+    check_float_input(entry.type, entry.type in INPUT_TYPES)
     if not answer.type.startswith("tensor("):
         raise Unsupported(
             f"has an output of type {answer.type}; only arrays of numbers are supported"
@@ -58,9 +59,20 @@ def open_onnx(path: Path, threads: int) -> Model:
     def run(x: np.ndarray) -> np.ndarray:
         return session.run(wanted, {name: x})[0]
 
-    precision = precision_of(path.read_bytes())
-    shape = sizes(entry.shape)
-    return Model(path, "ONNX Runtime", onnxruntime.__version__, precision, threads, shape, run)
+    def run_all(x: np.ndarray) -> list[np.ndarray]:
+        return session.run(None, {name: x})
+
+    return Model(
+        path,
+        "ONNX Runtime",
+        onnxruntime.__version__,
+        precision_of(path.read_bytes()),
+        threads,
+        sizes(entry.shape),
+        run,
+        run_all,
+        (INPUT_TYPES[entry.type],),
+    )
 
 
 def open_session(

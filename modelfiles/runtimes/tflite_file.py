@@ -40,9 +40,8 @@ def open_tflite(path: Path, threads: int, delegate: str | None = None) -> Model:
     interpreter = Interpreter(str(path), num_threads=threads, experimental_delegates=delegates)
     check_one_input([entry["name"] for entry in interpreter.get_input_details()])
     entry = interpreter.get_input_details()[0]
-    is_integer = entry["dtype"] in (np.int8, np.uint8, np.int16)
-    is_quantized = is_integer and entry["quantization"][0] != 0
-    check_float_input(np.dtype(entry["dtype"]), entry["dtype"] == np.float32 or is_quantized)
+    types = _input_types(entry)
+    check_float_input(np.dtype(entry["dtype"]), bool(types))
     shape = sizes(entry["shape_signature"])
     if None not in shape[1:]:  # else the first image decides
         interpreter.allocate_tensors()
@@ -50,7 +49,7 @@ def open_tflite(path: Path, threads: int, delegate: str | None = None) -> Model:
     channels_last = len(shape) == 4 and _takes_channels_last(interpreter, entry)
     lock = threading.Lock()  # an interpreter has one input buffer and one output buffer
 
-    def run(x: np.ndarray) -> np.ndarray:
+    def compute(x: np.ndarray, wanted: list[dict]) -> list[np.ndarray]:
         nonlocal fed
         if channels_last:
             x = np.ascontiguousarray(x.transpose(TO_LAST))
@@ -59,21 +58,41 @@ def open_tflite(path: Path, threads: int, delegate: str | None = None) -> Model:
                 interpreter.resize_tensor_input(entry["index"], x.shape)
                 interpreter.allocate_tensors()
                 fed = x.shape
-            x = quantize(x, entry["dtype"], *entry["quantization"])
+            if x.dtype != entry["dtype"]:
+                x = quantize(x, entry["dtype"], *entry["quantization"])
             interpreter.set_tensor(entry["index"], x)
             interpreter.invoke()
-            answer = interpreter.get_tensor(result["index"])
-        return dequantize(answer, scale, zero_point) if scale else answer
+            answers = [interpreter.get_tensor(result["index"]) for result in wanted]
+        return [_dequantized(*pair) for pair in zip(answers, wanted)]
 
-    result = interpreter.get_output_details()[0]
-    scale, zero_point = result["quantization"]
-    if len(result["quantization_parameters"]["scales"]) > 1:
+    def run(x: np.ndarray) -> np.ndarray:
+        return compute(x, results[:1])[0]
+
+    def run_all(x: np.ndarray) -> list[np.ndarray]:
+        return compute(x, results)
+
+    results = interpreter.get_output_details()
+    if any(len(result["quantization_parameters"]["scales"]) > 1 for result in results):
         raise Unsupported("has an output with several quantization scales")
     if channels_last:
         shape = tuple(shape[axis] for axis in TO_FIRST)
     runtime = "LiteRT + Arm NN" if delegate else "LiteRT"
+    version = ai_edge_litert.__version__
     precision = _precision(interpreter)
-    return Model(path, runtime, ai_edge_litert.__version__, precision, threads, shape, run)
+    return Model(path, runtime, version, precision, threads, shape, run, run_all, types)
+
+
+def _input_types(entry: dict) -> tuple[str, ...]:
+    """What can be passed for an input: for a quantized one, float32 or its own integers."""
+    kind = np.dtype(entry["dtype"]).name
+    if kind in ("int8", "uint8", "int16") and entry["quantization"][0] != 0:
+        return ("float32", kind)
+    return (kind,) if kind in ("float32", "uint8") else ()
+
+
+def _dequantized(answer: np.ndarray, result: dict) -> np.ndarray:
+    scale, zero_point = result["quantization"]
+    return dequantize(answer, scale, zero_point) if scale else answer
 
 
 def _precision(interpreter) -> str:

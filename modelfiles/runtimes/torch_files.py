@@ -5,7 +5,7 @@ import importlib
 import sys
 import threading
 import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -35,9 +35,9 @@ def open_pt2(path: Path, threads: int) -> Model:
     stored = (*program.state_dict.values(), *program.constants.values())
     tensors = [tensor for tensor in stored if isinstance(tensor, torch.Tensor)]
     works_in_place = any(schema.is_mutable for schema in schemas)
-    run = _torch_run(program.module(), threads, works_in_place)
+    runs = _torch_runs(program.module(), threads, works_in_place)
     precision = _precision(operators, tensors)
-    return Model(path, "PyTorch", _torch_version(), precision, threads, sizes(entry.shape), run)
+    return Model(path, "PyTorch", _torch_version(), precision, threads, sizes(entry.shape), *runs)
 
 
 def open_torchscript(path: Path, threads: int) -> Model:
@@ -54,9 +54,9 @@ def open_torchscript(path: Path, threads: int) -> Model:
     constants = [node.t("value") for node in nodes if _is_tensor(node)]
     works_in_place = any(kind.endswith("_") for kind in operators)
     shape = tuple(int(n) for n in extra["input_shape"].split()) or None
-    run = _torch_run(module, threads, works_in_place)
+    runs = _torch_runs(module, threads, works_in_place)
     precision = _precision(operators, [*module.parameters(), *constants])
-    return Model(path, "TorchScript", _torch_version(), precision, threads, shape, run)
+    return Model(path, "TorchScript", _torch_version(), precision, threads, shape, *runs)
 
 
 def _is_tensor(node) -> bool:
@@ -95,26 +95,42 @@ def _precision(operators: set[str], tensors: list) -> str:
     return "float16" if 2 * half > every else "float32"
 
 
-def _torch_run(module, threads: int, works_in_place: bool):
+def _torch_runs(module, threads: int, works_in_place: bool) -> tuple[Callable, Callable]:
+    """Model.run and Model.run_all."""
     import torch
 
     torch.set_num_threads(threads)
 
-    def run(x: np.ndarray) -> np.ndarray:
+    def compute(x: np.ndarray) -> list:
         # the setting is per process: another model may have changed it
         if torch.get_num_threads() != threads:
             torch.set_num_threads(threads)
         image = torch.from_numpy(x)
         with torch.inference_mode():
-            answer = module(image.clone() if works_in_place else image)
-        while not isinstance(answer, torch.Tensor):
-            parts = answer.values() if isinstance(answer, dict) else answer
-            answer = next(iter(parts))
-        if answer.dtype == torch.bfloat16:  # numpy has no such type
-            answer = answer.float()
-        return answer.numpy()
+            return tensors(module(image.clone() if works_in_place else image))
 
-    return run
+    def tensors(answer) -> list:
+        """The tensors in an answer, which may be nested tuples, lists and dictionaries."""
+        if isinstance(answer, torch.Tensor):
+            return [answer]
+        if isinstance(answer, dict):
+            answer = list(answer.values())
+        if not isinstance(answer, (list, tuple)):
+            return []  # such as None
+        return [tensor for part in answer for tensor in tensors(part)]
+
+    def as_array(tensor) -> np.ndarray:
+        if tensor.dtype == torch.bfloat16:  # numpy has no such type
+            tensor = tensor.float()
+        return tensor.numpy()
+
+    def run(x: np.ndarray) -> np.ndarray:
+        return as_array(compute(x)[0])
+
+    def run_all(x: np.ndarray) -> list[np.ndarray]:
+        return [as_array(tensor) for tensor in compute(x)]
+
+    return run, run_all
 
 
 def open_pte(path: Path, threads: int) -> Model:
@@ -131,20 +147,28 @@ def open_pte(path: Path, threads: int) -> Model:
     entry = about.input_tensor_meta(0)
     check_float_input(f"type {entry.dtype()} of PyTorch", entry.dtype() == FLOAT32)
 
-    def run(x: np.ndarray) -> np.ndarray:
+    def compute(x: np.ndarray) -> list:
         if pool != _pool_number:
             raise RuntimeError(
                 f"{path.name} was opened with {threads} thread(s), and a later file with another "
                 "number. ExecuTorch has one thread pool per process: open the file again, or use "
                 "a Worker for each file"
             )
+        return method.execute([torch.from_numpy(x)])
+
+    # copies, because the next call writes its output to the same memory
+    def run(x: np.ndarray) -> np.ndarray:
         with _EXECUTORCH:
-            # a copy, because the next call writes its output to the same memory
-            return method.execute([torch.from_numpy(x)])[0].numpy().copy()
+            return compute(x)[0].numpy().copy()
+
+    def run_all(x: np.ndarray) -> list[np.ndarray]:
+        with _EXECUTORCH:
+            return [answer.numpy().copy() for answer in compute(x)]
 
     precision = "int8" if path.name.split(".")[0].endswith("_int8") else "float32"
     shape = sizes(entry.sizes())
-    return Model(path, "ExecuTorch", version("executorch"), precision, threads, shape, run)
+    number = version("executorch")
+    return Model(path, "ExecuTorch", number, precision, threads, shape, run, run_all)
 
 
 def _executorch_runtime():
