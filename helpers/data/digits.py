@@ -12,6 +12,11 @@ from helpers.paths import display_path
 
 PIXEL_MEAN = 0.1307  # of MNIST's training images, where black is 0 and white is 1
 PIXEL_STD = 0.3081
+MNIST_FILES = [
+    f"{prefix}-{part}-ubyte.gz"
+    for prefix in IDX_PREFIX.values()
+    for part in ("images-idx3", "labels-idx1")
+]
 
 
 @dataclass(frozen=True)
@@ -45,7 +50,7 @@ def mnist(split: str) -> Images:
     try:
         # all four or none: the embedded images are official training images, which must not
         # become test images
-        paths = {name: download.fetch(name) for name in download.FILES}
+        paths = {name: download.fetch(name) for name in MNIST_FILES}
     except ConnectionError:
         return _embedded(split)
     images = paths[f"{IDX_PREFIX[split]}-images-idx3-ubyte.gz"]

@@ -1,5 +1,6 @@
-"""Files that the book downloads from several mirrors, checked by size and SHA-256."""
+"""Files with a known SHA-256, listed in files.csv: from WORKBOOK_DATA, the cache, the Internet."""
 
+import csv
 import hashlib
 import os
 from dataclasses import dataclass
@@ -9,70 +10,74 @@ from helpers.paths import build_path, display_path
 from helpers.quiet import quiet
 from modelfiles.errors import WorkbookError
 
+CONNECT_TIMEOUT_S = 5
+
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A file to download: its mirrors in order, size in bytes, SHA-256 and licence."""
+    """A file to download: its mirrors in order, size in bytes, SHA-256 and licence.
+
+    A second SHA-256, after a space, is that of a version which is accepted too, but not downloaded.
+    `credit` names the author, `folder` the file's place in WORKBOOK_DATA.
+    """
 
     urls: tuple[str, ...]
     size: int
     sha256: str
     licence: str
+    credit: str = ""
+    folder: str = ""
 
 
 class ChecksumError(WorkbookError, ValueError):
     """A download is not the expected file."""
 
 
-def _mnist_file(name: str, size: int, sha256: str) -> RemoteFile:
-    mirrors = (
-        "https://ossci-datasets.s3.amazonaws.com/mnist/",
-        "http://yann.lecun.com/exdb/mnist/",
-    )
-    return RemoteFile(tuple(mirror + name for mirror in mirrors), size, sha256, "CC BY-SA 3.0")
-
-
-FILES = {
-    "train-images-idx3-ubyte.gz": _mnist_file(
-        "train-images-idx3-ubyte.gz",
-        9_912_422,
-        "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
-    ),
-    "train-labels-idx1-ubyte.gz": _mnist_file(
-        "train-labels-idx1-ubyte.gz",
-        28_881,
-        "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
-    ),
-    "t10k-images-idx3-ubyte.gz": _mnist_file(
-        "t10k-images-idx3-ubyte.gz",
-        1_648_877,
-        "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
-    ),
-    "t10k-labels-idx1-ubyte.gz": _mnist_file(
-        "t10k-labels-idx1-ubyte.gz",
-        4_542,
-        "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
-    ),
-}
-CONNECT_TIMEOUT_S = 5
+with open(Path(__file__).with_name("files.csv"), encoding="utf-8", newline="") as _table:
+    FILES = {
+        row["name"]: RemoteFile(
+            tuple(row["urls"].split()),
+            int(row["bytes"]),
+            row["sha256"],
+            row["licence"],
+            row["credit"],
+            row["folder"],
+        )
+        for row in csv.DictReader(_table)
+    }
 
 
 def fetch(name: str) -> Path:
-    """The local path of the file `name`: cached in build/data, or else downloaded and checked.
+    """The local path of the file `name`, one of FILES, after a check of its content.
+
+    It is found in the folder that WORKBOOK_DATA names or in the cache, build/data. Otherwise it is
+    downloaded into the cache. With the layers of an ncnn model come its weights.
 
     Raises ConnectionError if no mirror responds, ChecksumError if one sends another file (which is
-    deleted), KeyError if FILES does not have `name`.
+    deleted) or WORKBOOK_DATA contains another file, ValueError for an unknown name.
     """
+    if name not in FILES:
+        raise ValueError(f"{name!r} is not a known file; helpers.data.FILES lists the known ones")
+    if name.endswith(".ncnn.param"):
+        fetch(name.replace(".ncnn.param", ".ncnn.bin"))
     known = FILES[name]
+    given = _in_own_data(name, known)
+    if given:
+        return given
     path = build_path("data", name)
     if path.exists() and _matches(path, known):
         return path
+    if not known.urls:
+        raise ConnectionError(
+            f"{name} has no download address: put it into the folder {known.folder} of the folder "
+            "that WORKBOOK_DATA names"
+        )
     if os.environ.get("WORKBOOK_OFFLINE"):
         raise ConnectionError(f"WORKBOOK_OFFLINE is set, so {name} is not downloaded")
     problem: ChecksumError | None = None
     for url in known.urls:
         try:
-            _retrieve(url, path, known.sha256)
+            _retrieve(url, path, known.sha256.split()[0])
             return path
         except ConnectionError:
             continue  # try the next mirror
@@ -86,10 +91,33 @@ def fetch(name: str) -> Path:
     )
 
 
+def credit(name: str) -> str:
+    """The author and the licence of the file `name`: a line to show under a picture.
+
+    >>> credit("000000184324.jpg")
+    'photo 3364389746 on Flickr; from COCO (CC BY 2.0)'
+    """
+    return f"{FILES[name].credit} ({FILES[name].licence})"
+
+
+def _in_own_data(name: str, known: RemoteFile) -> Path | None:
+    """The file in WORKBOOK_DATA, or None. MNIST's files have no folder; idx_files finds them."""
+    root = os.environ.get("WORKBOOK_DATA")
+    if not root or not known.folder:
+        return None
+    path = Path(root, known.folder, name)
+    if not path.exists():
+        return None
+    if not _matches(path, known):
+        raise ChecksumError(
+            f"{known.folder}/{name} in the folder that WORKBOOK_DATA names is another file than "
+            "the one that the workbook knows (another SHA-256): replace, rename or remove it"
+        )
+    return path
+
+
 def _matches(path: Path, known: RemoteFile) -> bool:
-    if path.stat().st_size != known.size:
-        return False
-    return hashlib.sha256(path.read_bytes()).hexdigest() == known.sha256
+    return hashlib.sha256(path.read_bytes()).hexdigest() in known.sha256.split()
 
 
 def _retrieve(url: str, path: Path, sha256: str) -> None:
