@@ -3,6 +3,7 @@
 They are scikit-learn, scipy and pycocotools.
 """
 
+import collections
 import contextlib
 import io
 import time
@@ -313,8 +314,8 @@ def scene(
     return truth, [found[i] for i in rng.permutation(len(found))]
 
 
-def reference(truth, found):
-    """AP, AP50, AP75 by pycocotools, which prints while it works."""
+def evaluated(truth, found):
+    """COCOeval after its work, which it prints about."""
     names = {entry["category_id"] for entry in truth + found} | {1}
     numbers = dict.fromkeys(entry["image_id"] for entry in truth + found) or [1]
     images = [{"id": number} for number in numbers]
@@ -325,7 +326,7 @@ def reference(truth, found):
             "images": images,
             "categories": [{"id": name} for name in names],
             "annotations": [
-                {**entry, "id": i, "iscrowd": 0, "area": entry["bbox"][2] * entry["bbox"][3]}
+                {"iscrowd": 0, "area": entry["bbox"][2] * entry["bbox"][3], **entry, "id": i}
                 for i, entry in enumerate(entries, 1)
             ],
         }
@@ -336,7 +337,15 @@ def reference(truth, found):
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
-    return dict(zip(("AP", "AP50", "AP75"), evaluation.stats.tolist()))
+    return evaluation
+
+
+SIZED = ("AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large")
+
+
+def reference(truth, found):
+    """AP, AP50, AP75 by pycocotools."""
+    return dict(zip(SIZED[:3], evaluated(truth, found).stats.tolist()))
 
 
 def crowded():
@@ -408,6 +417,149 @@ def test_the_scenes_tell_different_rules_apart():
     assert metrics.coco_map(truth, fewer)["AP"] != average_precision(truth, found)
 
 
+def random_scene(seed):
+    """Crowds, areas that are not those of the boxes, ties, empty images, crowded images."""
+    rng = np.random.default_rng(seed)
+    truth, found = scene(
+        images=int(rng.integers(1, 12)),
+        classes=int(rng.integers(1, 4)),
+        seed=seed,
+        objects=int(rng.integers(1, 25)),
+        extra=int(rng.choice([0, 5, 150], p=[0.4, 0.4, 0.2])),
+        tied=bool(seed % 2),
+        whole_pixels=seed % 3 == 0,
+    )
+    for entry in truth:
+        if rng.random() < 0.15:
+            entry["iscrowd"] = 1
+        if rng.random() < 0.7:
+            entry["area"] = float(entry["bbox"][2] * entry["bbox"][3] * rng.uniform(0.3, 1))
+    for entry in truth + found:  # at the limits of the ranges of sizes
+        if rng.random() < 0.1:
+            entry["bbox"][2:] = [float(rng.choice([32, 96]))] * 2
+    return truth, found
+
+
+def test_coco_map_equals_pycocotools_on_200_random_scenes():
+    seen = {"crowd": 0, "more than 100": 0, "empty": 0, "sizes": 0}
+    for seed in range(200):
+        truth, found = random_scene(seed)
+        evaluation = evaluated(truth, found)
+        got = metrics.coco_map(truth, found, by_size=True)
+        assert tuple(got) == SIZED
+        assert list(got.values()) == pytest.approx(evaluation.stats[:6].tolist(), abs=1e-9), seed
+        precision = evaluation.eval["precision"][:, :, :, 0, 2]
+        by_class = metrics.class_map(truth, found)
+        for k, name in enumerate(evaluation.params.catIds):
+            if name in by_class:
+                wanted = precision[:, :, k]
+                assert by_class[name]["AP"] == pytest.approx(wanted.mean(), abs=1e-9)
+                assert by_class[name]["AP50"] == pytest.approx(wanted[0].mean(), abs=1e-9)
+        assert set(by_class) == {entry["category_id"] for entry in truth}
+        counts = collections.Counter((e["image_id"], e["category_id"]) for e in found)
+        seen["crowd"] += any(entry.get("iscrowd", 0) for entry in truth)
+        seen["more than 100"] += max(counts.values(), default=0) > 100
+        seen["empty"] += not truth or not found
+        seen["sizes"] += min(got.values()) > 0
+    assert all(seen.values()), seen
+
+
+def test_crowds_and_sizes_change_the_figures():
+    """A rule that is not followed cannot pass unseen."""
+    truth, found = random_scene(4)
+    without = [{**entry, "iscrowd": 0} for entry in truth]
+    assert metrics.coco_map(truth, found) != metrics.coco_map(without, found)
+    of_boxes = [{key: entry[key] for key in entry if key != "area"} for entry in truth]
+    sized = metrics.coco_map(truth, found, by_size=True)
+    assert sized != metrics.coco_map(of_boxes, found, by_size=True)
+    assert sized["AP"] == metrics.coco_map(of_boxes, found)["AP"]
+
+
+def test_a_detection_inside_a_crowd_is_neither_right_nor_wrong():
+    one = {"image_id": 1, "category_id": 1, "bbox": [0, 0, 10, 10]}
+    crowd = {"image_id": 1, "category_id": 1, "bbox": [100, 0, 100, 100], "iscrowd": 1}
+    inside = [detection(1, 1, [110 + 20 * i, 10, 15, 15], 0.9) for i in range(4)]
+    found = [*inside, {**one, "score": 0.5}]
+    assert metrics.coco_map([one, crowd], found)["AP"] == 1.0
+    assert metrics.coco_map([one, {**crowd, "iscrowd": 0}], found)["AP"] < 0.2
+    assert metrics.coco_map([crowd], inside)["AP"] == -1.0, "a class of crowds only"
+    assert metrics.class_map([crowd], inside) == {1: dict.fromkeys(("AP", "AP50", "AP75"), -1.0)}
+
+
+def test_three_definitions_of_average_precision_on_the_known_example():
+    """24 detections of 15 objects in seven images, from github.com/rafaelpadilla."""
+    # fmt: off
+    scores = [.95, .95, .91, .88, .84, .80, .78, .74, .71, .70, .67, .62,
+              .54, .48, .45, .45, .44, .44, .43, .38, .35, .23, .18, .14]
+    # fmt: on
+    correct = [score in (0.91, 0.70, 0.62, 0.54, 0.48, 0.18) for score in scores]
+    correct[0] = True
+    of = [metrics.average_precision(correct, scores, 15, points) for points in (None, 11, 101)]
+    assert of[:2] == pytest.approx([0.2457, 0.2684], abs=5e-5)
+    assert of[2] == metrics.average_precision(correct, scores, 15)
+    assert of[2] == pytest.approx(0.2457, abs=0.01)
+
+
+def drawn_again(entries, images):
+    """The entries of each image of a list; an image that is drawn twice becomes two images."""
+    return [
+        {**entry, "image_id": position}
+        for position, image in enumerate(images)
+        for entry in entries
+        if entry["image_id"] == image
+    ]
+
+
+def test_the_bootstrap_computes_what_coco_map_would_for_each_resample():
+    truth, found = scene(images=12, seed=3)
+    images = range(1, 13)
+    draws = np.random.default_rng(0).multinomial(12, [1 / 12] * 12, 40)
+    values = [
+        list(metrics.coco_map(drawn_again(truth, chosen), drawn_again(found, chosen)).values())
+        for chosen in (np.repeat(images, draw) for draw in draws)
+    ]
+    got = metrics.bootstrap_map(truth, found, images, resamples=40)
+    once = np.array(list(metrics.coco_map(truth, found).values()))
+    low, high = 2 * once - np.quantile(values, [0.975, 0.025], axis=0)
+    assert list(got) == ["AP", "AP50", "AP75"]
+    assert [one.low for one in got.values()] == pytest.approx(low, abs=1e-9)
+    assert [one.high for one in got.values()] == pytest.approx(high, abs=1e-9)
+    assert {name: one.value for name, one in got.items()} == metrics.coco_map(truth, found)
+
+
+def test_the_interval_of_a_difference_is_that_of_the_same_resamples():
+    truth, found = scene(images=40, seed=3)
+    images = range(1, 41)
+    same = metrics.bootstrap_map(truth, found, images, baseline=found)["AP"]
+    assert (same.value, same.low, same.high) == (0, 0, 0)
+    fewer = [entry for entry in found if entry["image_id"] % 4]
+    worse = metrics.bootstrap_map(truth, fewer, images, baseline=found)["AP"]
+    assert worse.low <= worse.value <= worse.high < 0
+    more = [*found, {**truth[0], "score": 0.0}]
+    better = metrics.bootstrap_map(truth, more, images, baseline=found)["AP"]
+    alone = metrics.bootstrap_map(truth, found, images)["AP"]
+    assert better.high - better.low < 0.3 * (alone.high - alone.low), "the images are the same"
+    with pytest.raises(ValueError, match="image_id 40 is not in `images`"):
+        metrics.bootstrap_map(truth, found, range(1, 40))
+    # resamples without any object are skipped
+    one = [entry for entry in truth if entry["image_id"] == 1]
+    assert one and metrics.bootstrap_map(one, one_score(one), images)["AP"].low == 1.0
+
+
+def one_score(entries):
+    return [{**entry, "score": 0.5} for entry in entries]
+
+
+@pytest.mark.alone
+def test_the_bootstrap_over_500_images_takes_seconds():
+    truth, found = scene(images=500, classes=10, seed=7)
+    start = time.process_time()
+    metrics.bootstrap_map(truth, found, range(1, 501))
+    took = time.process_time() - start
+    print(f"{len(truth)} objects, {len(found)} detections, 1,000 resamples: {took:.1f} s")
+    assert took < 20
+
+
 @pytest.mark.alone
 def test_coco_map_is_not_slower_than_pycocotools():
     truth, found = scene(images=200, classes=5)
@@ -427,7 +579,7 @@ def test_coco_map_is_not_slower_than_pycocotools():
 @pytest.mark.parametrize(
     "change, message",
     [
-        ({"iscrowd": 1}, "crowd"),
+        ({"bbox": [0, 0, 10, "wide"]}, "four numbers"),
         ({"bbox": [0, 0, 10]}, "four numbers"),
         ({"bbox": [5]}, "four numbers"),
         ({"bbox": None}, "four numbers"),
