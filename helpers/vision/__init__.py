@@ -1,0 +1,51 @@
+"""Find objects in pictures: open_detector(path).detect(image), nms, letterbox, draw_boxes.
+
+boxes          x1 y1 x2 y2, conversions from and to other formats
+images         read a picture of any kind
+fitting        letterbox and stretch, and the way back
+heads          the known kinds of detectors, and their decoders
+digit_head     the same for the digit detector: numpy only
+suppression    non-maximum suppression
+detector       open_detector: the stages together, for a model file
+drawing        boxes with labels on a picture
+published      FastestDet in PyTorch, with its weights; it needs torch and is imported by its name
+
+The room needs OpenCV and Pillow.
+"""
+
+from helpers.vision.boxes import (
+    box_area,
+    clip_boxes,
+    cxcywh_to_xyxy,
+    xywh_to_xyxy,
+    xyxy_to_cxcywh,
+    xyxy_to_xywh,
+)
+from helpers.vision.detector import Detections, Detector, open_detector
+from helpers.vision.drawing import draw_boxes
+from helpers.vision.fitting import Fit, letterbox, stretch
+from helpers.vision.heads import LAYOUTS, Layout
+from helpers.vision.images import list_images, read_image
+from helpers.vision.suppression import class_wise_nms, nms
+
+__all__ = [
+    "LAYOUTS",
+    "Detections",
+    "Detector",
+    "Fit",
+    "Layout",
+    "box_area",
+    "class_wise_nms",
+    "clip_boxes",
+    "cxcywh_to_xyxy",
+    "draw_boxes",
+    "letterbox",
+    "list_images",
+    "nms",
+    "open_detector",
+    "read_image",
+    "stretch",
+    "xywh_to_xyxy",
+    "xyxy_to_cxcywh",
+    "xyxy_to_xywh",
+]
