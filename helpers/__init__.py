@@ -2,9 +2,10 @@
 
 data -> model -> converted file -> runtime -> measurement -> record -> table and plot:
 
-data            MNIST, from the first source that is available
+data            MNIST, scenes of its digits, COCO, files with a known SHA-256
 models          the networks of the book
 training        train, evaluate, trained(name)
+digit_detector  a detector of digits: network and training; digit_targets holds its losses
 convert         a network to a file for each runtime
 model_files     the files that are copied to a Pi
 runtimes        open_model(path) -> Model
@@ -18,11 +19,12 @@ results         append records to a file, read them; ranking compares them
 sustained       trends in a run of several minutes
 long_runs       stored predictions of networks that take too long to train in a notebook
 metrics         accuracy, McNemar's test, mAP, MACs
+vision          detectors: from a picture to boxes
 plots           the figures that notebooks share
 paths           where files are stored
 errors, quiet, student_ids    small modules for all of them
 
-models, training and convert need torch. All other modules can be imported on a Pi without torch:
-they load a runtime inside the function that needs it. The package modelfiles implements convert,
-runtimes and profiling.
+models, training, convert and the digit detector need torch. All other modules can be imported on a
+Pi without torch: they load a runtime inside the function that needs it. The package modelfiles
+implements convert, runtimes and profiling.
 """

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -15,6 +16,9 @@ from helpers.data import PIXEL_MEAN, PIXEL_STD, Images, mnist, normalize
 from helpers.metrics import Accuracy, accuracy
 from helpers.models import BY_NAME
 from helpers.paths import build_path, display_path, locked, whole_file
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 
 @dataclass(frozen=True)
@@ -119,16 +123,11 @@ def train(
         torch.manual_seed(recipe.seed)
         generator = torch.Generator().manual_seed(recipe.seed)
         if recipe.channels_last:
-            _reorder(model, torch.channels_last)
+            reorder(model, torch.channels_last)
         pixels = torch.from_numpy(train_set.images[:, None].astype(np.float32) / 255)
         labels = torch.from_numpy(train_set.labels)
         steps_per_epoch = max(1, len(pixels) // recipe.batch)
-        optimizer = torch.optim.AdamW(
-            model.parameters(), recipe.peak_lr, weight_decay=recipe.weight_decay
-        )
-        schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, recipe.peak_lr, total_steps=recipe.epochs * steps_per_epoch, pct_start=0.25
-        )
+        optimizer, schedule = one_cycle(model, recipe, recipe.epochs * steps_per_epoch)
         average = copy.deepcopy(model)
         history = History(source=train_set.source)
         step = 0
@@ -150,7 +149,7 @@ def train(
                 schedule.step()
                 step += 1
                 losses.append(loss.item())
-                _update_ema(average, model, min(recipe.ema_decay, (1 + step) / (10 + step)))
+                update_ema(average, model, recipe.ema_decay, step)
             history.loss.append(float(np.mean(losses)))
             history.lr.append(float(schedule.get_last_lr()[0]))
             report = f"epoch {epoch + 1:3} of {recipe.epochs}: loss {history.loss[-1]:.3f}"
@@ -160,16 +159,31 @@ def train(
             if progress and (epoch + 1) % max(1, recipe.epochs // 5) == 0:
                 print(report, flush=True)
         history.cpu_s = time.process_time() - start
-    return _reorder(average, torch.contiguous_format).eval(), history
+    return reorder(average, torch.contiguous_format).eval(), history
 
 
-def _reorder(model: torch.nn.Module, order: torch.memory_format) -> torch.nn.Module:
-    """Store the weights of `model` in another order of axes in memory."""
+def reorder(model: torch.nn.Module, order: torch.memory_format) -> torch.nn.Module:
+    """Store the weights of `model` in another order of axes in memory, such as channels last."""
     return model.to(memory_format=order)  # type: ignore[call-overload]  # torch's stubs lack it
 
 
+def one_cycle(
+    model: torch.nn.Module, recipe: Recipe, steps: int
+) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
+    """AdamW, and a learning rate that rises for a quarter of the `steps`, then falls to zero."""
+    optimizer = torch.optim.AdamW(
+        model.parameters(), recipe.peak_lr, weight_decay=recipe.weight_decay
+    )
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, recipe.peak_lr, total_steps=steps, pct_start=0.25
+    )
+    return optimizer, schedule
+
+
 @torch.no_grad()
-def _update_ema(ema_model: torch.nn.Module, model: torch.nn.Module, decay: float) -> None:
+def update_ema(ema_model: torch.nn.Module, model: torch.nn.Module, decay: float, step: int) -> None:
+    """Move the average's weights towards the model's, by 1 - decay; by more in the first steps."""
+    decay = min(decay, (1 + step) / (10 + step))
     for kept, new in zip(ema_model.state_dict().values(), model.state_dict().values()):
         if kept.dtype.is_floating_point:
             kept.lerp_(new, 1 - decay)
@@ -193,7 +207,7 @@ def evaluate(model: torch.nn.Module, data: Images) -> Accuracy:
     return accuracy(data.labels, predict(model, data.images).argmax(1))
 
 
-def save(name: str, model: torch.nn.Module, history: History) -> None:
+def save(name: str, model: torch.nn.Module, history: "DataclassInstance") -> None:
     """Store the trained network `name` as build/models/NAME.pt.
 
     The file holds weights and history: no code, no pickled objects.
@@ -211,22 +225,38 @@ def trained(name: str) -> torch.nn.Module:
     """
     if name not in BY_NAME:
         raise ValueError(f"no network is called {name!r}; there are {', '.join(BY_NAME)}")
+
+    def train_now(model: torch.nn.Module) -> tuple[torch.nn.Module, History]:
+        train_set = mnist("train")
+        recipe = RECIPES[name].scaled_to(len(train_set.images))
+        print(f"Training {name} for {recipe.epochs} epochs, a minute or two.")
+        return train(model, train_set, recipe, mnist("test"))
+
+    return loaded_or_trained(name, BY_NAME[name], RECIPES[name].seed, train_now)
+
+
+def loaded_or_trained(
+    name: str,
+    network: Callable[[], torch.nn.Module],
+    seed: int,
+    train_now: Callable[[torch.nn.Module], tuple[torch.nn.Module, "DataclassInstance"]],
+) -> torch.nn.Module:
+    """network() with the weights of build/models/NAME.pt, in eval mode.
+
+    Without that file it gets its first weights from `seed`, and `train_now` trains it and returns
+    what `save` takes. The caller's random state does not change.
+    """
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(RECIPES[name].seed)
-        model = BY_NAME[name]()
+        torch.manual_seed(seed)
+        model = network()
     path = build_path("models", f"{name}.pt")
     with locked(path):
         if path.exists():
             return _loaded(model, path)
-        train_set = mnist("train")
-        recipe = RECIPES[name].scaled_to(len(train_set.images))
-        print(
-            f"{display_path(path)} does not exist yet: training {name} for {recipe.epochs} epochs, "
-            "a minute or two."
-        )
-        network, history = train(model, train_set, recipe, mnist("test"))
-        save(name, network, history)
-    return network
+        print(f"{display_path(path)} does not exist yet.", end=" ")
+        model, history = train_now(model)
+        save(name, model, history)
+    return model
 
 
 def _loaded(model: torch.nn.Module, path: Path) -> torch.nn.Module:

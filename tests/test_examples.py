@@ -13,6 +13,11 @@ MODULES = (
     "helpers.metrics.comparison",
     "helpers.metrics.complexity",
     "helpers.metrics.detection",
+    "helpers.metrics.overlap",
+    "helpers.data.download",
+    "helpers.vision.boxes",
+    "helpers.vision.fitting",
+    "helpers.vision.suppression",
 )
 
 

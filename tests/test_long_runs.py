@@ -57,3 +57,39 @@ def test_a_damaged_file_is_not_used(stored, change, why):
 def test_a_missing_file_says_what_to_do(tmp_path):
     with pytest.raises(ValueError, match="Run `make figures`"):
         long_runs.load(tmp_path / "none.json")
+
+
+ROWS = [{"seed": 0, "AP": [0.6, 0.58, 0.62]}, {"seed": 1, "AP": [0.61, 0.59, 0.63]}]
+
+
+def test_rows_of_figures_come_back_with_their_origin(tmp_path):
+    path = tmp_path / "new folder" / "rows.json"
+    long_runs.store_rows(path, ROWS, {"torch": "2"})
+    rows, about = long_runs.load_rows(path)
+    assert rows == ROWS
+    assert about["torch"] == "2" and about["machine"] and about["commit"]
+    assert len(path.read_text().splitlines()) == 5
+
+
+def test_the_origin_is_known_without_git(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    long_runs.store_rows(tmp_path / "rows.json", ROWS, {})
+    assert long_runs.load_rows(tmp_path / "rows.json")[1]["commit"] == "unknown"
+
+
+@pytest.mark.parametrize(
+    "change, why",
+    [
+        (lambda s: s["about"].pop("machine"), "does not say machine"),
+        (lambda s: s["rows"].clear(), "no rows"),
+        (lambda s: s["rows"][1].pop("AP"), "a row lacks a figure"),
+    ],
+)
+def test_damaged_rows_are_not_used(tmp_path, change, why):
+    path = tmp_path / "rows.json"
+    long_runs.store_rows(path, ROWS, {})
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=f"Cannot use rows.json: .*{why}.*Run `make figures`"):
+        long_runs.load_rows(path)

@@ -61,6 +61,12 @@ QUICK = {
         "sustained_s": 2,
         "profiled_calls": 3,
     },
+    "09_object_detection": {
+        "page_epochs": 1,
+        "page_scenes": 320,
+        "test_scenes": 60,
+        "resamples": 50,
+    },
 }
 # they save networks under the names that others load, so they get a build folder of their own
 TRAIN_THE_SHARED = {"01_train_mnist_cnn"}

@@ -121,7 +121,7 @@ def test_a_missing_checkpoint_is_trained_and_said(monkeypatch, tmp_path, capsys)
     short = training.Recipe(epochs=2, peak_lr=4e-3, label_smoothing=0.0)
     monkeypatch.setitem(training.RECIPES, "lenet", short)
     training.trained("lenet")
-    assert "training lenet for 2 epochs" in capsys.readouterr().out
+    assert "Training lenet for 2 epochs" in capsys.readouterr().out
     assert (tmp_path / "models" / "lenet.pt").exists()
 
 
