@@ -4,6 +4,7 @@ data -> model -> converted file -> runtime -> measurement -> record -> table and
 
 data            MNIST, scenes of its digits, COCO, files with a known SHA-256
 models          the networks of the book
+augmentation    new variants of training images
 training        train, evaluate, trained(name)
 digit_detector  a detector of digits: network and training; digit_targets holds its losses
 convert         a network to a file for each runtime
@@ -24,7 +25,7 @@ plots           the figures that notebooks share
 paths           where files are stored
 errors, quiet, student_ids    small modules for all of them
 
-models, training, convert and the digit detector need torch. All other modules can be imported on a
-Pi without torch: they load a runtime inside the function that needs it. The package modelfiles
-implements convert, runtimes and profiling.
+models, augmentation, training, convert and the digit detector need torch. All other modules can be
+imported on a Pi without torch: they load a runtime inside the function that needs it. The package
+modelfiles implements convert, runtimes and profiling.
 """

@@ -22,6 +22,7 @@ MOST_STATEMENTS = 2270  # of helpers: it stays a package that a reader can know
 # of a room that a reader can skip until the chapters on detection and the camera
 MOST_STATEMENTS_OF_A_ROOM = {"helpers.vision": 570}
 IMPORT_TORCH = {
+    "helpers.augmentation",
     "helpers.models",
     "helpers.training",
     "helpers.convert",
