@@ -13,6 +13,7 @@ Networks, examples and images are not changed. Nothing is installed. A converter
 if it fails.
 """
 
+from modelfiles.conversion.batch_norms import skip_absent_convolutions
 from modelfiles.conversion.converters import (
     to_executorch,
     to_ncnn,
@@ -34,6 +35,7 @@ from modelfiles.errors import ConversionError
 __all__ = [
     "ConversionError",
     "quantize_pt2e",
+    "skip_absent_convolutions",
     "to_executorch",
     "to_executorch_int8",
     "to_mnn",

@@ -56,3 +56,35 @@ def test_a_network_that_normalizes_before_its_convolution_is_quantized():
         wanted = network(torch.from_numpy(images)).numpy()
         found = np.concatenate([graph(image) for image in torch.from_numpy(images).split(1)])
     assert np.abs(found - wanted).max() < 0.05 * np.ptp(wanted)
+
+
+class TrainedWithBatchNorm(nn.Module):
+    """A convolution and its batch normalization, as they are after QAT."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(2, 3, 3, bias=False)
+        self.norm = nn.BatchNorm2d(3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.norm(self.conv(x))
+
+
+def test_after_qat_only_present_convolutions_are_searched(monkeypatch):
+    from torchao.quantization.pt2e import qat_utils
+
+    searched = []
+
+    def note(graph, kind, *_, **__):
+        searched.append(kind.__name__)
+        return graph
+
+    monkeypatch.setattr(qat_utils, "_fold_conv_bn_qat_helper", note)
+    x = torch.randn(2, 2, 5, 5)
+    graph = torch.export.export(TrainedWithBatchNorm().train(), (x,)).module()
+    with batch_norms.skip_absent_convolutions():
+        qat_utils._fold_conv_bn_qat(graph)
+    assert searched == ["conv2d"]
+    searched.clear()
+    qat_utils._fold_conv_bn_qat(graph)
+    assert searched == ["conv1d", "conv2d", "conv_transpose1d", "conv_transpose2d"]

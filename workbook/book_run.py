@@ -110,7 +110,8 @@ async def _run(chapters: list[Chapter]) -> None:
         first = [
             is_saved
             for earlier in chapters[: chapters.index(chapter)]
-            for network, is_saved in earlier.saved.items()
+            # the last network first: those that wait for the same one then start in this order
+            for network, is_saved in reversed(earlier.saved.items())
             if chapter.loads(network)
         ]
         runs.append(_run_chapter(chapter, first, free, turns, progress))

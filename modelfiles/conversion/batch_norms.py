@@ -1,5 +1,7 @@
-"""Rewrite batch normalizations that are not folded into a layer as a product and a sum."""
+"""Batch normalizations of exported graphs: written out as a product and a sum, or folded faster."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, cast
 
 import torch
@@ -22,6 +24,31 @@ def write_out(graph: GraphModule) -> None:
     if left:
         graph.graph.eliminate_dead_code()
         graph.recompile()
+
+
+@contextmanager
+def skip_absent_convolutions() -> Iterator[None]:
+    """Inside, convert_pt2e folds batch normalizations only into convolutions that the graph has.
+
+    After quantization-aware training it searches for each of four kinds of convolution (one and two
+    dimensions, and their transposes), and exports 24 small networks for each as patterns. This
+    takes about ten seconds per kind; most networks have one.
+    """
+    from torchao.quantization.pt2e import qat_utils
+
+    search: Any = qat_utils._fold_conv_bn_qat_helper
+
+    def search_if_present(graph: GraphModule, kind: Any, *args: Any, **kwargs: Any) -> GraphModule:
+        targets = {str(node.target) for node in graph.graph.nodes}
+        if not any(target.startswith(f"aten.{kind.__name__}.") for target in targets):
+            return graph
+        return search(graph, kind, *args, **kwargs)
+
+    qat_utils._fold_conv_bn_qat_helper = search_if_present
+    try:
+        yield
+    finally:
+        qat_utils._fold_conv_bn_qat_helper = search
 
 
 def _replace(graph: GraphModule, node: Node, name: str) -> None:
