@@ -112,7 +112,8 @@ async def execute_cells(
         nonlocal began
         started.append(cell_index)
         if turns and not keeps_turn:
-            await turn.enter_async_context(turns.turn(MEASURES_TIME in _tags(cell)))
+            tags = _tags(cell)
+            await turn.enter_async_context(turns.turn(MEASURES_TIME in tags, RUNS_ON in tags))
         if progress:
             progress(code.index(cell_index) + 1, len(code))
         began = time.monotonic()
@@ -191,6 +192,11 @@ def parameters(notebook: nbformat.NotebookNode) -> set[str]:
 
 def _parameter_cells(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
     return [cell for cell in notebook.cells if "parameters" in _tags(cell)]
+
+
+def measures_time(notebook: nbformat.NotebookNode) -> bool:
+    """Whether it has cells that must run alone."""
+    return any(MEASURES_TIME in _tags(cell) for cell in notebook.cells)
 
 
 def _tags(cell: nbformat.NotebookNode) -> list[str]:

@@ -1,4 +1,8 @@
-"""Cells of several notebooks take turns: one that measures time runs while no other does."""
+"""Cells of several notebooks take turns: one that measures time runs while no other does.
+
+Some cells leave a process running, and nothing can be measured until a later cell has ended it.
+They begin when the notebooks that run beside them have measured.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -13,10 +17,25 @@ class Turns:
         self._running = 0
         self._is_alone = False
         self._waiting_alone = 0
+        self._will_measure = 0
 
     @asynccontextmanager
-    async def turn(self, alone: bool = False) -> AsyncIterator[None]:
-        """Wait for a turn and keep it inside the `with`."""
+    async def measuring(self) -> AsyncIterator[None]:
+        """Inside, a notebook runs that has cells to run alone."""
+        self._will_measure += 1
+        try:
+            yield
+        finally:
+            async with self._changed:
+                self._will_measure -= 1
+                self._changed.notify_all()
+
+    @asynccontextmanager
+    async def turn(self, alone: bool = False, runs_on: bool = False) -> AsyncIterator[None]:
+        """Wait for a turn and keep it inside the `with`: `runs_on` for many cells, not only one."""
+        if runs_on:
+            async with self._changed:
+                await self._changed.wait_for(lambda: self._will_measure == 0)
         if alone:
             await self._wait_for_silence()
         else:
