@@ -134,7 +134,7 @@ def test_a_worker_process_starts_on_a_pi(files):
 def test_what_a_pi_has_to_install_is_small():
     size = emulated_pi.unpacked_bytes() / 1e6
     print(f"requirements-pi.txt, unpacked: {size:.0f} MB")
-    assert 300 < size < 700
+    assert 300 < size < 850  # 700 without OpenCV and Pillow
 
 
 def test_what_is_half_made_is_not_used(monkeypatch, tmp_path):

@@ -21,8 +21,7 @@ from workbook.turns import Turns
 
 HERE = ROOT / "notebooks"
 MEASURES_TIME = "measures-time"  # the tag of a cell beside which nothing else may run
-# the tag of a cell that leaves a process of its own running, up to the next cell without the tag
-RUNS_ON = "runs-on"
+RUNS_ON = "runs-on"  # the tag of cells during which a process of their own keeps running
 KERNEL_START_S = 300  # a busy machine, or a Pi with a slow card
 METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
