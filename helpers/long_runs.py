@@ -102,7 +102,7 @@ def _read(path: Path) -> dict:
 
 @contextmanager
 def _explained(path: Path):
-    """Turn whatever is wrong with a file into one sentence."""
+    """Turn any error in a stored file into one sentence."""
     try:
         yield
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

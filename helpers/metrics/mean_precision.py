@@ -131,7 +131,7 @@ def _precisions(
 ) -> np.ndarray:
     """Average precisions, classes x R x T; NaN where no object of a class is counted.
 
-    `weights`, R x images, tells how often each resample contains each image.
+    `weights`, R x images, is how often each resample contains each image.
     """
     if weights is None:
         weights = np.ones((1, len(positions)))

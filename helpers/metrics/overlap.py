@@ -20,14 +20,19 @@ def box_iou(a: ArrayLike, b: ArrayLike) -> np.ndarray:
     b = np.asarray(b, np.float64)
     if a.ndim != 2 or b.ndim != 2 or a.shape[1] != 4 or b.shape[1] != 4:
         raise ValueError(f"boxes must be N x 4 (x1, y1, x2, y2), not {a.shape} and {b.shape}")
-    for boxes in (a, b):
-        wrong = np.flatnonzero(is_no_box(boxes))
-        if len(wrong):
-            raise ValueError(
-                f"box {wrong[0]} has a negative size or a number that is not finite: "
-                f"{boxes[wrong[0]].tolist()}"
-            )
+    check_boxes(a)
+    check_boxes(b)
     return iou(a[:, None], b[None])
+
+
+def check_boxes(boxes: np.ndarray) -> None:
+    """ValueError if a row of `boxes`, N x 4, is not finite or has a negative size."""
+    wrong = np.flatnonzero(is_no_box(boxes))
+    if len(wrong):
+        raise ValueError(
+            f"box {wrong[0]} has a negative size or a number that is not finite: "
+            f"{boxes[wrong[0]].tolist()}"
+        )
 
 
 def is_no_box(boxes: np.ndarray) -> np.ndarray:

@@ -4,7 +4,6 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from helpers.metrics import overlap
-from helpers.metrics.overlap import is_no_box
 from helpers.vision.boxes import as_boxes
 
 FIRST_STRIP = 32  # boxes that are compared with all others at once; then four times as many
@@ -147,12 +146,7 @@ def _checked(
         raise ValueError(f"class numbers must be from 0 to {MOST_CLASSES}")
     if not np.isfinite(scores).all():
         raise ValueError("some scores are NaN or infinite, so the boxes have no order")
-    if not np.isfinite(boxes).all() or (boxes[:, 2:] < boxes[:, :2]).any():
-        wrong = np.flatnonzero(is_no_box(boxes))
-        raise ValueError(
-            f"box {wrong[0]} has a negative size or a number that is not finite: "
-            f"{boxes[wrong[0]].tolist()}"
-        )
+    overlap.check_boxes(boxes)
     if not 0 <= threshold <= 1:
         raise ValueError(f"iou must be from 0 to 1, not {threshold!r}")
     return boxes, scores, classes
