@@ -148,6 +148,12 @@ def test_what_goes_to_the_pi(made):
     assert all(path.exists() for path in model_files.deployable_files())
 
 
+def test_the_pi_gets_the_batches_that_notebook_03_opens():
+    cells = [cell.source for cell in code_cells("03_measure_latency")]
+    found = re.findall(r"^batches = (.*)$", "\n".join(cells), re.MULTILINE)
+    assert found == [str(list(model_files.BATCHES))]
+
+
 def test_an_unknown_network_and_a_machine_without_pytorch(monkeypatch):
     unknown = "no network is called vgg; there are mnist_cnn, mobilenet_v2, resnet18"
     with pytest.raises(ValueError, match=unknown):
