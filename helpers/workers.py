@@ -14,10 +14,12 @@ to "predict".
 import json
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -29,6 +31,7 @@ from modelfiles.runtimes.opening import check_threads
 
 # Not under WORKBOOK_BUILD: the programs contain no results, and compiling them again takes minutes.
 CPP_FOLDER = ROOT / "build" / "cpp"
+Name = TypeVar("Name")
 
 
 def cpp_program(runtime: str) -> Path:
@@ -147,6 +150,22 @@ class Worker:
         if isinstance(answer, dict) and "error" in answer:
             raise ValueError(answer["error"])
         return answer
+
+
+@contextmanager
+def start_all(starters: Mapping[Name, Callable[[], Worker]]) -> Iterator[dict[Name, Worker]]:
+    """{name: Worker}, two processes starting at a time; they end with the `with` block.
+
+    `starters` has functions that start one, such as partial(Worker, path). If one raises an error,
+    so does this function, and the others end.
+    """
+    with ExitStack() as stack:
+        with ThreadPoolExecutor(2) as pool:
+            starting = {name: pool.submit(start) for name, start in starters.items()}
+        for future in starting.values():
+            if not future.exception():
+                stack.enter_context(future.result())
+        yield {name: future.result() for name, future in starting.items()}
 
 
 def _serve(path: str, threads: int, delegate: str | None = None) -> None:

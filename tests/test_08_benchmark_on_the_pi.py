@@ -3,6 +3,7 @@
 Profilers and whole runs, too.
 """
 
+import contextlib
 import json
 import os
 import re
@@ -10,6 +11,7 @@ import shutil
 import sys
 import types
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -452,6 +454,10 @@ def heating(pi):
     return state
 
 
+def made_up_file(name: str) -> model_files.ModelFile:
+    return model_files.ModelFile("made up", "a runtime", "float32", Path(name))
+
+
 def test_a_pi_that_throttles_from_minute_five_gets_record_figure_and_sentence(
     pi, tmp_path, notebook
 ):
@@ -475,11 +481,11 @@ def test_a_pi_that_throttles_from_minute_five_gets_record_figure_and_sentence(
 
     names = dict(vars(notebook)) | {
         "measure": measure,
-        "workers_of": lambda group, *rest: dict.fromkeys(group),
+        "start_all": lambda starters: contextlib.nullcontext(dict.fromkeys(starters)),
         "store": path,
         "time": types.SimpleNamespace(monotonic=lambda: clock[0]),
         "round_calls": 3,
-        "contestants": ["first", "second"],
+        "contestants": [made_up_file("first"), made_up_file("second")],
         "longest": 4,
         "network": "made up",
         "recorded": None,

@@ -18,7 +18,7 @@ MAY_IMPORT = {
     "labs.grading": {"helpers", "modelfiles"},
 }
 LONGEST = 260
-MOST_STATEMENTS = 2270  # of helpers: it stays a package that a reader can know
+MOST_STATEMENTS = 2290  # of helpers: it stays a package that a reader can know
 # of a room that a reader can skip until the chapters on detection and the camera
 MOST_STATEMENTS_OF_A_ROOM = {"helpers.vision": 570}
 IMPORT_TORCH = {

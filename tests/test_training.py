@@ -86,6 +86,17 @@ def test_the_history_tells_what_happened():
     assert history.cpu_s > 0 and "MNIST" in history.source
 
 
+def test_the_test_accuracy_is_known_at_about_ten_epochs_and_at_the_end(capsys):
+    recipe = training.Recipe(epochs=25, peak_lr=1e-3, label_smoothing=0.0)
+    _, history = training.train(LeNet(), small(64), recipe, small(20), progress=True)
+    assert len(history.loss) == 25
+    assert list(history.test_accuracy) == [*range(2, 25, 2), 25]
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 6 and all("test accuracy" in line for line in lines)
+    _, history = training.train(LeNet(), small(64), recipe, progress=True)
+    assert history.test_accuracy == {} and "accuracy" not in capsys.readouterr().out
+
+
 def test_more_images_fewer_epochs():
     recipe = training.RECIPES["lenet"]
     assert recipe.scaled_to(4000) == recipe

@@ -1,5 +1,7 @@
 """A model in its own process: timing, the end of the process, and errors."""
 
+from functools import partial
+
 import numpy as np
 import psutil
 import pytest
@@ -7,7 +9,7 @@ import torch
 
 from helpers import convert, timing
 from helpers.runtimes import open_model
-from helpers.workers import Worker
+from helpers.workers import Worker, start_all
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +58,28 @@ def test_bad_files_are_reported_here(tmp_path):
     (tmp_path / "text.onnx").write_text("words")
     with pytest.raises(ValueError, match="cannot be loaded"):
         Worker(tmp_path / "text.onnx")
+
+
+def test_several_start_at_once_and_end_together(onnx_file):
+    before = children()
+    starters = {threads: partial(Worker, onnx_file, threads) for threads in (2, 1)}
+    with start_all(starters) as workers:
+        assert list(workers) == [2, 1]
+        assert [worker.threads for worker in workers.values()] == [2, 1]
+        assert len(children() - before) == 2
+    assert not children() - before
+
+
+def test_if_one_cannot_start_the_others_end(onnx_file, tmp_path):
+    before = children()
+    starters = {
+        "good": partial(Worker, onnx_file),
+        "bad": partial(Worker, tmp_path / "none.onnx"),
+        "last": partial(Worker, onnx_file),
+    }
+    with pytest.raises(ValueError, match="none.onnx does not exist"), start_all(starters):
+        pytest.fail("the block must not run")
+    assert not children() - before
 
 
 def test_what_a_worker_answers_is_what_the_runtime_answers(onnx_file):
