@@ -14,6 +14,7 @@ import pytest
 from helpers.paths import ROOT
 from workbook import cli, digit, site
 from workbook.site import embed, pages, prepare, printing
+from workbook.site.mathml import mathml
 
 CHROMIUM = printing.chromium()
 needs_chromium = pytest.mark.skipif(
@@ -306,6 +307,28 @@ def test_formulas_are_mathml(built):
     for page in texts:
         assert not re.search("<script[^>]*mathjax", page, re.IGNORECASE)
         assert not re.search(r"\$\$|\\(frac|mathrm|sum)\b", re.sub(r"<pre>.*?</pre>", "", page))
+
+
+def test_limits_stand_above_and_below_a_sum_and_plus_minus_has_space():
+    formula = mathml(r"\sum_{i=0}^n \frac{x_i \pm 1}{\Delta}", "block")
+    assert "<munderover><mo>∑</mo>" in formula and "<msub><mi>x</mi><mi>i</mi></msub>" in formula
+    assert "<mo>±</mo>" in formula and "<mi>Δ</mi>" in formula
+    assert formula.startswith('<math display="block" xmlns="http://www.w3.org/1998/Math/MathML">')
+
+
+@pytest.mark.parametrize("tab", [(1400, "light"), (390, "light")], indirect=True)
+def test_formulas_on_lines_of_their_own_stand_in_the_middle(built, tab):
+    tab.goto((built / "01_train_mnist_cnn.html").as_uri())
+    found = tab.evaluate(
+        """() => [...document.querySelectorAll("div.math")].map(box => {
+            const formula = box.querySelector("mrow").getBoundingClientRect();
+            const place = box.getBoundingClientRect();
+            return [formula.left - place.left, place.right - formula.right];
+        })"""
+    )
+    assert len(found) >= 3
+    for left, right in found:
+        assert left == pytest.approx(right, abs=3)
 
 
 def test_hidden_inputs_show_only_their_output(built):

@@ -1,7 +1,15 @@
 """Formulas as MathML, which browsers show without JavaScript. An extension of Sphinx."""
 
+from xml.etree import ElementTree
+
 from docutils import nodes  # type: ignore[import-untyped]
 from latex2mathml.converter import convert
+
+NAMESPACE = "http://www.w3.org/1998/Math/MathML"
+# latex2mathml sets limits beside a sum; under and over it, a browser moves them as TeX does
+WITH_LIMITS = {"msub": "munder", "msup": "mover", "msubsup": "munderover"}
+LARGE_OPERATORS = {"∑", "∏"}
+OPERATORS = {"±"}  # latex2mathml takes them for names, without space around
 
 
 def setup(app) -> dict:
@@ -14,11 +22,24 @@ def setup(app) -> dict:
 
 def visit_inline(writer, node: nodes.Element) -> None:
     """Write a formula within a line."""
-    writer.body.append(convert(node.astext(), display="inline"))
+    writer.body.append(mathml(node.astext(), "inline"))
     raise nodes.SkipNode
 
 
 def visit_block(writer, node: nodes.Element) -> None:
     """Write a formula on lines of its own, in a box that scrolls if it is too wide."""
-    writer.body.append(f'<div class="math">{convert(node.astext(), display="block")}</div>')
+    writer.body.append(f'<div class="math">{mathml(node.astext(), "block")}</div>')
     raise nodes.SkipNode
+
+
+def mathml(latex: str, display: str) -> str:
+    """The formula `latex`; `display` is "inline" or "block"."""
+    tree = ElementTree.fromstring(convert(latex, display=display))
+    for element in tree.iter():
+        element.tag = element.tag.removeprefix(f"{{{NAMESPACE}}}")
+        if element.tag in WITH_LIMITS and element[0].text in LARGE_OPERATORS:
+            element.tag = WITH_LIMITS[element.tag]
+        if element.tag == "mi" and element.text in OPERATORS:
+            element.tag = "mo"
+    tree.set("xmlns", NAMESPACE)
+    return ElementTree.tostring(tree, encoding="unicode")
