@@ -309,6 +309,12 @@ def test_formulas_are_mathml(built):
         assert not re.search(r"\$\$|\\(frac|mathrm|sum)\b", re.sub(r"<pre>.*?</pre>", "", page))
 
 
+def test_no_table_has_an_empty_heading(built):
+    for name in NAMES:
+        page = (built / f"{name}.html").read_text(encoding="utf-8")
+        assert "<table" in page and not re.search(r"<th[^>]*>(&nbsp;|\xa0|\s)*</th>", page)
+
+
 def test_limits_stand_above_and_below_a_sum_and_plus_minus_has_space():
     formula = mathml(r"\sum_{i=0}^n \frac{x_i \pm 1}{\Delta}", "block")
     assert "<munderover><mo>∑</mo>" in formula and "<msub><mi>x</mi><mi>i</mi></msub>" in formula

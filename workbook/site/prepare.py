@@ -15,6 +15,7 @@ METADATA = {
 }
 HEADING = re.compile(r"^(#{1,5}) ", re.MULTILINE)
 CODE = re.compile(r"(```.*?```)", re.DOTALL)
+EMPTY_HEADING = re.compile(r"<th( [^>]*)?>(&nbsp;|\s)*</th>")
 LINK = re.compile(r"\[([^\]]+)\]\(([^)\s]+)\)")
 
 
@@ -83,14 +84,17 @@ def _hide_inputs(notebook: nbformat.NotebookNode) -> None:
 
 
 def _mark_tables(notebook: nbformat.NotebookNode) -> None:
-    """Tables of pandas' Styler get the class of other DataFrames, which the theme knows."""
+    """Tables of pandas' Styler get the class of other DataFrames, which the theme knows.
+
+    An empty heading, such as the one above the index, is a plain cell for those who hear the page.
+    """
     for cell in notebook.cells:
         for output in cell.get("outputs", []):
             data = output.get("data", {})
             if "text/html" in data:
-                data["text/html"] = data["text/html"].replace(
-                    '<table id="T_', '<table class="dataframe" id="T_'
-                )
+                table = data["text/html"]
+                table = table.replace('<table id="T_', '<table class="dataframe" id="T_')
+                data["text/html"] = EMPTY_HEADING.sub(r"<td\1></td>", table)
 
 
 def _keep_one_title(notebook: nbformat.NotebookNode) -> None:
