@@ -10,6 +10,7 @@ site           the website of the executed notebooks, and the PDF
 digit          the website's canvas for digits, and int8 inference in JavaScript
 doctor         checks this machine, with advice
 free_memory    how much memory is free, for the doctor
+evaluate       `workbook evaluate`: a model in several runtimes
 pi             the commands of `workbook pi`
 cpp_build      builds the C++ programs of cpp/
 """

@@ -8,6 +8,7 @@ import io
 import sys
 
 from modelfiles.errors import EXIT_INTERRUPTED, WorkbookError
+from workbook.evaluate import command as evaluate_command
 from workbook.pi import commands as pi_commands
 
 EXAMPLES = """
@@ -16,6 +17,7 @@ examples:
   workbook pi start pi@raspberrypi.local           JupyterLab on a Pi, in this machine's browser
   workbook pi run 08_benchmark_on_the_pi pi@raspberrypi.local
                                                    measure on a Pi and fetch the records
+  workbook evaluate net.onnx digits.npz            race a model of your own in several runtimes
   workbook results                                 the table of all measurements
   workbook book in-place 03_measure_latency        execute a notebook in a fresh kernel
 
@@ -67,6 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(metavar="COMMAND")
     _add_doctor(commands)
     pi_commands.add_to(commands)
+    evaluate_command.add_to(commands)
     _add_results(commands)
     _add_book(commands)
     _add_cpp(commands)
