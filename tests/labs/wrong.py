@@ -1423,3 +1423,698 @@ DAMAGED["lab6_capstone"] = {
         _SOUND | {"records_yours": 2},
     ),
 }
+
+
+# -------------------------------------------------------------------------------- lab 7: detection
+def _variants(body: str, **parts: str):
+    """variant(**changes): the body with its parts as they are right, or as `changes` says."""
+
+    def variant(**changes: str) -> str:
+        return dedent(body).format(**parts | changes)
+
+    return variant
+
+
+IOU_VALUES = {"iou_values": 1}
+IOU_EDGES = {"iou_edges": 1}
+_iou = _variants(
+    """
+    {boxes}
+    upper_left = np.maximum(a[:, None, :2], b[None, :, :2])
+    lower_right = np.minimum(a[:, None, 2:], b[None, :, 2:])
+    common = {common}
+    areas_a = (a[:, 2:] - a[:, :2]{more}).prod(axis=1)
+    areas_b = (b[:, 2:] - b[:, :2]{more}).prod(axis=1)
+    union = {union}
+    return {result}""",
+    boxes="",
+    common="(lower_right - upper_left).clip(0).prod(axis=2)",
+    more="",
+    union="areas_a[:, None] + areas_b - common",
+    result="np.divide(common, union, out=np.zeros_like(common), where=union > 0)",
+)
+IOU_BY_PAIR = """
+def pair(p, q):
+    width = max(0, min(p[2], q[2]) - max(p[0], q[0]))
+    height = max(0, min(p[3], q[3]) - max(p[1], q[1]))
+    union = (p[2] - p[0]) * (p[3] - p[1]) + (q[2] - q[0]) * (q[3] - q[1]) - width * height
+    return width * height / union if union > 0 else 0.0
+
+{before}
+return [[pair(p, q) for q in b] for p in a]"""
+WRONG["lab7_detection"] = _table(
+    "iou_matrix",
+    IOU_VALUES | IOU_EDGES,
+    {
+        "iou: widths + 1": _iou(
+            common="(lower_right - upper_left + 1).clip(0).prod(axis=2)", more=" + 1"
+        ),
+        "iou: sides not clipped at 0": (
+            _iou(common="(lower_right - upper_left).prod(axis=2)"),
+            IOU_VALUES,
+        ),
+        "iou: the product clipped, not the sides": (
+            _iou(common="(lower_right - upper_left).prod(axis=2).clip(0)"),
+            IOU_VALUES,
+        ),
+        "iou: common part counted twice": (_iou(union="areas_a[:, None] + areas_b"), IOU_VALUES),
+        "iou: divided by the smaller area": (
+            _iou(union="np.minimum(areas_a[:, None], areas_b)"),
+            IOU_VALUES,
+        ),
+        "iou: only the common area": (_iou(result="common"), IOU_VALUES),
+        "iou: transposed": _iou(result="np.divide(common, union + (union == 0)).T"),
+        "iou: boxes as x1, y1, width, height": _iou(
+            boxes="a, b = (np.hstack([c[:, :2], c[:, :2] + c[:, 2:]]) for c in (a, b))"
+        ),
+        "iou: whole numbers": (
+            _iou(
+                boxes="a, b = a.astype(int), b.astype(int)",
+                result="common / np.maximum(union, 1)",
+            ),
+            IOU_VALUES,
+        ),
+        "iou: rounded to two digits": (
+            _iou(result="np.round(common / np.maximum(union, 1e-9), 2)"),
+            IOU_VALUES,
+        ),
+        "iou: 0 / 0": (_iou(result="common / union"), IOU_EDGES),
+        "iou: 1 for a box without an area and itself": (
+            _iou(result="(common + 1e-9) / (union + 1e-9)"),
+            IOU_EDGES,
+        ),
+        "iou: empty sets forgotten": (
+            IOU_BY_PAIR.format(before="a[0], b[0]"),
+            IOU_EDGES,
+        ),
+        "iou: pairs of equal positions": """
+        n = min(len(a), len(b))
+        upper_left, lower_right = np.maximum(a[:n, :2], b[:n, :2]), np.minimum(a[:n, 2:], b[:n, 2:])
+        return (lower_right - upper_left).clip(0).prod(axis=1)""",
+        "iou: from the library": """
+        from helpers.metrics import box_iou
+        return box_iou(a, b)""",
+        "iou: from the library, by a text": """
+        import importlib
+        return importlib.import_module("helpers.metrics").box_iou(a, b)""",
+        "iou: no numbers": "return np.full((len(a), len(b)), 'IoU')",
+        "iou: None in a table": "return [[None] * len(b)] * len(a)",
+        "iou: ragged": "return [[0.5] * j for j in range(len(a))]",
+        "iou: larger than can be sent": "return np.zeros((9000, 9000))",
+    },
+)
+
+_fit = _variants(
+    """
+    scale = {scale}
+    rows = {rows}
+    columns = {columns}
+    left = {left}
+    top = {top}
+    return {result}""",
+    scale="min(network_height / height, network_width / width)",
+    rows="max(1, round(height * scale))",
+    columns="max(1, round(width * scale))",
+    left="(network_width - columns) // 2",
+    top="(network_height - rows) // 2",
+    result="scale, left, top",
+)
+WRONG["lab7_detection"] |= _table(
+    "letterbox_fit",
+    {"fit_values": 1},
+    {
+        "fit: the larger scale": _fit(scale="max(network_height / height, network_width / width)"),
+        "fit: never enlarged": _fit(scale="min(1, network_height / height, network_width / width)"),
+        "fit: the inverse scale": _fit(result="1 / scale, left, top"),
+        "fit: two scales": _fit(result="(network_height / height, network_width / width), 0, 0"),
+        "fit: a square input": _fit(scale="network_height / max(height, width)"),
+        "fit: height and width swapped": _fit(
+            scale="min(network_height / width, network_width / height)"
+        ),
+        "fit: left and top swapped": _fit(result="scale, top, left"),
+        "fit: both borders on one side": _fit(
+            left="network_width - columns", top="network_height - rows"
+        ),
+        "fit: no borders above and on the left": _fit(result="scale, 0, 0"),
+        "fit: rounded down": _fit(
+            rows="max(1, int(height * scale))", columns="max(1, int(width * scale))"
+        ),
+        "fit: rounded up": _fit(
+            rows="int(np.ceil(height * scale))", columns="int(np.ceil(width * scale))"
+        ),
+        "fit: the larger half": _fit(
+            left="(network_width - columns + 1) // 2", top="(network_height - rows + 1) // 2"
+        ),
+        "fit: borders as fractions": _fit(
+            left="(network_width - width * scale) / 2", top="(network_height - height * scale) / 2"
+        ),
+        "fit: no row or column at least": _fit(
+            rows="round(height * scale)", columns="round(width * scale)"
+        ),
+        "fit: scale of the rounded rows": _fit(result="rows / height, left, top"),
+        "fit: one value": "return min(network_height / height, network_width / width)",
+    },
+)
+
+WRONG["lab7_detection"] |= _table(
+    "to_network",
+    {"to_network_values": 1},
+    {
+        "to network: moved before scaled": "return (boxes + [left, top, left, top]) * scale",
+        "to network: borders forgotten": "return boxes * scale",
+        "to network: left and top swapped": "return boxes * scale + [top, left, top, left]",
+        "to network: first corner only": "return boxes * scale + [left, top, 0, 0]",
+        "to network: divided": "return boxes / scale + [left, top, left, top]",
+        "to network: subtracted": "return boxes * scale - [left, top, left, top]",
+        "to network: whole pixels": """
+        return (boxes * scale + [left, top, left, top]).astype(int)""",
+        "to network: a box too few": "return (boxes * scale + [left, top, left, top])[1:]",
+    },
+)
+
+_back = _variants(
+    """
+    moved = (boxes - [left, top, left, top]) / scale
+    return {result}""",
+    result="moved.clip(0, [width, height, width, height])",
+)
+WRONG["lab7_detection"] |= _table(
+    "to_picture",
+    {"to_picture_values": 1},
+    {
+        "to picture: not clipped": _back(result="moved"),
+        "to picture: clipped at 0 only": _back(result="moved.clip(0)"),
+        "to picture: height and width swapped": _back(
+            result="moved.clip(0, [height, width, height, width])"
+        ),
+        "to picture: clipped to the last pixel": _back(
+            result="moved.clip(0, [width - 1, height - 1, width - 1, height - 1])"
+        ),
+        "to picture: boxes that reach beyond are dropped": _back(
+            result="moved[(moved == moved.clip(0, [width, height, width, height])).all(axis=1)]"
+        ),
+        "to picture: boxes without an area are dropped": """
+        moved = (boxes - [left, top, left, top]) / scale
+        moved = moved.clip(0, [width, height, width, height])
+        return moved[(moved[:, 2:] > moved[:, :2]).all(axis=1)]""",
+        "to picture: clipped before moved": """
+        boxes = boxes.clip(0, [width, height, width, height])
+        return (boxes - [left, top, left, top]) / scale""",
+        "to picture: scaled before moved": """
+        return (boxes / scale - [left, top, left, top]).clip(0, [width, height, width, height])""",
+        "to picture: multiplied": """
+        moved = (boxes - [left, top, left, top]) * scale
+        return moved.clip(0, [width, height, width, height])""",
+        "to picture: borders forgotten": """
+        return (boxes / scale).clip(0, [width, height, width, height])""",
+        "to picture: left and top swapped": """
+        moved = (boxes - [top, left, top, left]) / scale
+        return moved.clip(0, [width, height, width, height])""",
+    },
+)
+
+NMS_VALUES = {"nms_values": 1}
+NMS_CLASSES = {"nms_classes": 1}
+NMS_EDGES = {"nms_edges": 1}
+_nms = _variants(
+    """
+    waiting = list({order})
+    kept = []
+    while {loop}:
+        best = waiting.pop(0)
+        kept.append(best)
+        waiting = [i for i in waiting if not ({removed})]
+    return {result}""",
+    order="np.argsort(-scores, kind='stable')",
+    loop="waiting",
+    removed="overlaps[best, i] > limit and classes[i] == classes[best]",
+    result="np.array(kept, dtype=int)",
+)
+WRONG["lab7_detection"] |= _table(
+    "nms",
+    NMS_VALUES | NMS_CLASSES | NMS_EDGES,
+    {
+        "nms: across classes": (_nms(removed="overlaps[best, i] > limit"), NMS_CLASSES),
+        "nms: other classes only": _nms(
+            removed="overlaps[best, i] > limit and classes[i] != classes[best]"
+        ),
+        "nms: each class on its own, one after the other": (
+            """
+            kept = []
+            for c in np.unique(classes):
+                waiting = [i for i in np.argsort(-scores, kind="stable") if classes[i] == c]
+                while waiting:
+                    kept.append(waiting.pop(0))
+                    waiting = [i for i in waiting if overlaps[kept[-1], i] <= limit]
+            return np.array(kept, dtype=int)""",
+            NMS_CLASSES,
+        ),
+        "nms: ties in the reverse order": (_nms(order="np.argsort(scores)[::-1]"), NMS_EDGES),
+        "nms: ties by a stable sort, reversed": (
+            _nms(order="np.argsort(scores, kind='stable')[::-1]"),
+            NMS_EDGES,
+        ),
+        "nms: the limit removes": (
+            _nms(removed="overlaps[best, i] >= limit and classes[i] == classes[best]"),
+            NMS_EDGES,
+        ),
+        "nms: no boxes raise": (
+            "scores.max()\n" + _nms(),
+            NMS_EDGES,
+        ),
+        "nms: worst first": _nms(order="np.argsort(scores, kind='stable')"),
+        "nms: in the order of the list": _nms(order="range(len(scores))"),
+        "nms: indices sorted": _nms(result="np.sort(kept).astype(int)"),
+        "nms: a mask": _nms(result="np.isin(np.arange(len(scores)), kept)"),
+        "nms: scores": _nms(result="scores[kept]"),
+        "nms: positions in the sorted list": _nms(
+            result="np.flatnonzero(np.isin(np.argsort(-scores, kind='stable'), kept))"
+        ),
+        "nms: removed boxes remove": """
+        order = np.argsort(-scores, kind="stable")
+        same = classes[:, None] == classes
+        kept = [b for k, b in enumerate(order) if not (overlaps * same)[b, order[:k]].max("""
+        """initial=0) > limit]
+        return np.array(kept, dtype=int)""",
+        "nms: one round": """
+        order = np.argsort(-scores, kind="stable")
+        gone = (overlaps[order[:1]] > limit).any(axis=0) & (classes == classes[order[:1]].sum())
+        return np.array([i for i in order if i == order[0] or not gone[i]], dtype=int)""",
+        "nms: everything": "return np.argsort(-scores, kind='stable')",
+        "nms: 0.5 always": (
+            _nms(removed="overlaps[best, i] > 0.5 and classes[i] == classes[best]"),
+            NMS_VALUES | NMS_CLASSES | NMS_EDGES,
+        ),
+        "nms: floats": _nms(result="np.array(kept, dtype=float)"),
+        "nms: indices beyond the end": _nms(result="np.array(kept, dtype=int) + len(scores)"),
+        "nms: negative indices": _nms(result="np.array(kept, dtype=int) - len(scores)"),
+        "nms: no numbers": "return ['best']",
+    },
+)
+
+MATCH_VALUES = {"match_values": 1}
+MATCH_ONCE = {"match_once": 1}
+_match = _variants(
+    """
+    found = np.full(len(scores), -1)
+    free = np.ones(overlaps.shape[1], dtype=bool)
+    for i in {order}:
+        candidates = np.flatnonzero({candidates})
+        if len(candidates):
+            best = candidates[{best}]
+            {take}
+    return {result}""",
+    order="np.argsort(-scores, kind='stable')",
+    candidates="free & (overlaps[i] >= limit)",
+    best="overlaps[i, candidates].argmax()",
+    take="found[i], free[best] = best, False",
+    result="found",
+)
+WRONG["lab7_detection"] |= _table(
+    "match",
+    MATCH_VALUES | MATCH_ONCE,
+    {
+        "match: an object is found twice": (_match(take="found[i] = best"), MATCH_ONCE),
+        "match: as in PASCAL VOC, the best object is taken": (
+            """
+            found = np.full(len(scores), -1)
+            for i in np.argsort(-scores, kind="stable"):
+                if overlaps.shape[1] and overlaps[i].max() >= limit:
+                    best = overlaps[i].argmax()
+                    found[i] = -1 if best in found else best
+            return found""",
+            MATCH_ONCE,
+        ),
+        "match: in the order of the list": (_match(order="range(len(scores))"), MATCH_ONCE),
+        "match: worst first": (_match(order="np.argsort(scores, kind='stable')"), MATCH_ONCE),
+        "match: ties in the reverse order": (
+            _match(order="np.argsort(scores, kind='stable')[::-1]"),
+            MATCH_ONCE,
+        ),
+        "match: objects choose": (
+            """
+            found = np.full(len(scores), -1)
+            for j in range(overlaps.shape[1]):
+                if len(scores) and overlaps[:, j].max() >= limit:
+                    found[overlaps[:, j].argmax()] = j
+            return found""",
+            MATCH_VALUES | MATCH_ONCE,
+        ),
+        "match: the largest IoU of all first": (
+            """
+            found = np.full(len(scores), -1)
+            left = overlaps.copy()
+            while left.size and left.max() >= limit:
+                i, j = np.unravel_index(left.argmax(), left.shape)
+                found[i] = j
+                left[i] = left[:, j] = 0
+            return found""",
+            MATCH_ONCE,
+        ),
+        "match: the best sum": (
+            """
+            from scipy.optimize import linear_sum_assignment
+            found = np.full(len(scores), -1)
+            rows, columns = linear_sum_assignment(overlaps, maximize=True)
+            enough = overlaps[rows, columns] >= limit
+            found[rows[enough]] = columns[enough]
+            return found""",
+            MATCH_ONCE,
+        ),
+        "match: the first object above the limit": _match(best="0"),
+        "match: the smallest IoU": _match(best="overlaps[i, candidates].argmin()"),
+        "match: the limit is too little": (
+            _match(candidates="free & (overlaps[i] > limit)"),
+            MATCH_VALUES,
+        ),
+        "match: no limit": _match(candidates="free & (overlaps[i] > 0)"),
+        "match: 0.5 always": _match(candidates="free & (overlaps[i] >= 0.5)"),
+        "match: in the order of scores": _match(result="found[np.argsort(-scores, kind='stable')]"),
+        "match: whether, not which": _match(result="(found >= 0).astype(int)"),
+        "match: bool": _match(result="found >= 0"),
+        "match: no object raises": (
+            "overlaps.max(axis=1)\n" + _match(),
+            MATCH_VALUES,
+        ),
+        "match: floats": _match(result="found.astype(float)"),
+        "match: pairs": _match(result="np.argwhere(found[:, None] >= 0)"),
+        "match: detections of objects": """
+        return np.array([overlaps[:, j].argmax() for j in range(overlaps.shape[1])], dtype=int)""",
+    },
+)
+
+AP_VALUES = {"ap_values": 1}
+AP_EDGES = {"ap_edges": 1}
+_ap = _variants(
+    """
+    order = {order}
+    right = np.cumsum(correct[order])
+    precision = right / {seen}
+    recall = right / {objects}
+    best = [{best} for r in {recalls}]
+    return {result}""",
+    order="np.argsort(-scores, kind='stable')",
+    seen="np.arange(1, len(right) + 1)",
+    objects="objects",
+    best="precision[recall >= r].max(initial=0)",
+    recalls="np.linspace(0, 1, 101)",
+    result="float(np.mean(best))",
+)
+WRONG["lab7_detection"] |= _table(
+    "average_precision",
+    AP_VALUES,
+    {
+        "ap: not the best precision from there on": (
+            _ap(best="precision[recall >= r][0] if (recall >= r).any() else 0"),
+            AP_VALUES | AP_EDGES,
+        ),
+        "ap: precision at the last detection": (
+            _ap(best="precision[recall >= r][-1] if (recall >= r).any() else 0"),
+            AP_VALUES | AP_EDGES,
+        ),
+        "ap: 11 recalls": _ap(recalls="np.linspace(0, 1, 11)"),
+        "ap: without recall 0": _ap(recalls="np.linspace(0, 1, 101)[1:]"),
+        "ap: 100 steps": _ap(recalls="np.linspace(0, 1, 100)"),
+        "ap: recall of the detections": (_ap(objects="len(correct)"), AP_VALUES | AP_EDGES),
+        "ap: recall of the found objects": _ap(objects="max(1, correct.sum())"),
+        "ap: precision of the objects": (_ap(seen="objects"), AP_VALUES | AP_EDGES),
+        "ap: counted from 0": (
+            _ap(seen="np.maximum(1, np.arange(len(right)))"),
+            AP_VALUES | AP_EDGES,
+        ),
+        "ap: only reached recalls": _ap(result="float(np.mean([b for b in best if b > 0] or [0]))"),
+        "ap: area below all points": """
+        order = np.argsort(-scores, kind="stable")
+        right = np.cumsum(correct[order])
+        precision = right / np.arange(1, len(right) + 1)
+        best = np.maximum.accumulate(precision[::-1])[::-1]
+        return float(np.sum(best * np.diff(right / objects, prepend=0)))""",
+        "ap: mean precision of the correct ones": """
+        order = np.argsort(-scores, kind="stable")
+        right = np.cumsum(correct[order])
+        precision = right / np.arange(1, len(right) + 1)
+        return float(precision[correct[order]].sum() / objects)""",
+        "ap: not sorted": _ap(order="np.arange(len(scores))"),
+        "ap: worst first": _ap(order="np.argsort(scores, kind='stable')"),
+        "ap: ties in the reverse order": (
+            _ap(order="np.argsort(scores, kind='stable')[::-1]"),
+            AP_EDGES,
+        ),
+        "ap: no detections raise": ("scores.max()\n" + _ap(), AP_EDGES),
+        "ap: NaN without detections": (
+            _ap(result="float(np.mean(best)) if len(scores) else np.nan"),
+            AP_EDGES,
+        ),
+        "ap: 1 without detections": (
+            _ap(result="float(np.mean(best)) if len(scores) else 1.0"),
+            AP_EDGES,
+        ),
+        "ap: in percent": (_ap(result="100 * float(np.mean(best))"), AP_VALUES | AP_EDGES),
+        "ap: a curve": (_ap(result="best"), AP_VALUES | AP_EDGES),
+        "ap: from the library": (
+            """
+            from helpers import metrics
+            return metrics.average_precision(correct, scores, objects)""",
+            AP_VALUES | AP_EDGES,
+        ),
+    },
+)
+
+RIGHT["lab7_detection"] = {
+    "iou: loops, nested lists": ("iou_matrix", IOU_BY_PAIR.format(before="")),
+    "iou: torch, float32": (
+        "iou_matrix",
+        """
+        import torch
+        a, b = torch.as_tensor(a).float(), torch.as_tensor(b).float()
+        sides = torch.minimum(a[:, None, 2:], b[:, 2:]) - torch.maximum(a[:, None, :2], b[:, :2])
+        common = sides.clamp(min=0).prod(dim=2)
+        areas = [(c[:, 2:] - c[:, :2]).prod(dim=1) for c in (a, b)]
+        return common / (areas[0][:, None] + areas[1] - common).clamp(min=1e-12)""",
+    ),
+    "iou: column by column, warnings": (
+        "iou_matrix",
+        """
+        columns = []
+        for x1, y1, x2, y2 in b:
+            width = np.maximum(np.minimum(a[:, 2], x2) - np.maximum(a[:, 0], x1), 0)
+            height = np.maximum(np.minimum(a[:, 3], y2) - np.maximum(a[:, 1], y1), 0)
+            both = width * height
+            union = (a[:, 2] - a[:, 0]) * (a[:, 3] - a[:, 1]) + (x2 - x1) * (y2 - y1) - both
+            columns.append(np.nan_to_num(both / union))
+        return np.stack(columns, axis=1) if columns else np.zeros((len(a), 0))""",
+    ),
+    "iou: a local name of a library": (
+        "iou_matrix",
+        "box_iou = None  # helpers.metrics.box_iou compares\n" + _iou(),
+    ),
+    "fit: integers and a list": (
+        "letterbox_fit",
+        """
+        if network_height * width <= network_width * height:
+            scale = network_height / height
+        else:
+            scale = network_width / width
+        columns, rows = (max(1, int(np.floor(scale * side + 0.5))) for side in (width, height))
+        return [scale, int((network_width - columns) / 2), int((network_height - rows) / 2)]""",
+    ),
+    "fit: numpy": (
+        "letterbox_fit",
+        """
+        size = np.array([width, height])
+        network = np.array([network_width, network_height])
+        scale = (network / size).min()
+        return np.array([scale, *((network - np.maximum(1, np.rint(scale * size))) // 2)])""",
+    ),
+    "to network: loops": (
+        "to_network",
+        """
+        return [[scale * x1 + left, scale * y1 + top, scale * x2 + left, scale * y2 + top]
+                for x1, y1, x2, y2 in boxes]""",
+    ),
+    "to network: x and y apart": (
+        "to_network",
+        """
+        boxes = scale * boxes
+        boxes[:, ::2] += left
+        boxes[:, 1::2] += top
+        return boxes.astype(np.float32)""",
+    ),
+    "to picture: loops": (
+        "to_picture",
+        """
+        result = []
+        for box in boxes.tolist():
+            x1, x2 = (min(max((x - left) / scale, 0), width) for x in box[::2])
+            y1, y2 = (min(max((y - top) / scale, 0), height) for y in box[1::2])
+            result.append((x1, y1, x2, y2))
+        return result""",
+    ),
+    "to picture: torch": (
+        "to_picture",
+        """
+        import torch
+        boxes = (torch.tensor(boxes) - torch.tensor([left, top, left, top])) / scale
+        return torch.stack(
+            [boxes[:, 0].clamp(0, width), boxes[:, 1].clamp(0, height),
+             boxes[:, 2].clamp(0, width), boxes[:, 3].clamp(0, height)], dim=1).float()""",
+    ),
+    "nms: a list": ("nms", _nms(result="kept")),
+    "nms: plain Python": (
+        "nms",
+        """
+        kept = []
+        for i in sorted(range(len(scores)), key=lambda i: -scores[i]):
+            if all(classes[k] != classes[i] or overlaps[k][i] <= limit for k in kept):
+                kept.append(i)
+        return kept""",
+    ),
+    "nms: a mask of doubles": (
+        "nms",
+        """
+        order = np.argsort(-scores, kind="stable")
+        doubles = ((overlaps > limit) & (classes[:, None] == classes))[np.ix_(order, order)]
+        is_kept = np.ones(len(order), dtype=bool)
+        for row in range(len(order)):
+            if is_kept[row]:
+                is_kept[row + 1 :] &= ~doubles[row, row + 1 :]
+        return order[is_kept].astype(np.uint16)""",
+    ),
+    "nms: lexsort, moved classes": (
+        "nms",
+        """
+        order = np.lexsort((np.arange(len(scores)), -scores))
+        overlaps = np.where(classes[:, None] == classes, overlaps, 0)
+        kept = []
+        while order.size:
+            kept += [order[0]]
+            order = order[1:][overlaps[order[0], order[1:]] <= limit]
+        return np.array(kept, dtype=np.int32)""",
+    ),
+    "match: plain Python, a tuple": (
+        "match",
+        """
+        found = [-1] * len(scores)
+        free = set(range(overlaps.shape[1]))
+        for i in sorted(range(len(scores)), key=lambda i: -scores[i]):
+            best = max(free, key=lambda j: overlaps[i, j], default=None)
+            if best is not None and overlaps[i, best] >= limit:
+                found[i] = best
+                free.remove(best)
+        return tuple(found)""",
+    ),
+    "match: columns set to -1": (
+        "match",
+        """
+        found = np.full(len(scores), -1, dtype=np.int8)
+        overlaps = overlaps.copy()
+        for i in np.argsort(-scores, kind="stable"):
+            if overlaps.shape[1] == 0:
+                break
+            best = overlaps[i].argmax()
+            if overlaps[i, best] >= limit:
+                found[i] = best
+                overlaps[:, best] = -1
+        return found""",
+    ),
+    "ap: accumulated and looked up": (
+        "average_precision",
+        """
+        order = np.lexsort((np.arange(len(scores)), -scores))
+        right = np.cumsum(correct[order])
+        precision = np.append(right / np.arange(1, len(right) + 1), 0)
+        best = np.maximum.accumulate(precision[::-1])[::-1]
+        return best[np.searchsorted(right / objects, np.linspace(0, 1, 101))].mean()""",
+    ),
+    "ap: plain Python": (
+        "average_precision",
+        """
+        ranked = sorted(zip(scores, correct), key=lambda pair: -pair[0])
+        points, right = [], 0
+        for count, (_, is_right) in enumerate(ranked, 1):
+            right += bool(is_right)
+            points.append((right / objects, right / count))
+        best = [max((p for recall, p in points if recall >= i / 100), default=0)
+                for i in range(101)]
+        return sum(best) / 101""",
+    ),
+    "ap: torch, float32": (
+        "average_precision",
+        """
+        import torch
+        if len(scores) == 0:
+            return torch.tensor(0.0)
+        order = torch.argsort(torch.as_tensor(scores), descending=True, stable=True)
+        right = torch.as_tensor(correct)[order].cumsum(0)
+        precision = right / torch.arange(1, len(right) + 1)
+        best = precision.flip(0).cummax(0).values.flip(0)
+        reached = [best[right / objects >= i / 100] for i in range(101)]
+        return torch.stack([b[0] if len(b) else torch.tensor(0.0) for b in reached]).mean()""",
+    ),
+    "own detector: rounded down": (
+        "own_detector",
+        """
+        counts = np.bincount(object_classes)
+        per_class = [average_precision(correct[classes == c], scores[classes == c], counts[c])
+                     for c in (0, 1, 2)]
+        my_ap50 = round(sum(per_class) / 3, 4)
+        for my_threshold in np.arange(0.999, 0, -0.0001):
+            my_recall = correct[scores >= my_threshold].sum() / len(object_classes)
+            if my_recall >= 0.8:
+                break
+        my_precision = correct[scores >= my_threshold].mean()""",
+    ),
+}
+
+
+def _result(**changes):
+    """A damage for my_detector.json: values, or None to drop an entry."""
+
+    def damage(path: Path) -> None:
+        stored = json.loads(path.read_text()) | changes
+        path.write_text(json.dumps({k: v for k, v in stored.items() if v is not None}))
+
+    return damage
+
+
+_OWN_AP = {"own_ap": 1}
+_OWN_THRESHOLD = {"own_threshold": 1}
+DAMAGED["lab7_detection"] = {
+    "result: another AP": ("my_detector.json", _result(ap50=0.5), _OWN_AP),
+    "result: AP in percent": ("my_detector.json", _result(ap50=79.0), _OWN_AP),
+    "result: no AP": ("my_detector.json", _result(ap50=None), _OWN_AP),
+    "result: AP as a text": ("my_detector.json", _result(ap50="0.79"), _OWN_AP),
+    "result: AP is NaN": ("my_detector.json", _result(ap50=float("nan")), _OWN_AP),
+    "result: the usual threshold": ("my_detector.json", _result(threshold=0.5), _OWN_THRESHOLD),
+    "result: everything is reported": (
+        "my_detector.json",
+        _result(threshold=0.01),
+        _OWN_THRESHOLD,
+    ),
+    "result: recall as asked for": ("my_detector.json", _result(recall=0.8), _OWN_THRESHOLD),
+    "result: precision of everything": (
+        "my_detector.json",
+        _result(precision=0.59),
+        _OWN_THRESHOLD,
+    ),
+    "result: a list as the threshold": (
+        "my_detector.json",
+        _result(threshold=[0.4, 0.5]),
+        _OWN_THRESHOLD,
+    ),
+    "result: no JSON": (
+        "my_detector.json",
+        lambda path: path.write_text("ap50 = 0.79"),
+        _OWN_AP | _OWN_THRESHOLD,
+    ),
+    "result: a list": (
+        "my_detector.json",
+        lambda path: path.write_text("[0.79]"),
+        _OWN_AP | _OWN_THRESHOLD,
+    ),
+    "result: not submitted": (
+        "my_detector.json",
+        lambda path: path.unlink(),
+        _OWN_AP | _OWN_THRESHOLD,
+    ),
+}
