@@ -66,6 +66,9 @@ QUICK = {
         "page_scenes": 320,
         "test_scenes": 60,
         "resamples": 50,
+        "formats": ["onnx", "mnn"],
+        "rounds": 6,
+        "own_steps": 5,
     },
 }
 # they save networks under the names that others load, so they get a build folder of their own

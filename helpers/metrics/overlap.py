@@ -27,6 +27,8 @@ def box_iou(a: ArrayLike, b: ArrayLike) -> np.ndarray:
 
 def check_boxes(boxes: np.ndarray) -> None:
     """ValueError if a row of `boxes`, N x 4, is not finite or has a negative size."""
+    if np.isfinite(boxes).all() and (boxes[:, 2:] >= boxes[:, :2]).all():
+        return
     wrong = np.flatnonzero(is_no_box(boxes))
     if len(wrong):
         raise ValueError(

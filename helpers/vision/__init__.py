@@ -8,6 +8,7 @@ digit_head     the same for the digit detector: numpy only
 suppression    non-maximum suppression
 detector       open_detector: the stages together, for a model file
 drawing        boxes with labels on a picture
+own_pictures   a folder of pictures with labels in COCO's format
 published      FastestDet in PyTorch, with its weights; it needs torch and is imported by its name
 
 The room needs OpenCV and Pillow.
@@ -26,6 +27,7 @@ from helpers.vision.drawing import draw_boxes
 from helpers.vision.fitting import Fit, letterbox, stretch
 from helpers.vision.heads import LAYOUTS, Layout
 from helpers.vision.images import list_images, read_image
+from helpers.vision.own_pictures import OwnPicture, read_own_pictures
 from helpers.vision.suppression import class_wise_nms, nms
 
 __all__ = [
@@ -34,6 +36,7 @@ __all__ = [
     "Detector",
     "Fit",
     "Layout",
+    "OwnPicture",
     "box_area",
     "class_wise_nms",
     "clip_boxes",
@@ -44,6 +47,7 @@ __all__ = [
     "nms",
     "open_detector",
     "read_image",
+    "read_own_pictures",
     "stretch",
     "xywh_to_xyxy",
     "xyxy_to_cxcywh",

@@ -6,10 +6,7 @@ from numpy.typing import ArrayLike
 from helpers.metrics import overlap
 from helpers.vision.boxes import as_boxes
 
-FIRST_STRIP = 32  # boxes that are compared with all others at once; then four times as many
-LARGEST_STRIP = 512
-FEW = 400  # so few boxes are compared in one step
-ENOUGH = 3.5  # of this many times as many boxes as wanted, enough are usually kept
+STRIP = 128  # boxes that are compared with all others at once
 # The numbers of the quick test are int16, up to 32,767
 STEPS = 32_000
 MOST_CLASSES = 32_767
@@ -44,11 +41,7 @@ def class_wise_nms(
     order = np.argsort(-scores, kind="stable")
     if limit is None:
         limit = len(order)
-    best = order[: round(ENOUGH * limit)]
-    kept = best[_greedy(boxes[best], classes[best], iou, limit)]
-    if len(kept) < limit and len(best) < len(order):
-        kept = order[_greedy(boxes[order], classes[order], iou, limit)]
-    return kept[:limit]
+    return order[_greedy(boxes[order], classes[order], iou, limit)[:limit]]
 
 
 def _greedy(boxes: np.ndarray, classes: np.ndarray, threshold: float, limit: int) -> np.ndarray:
@@ -56,14 +49,10 @@ def _greedy(boxes: np.ndarray, classes: np.ndarray, threshold: float, limit: int
     pairs = _Pairs(boxes, classes, threshold)
     waiting = np.arange(len(boxes))
     kept = np.empty(0, np.int64)
-    size = FEW
-    if len(boxes) > FEW:
-        size = FIRST_STRIP  # because the best boxes often remove most of the others
     while len(waiting) and len(kept) < limit:
-        is_kept = _survivors(*pairs.above(waiting, size), len(waiting))
-        kept = np.append(kept, waiting[:size][is_kept[:size]])
-        waiting = waiting[size:][is_kept[size:]]
-        size = min(4 * size, LARGEST_STRIP)
+        is_kept = _survivors(*pairs.above(waiting, STRIP), len(waiting))
+        kept = np.append(kept, waiting[:STRIP][is_kept[:STRIP]])
+        waiting = waiting[STRIP:][is_kept[STRIP:]]
     return kept
 
 
