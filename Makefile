@@ -50,7 +50,7 @@ pi: $(VENV)/ready  ## set up a Raspberry Pi if needed and open its JupyterLab: m
 notebooks: $(VENV)/ready  ## execute the notebooks in place, to commit them
 	@$(RUN) -m workbook book in-place
 
-figures: $(VENV)/ready  ## train the networks of the stored curves and tables in notebooks/figures/ (twenty minutes)
+figures: $(VENV)/ready  ## train the networks of the stored curves and tables in notebooks/figures/ (half an hour)
 	@$(RUN) -m workbook book figures
 
 cpp: $(VENV)/ready  ## build the C++ programs that notebook 08 compares with Python, under build/cpp/ (two minutes, once)

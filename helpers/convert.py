@@ -11,6 +11,8 @@ example and for random images must equal the network's. The outputs of an int8 f
 images must be close to them. Otherwise nothing is written and ConversionError gives the reason.
 Networks, examples and images are not changed. Nothing is installed. A converter's log is shown only
 if it fails.
+
+read_layers gives the layers of an ONNX file, and int8 for any of them, with ranges of your own.
 """
 
 from modelfiles.conversion.batch_norms import skip_absent_convolutions
@@ -27,14 +29,18 @@ from modelfiles.conversion.int8_forms import (
     to_executorch_int8,
     to_mnn,
     to_onnx_int8,
+    to_tflite_half,
     to_tflite_int8,
     xnnpack_quantizer,
 )
+from modelfiles.conversion.onnx_layers import OnnxLayers, read_layers
 from modelfiles.errors import ConversionError
 
 __all__ = [
     "ConversionError",
+    "OnnxLayers",
     "quantize_pt2e",
+    "read_layers",
     "skip_absent_convolutions",
     "to_executorch",
     "to_executorch_int8",
@@ -44,6 +50,7 @@ __all__ = [
     "to_onnx_int8",
     "to_pt2",
     "to_tflite",
+    "to_tflite_half",
     "to_tflite_int8",
     "to_torchscript",
     "xnnpack_quantizer",

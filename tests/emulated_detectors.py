@@ -21,6 +21,7 @@ FILES = ("fastestdet.onnx", "fastestdet.ncnn.param")
 PHOTOS = 3
 CONFIDENCE = 0.25
 PIXELS = 0.5  # how far a box may be from the same box on x86
+CLOSE = 5  # pixels, in half precision
 
 DETECT = """
 import json, sys
@@ -83,6 +84,12 @@ def farthest(theirs, ours):
     return np.abs(sides).max(initial=0)
 
 
+def nearest(row, others):
+    """How far the sides of a box are from those of the nearest box of its class; inf without one."""
+    same = [other[2] for other in others if other[0] == row[0]]
+    return min((np.abs(np.subtract(box, row[2])).max() for box in same), default=np.inf)
+
+
 @pytest.mark.parametrize("cpu", emulated_pi.CPUS)
 def test_fastestdet_finds_the_same_boxes(cpu, photos):
     files = [data.fetch(name) for name in FILES]
@@ -100,15 +107,10 @@ def test_half_precision_on_a_pi_5(photos):
     full = on_the_pi("cortex-a76", file, photos)
     half = on_the_pi("cortex-a76", file, photos, "float16")
     assert half != full, "the processor has half precision, and ncnn did not use it"
-    changed = 0
-    apart = []
-    for key, rows in full.items():
-        if [row[0] for row in rows] == [row[0] for row in half[key]]:
-            apart.append(farthest(half[key], rows))
-        else:
-            changed += 1
+    apart = [nearest(row, half[key]) for key, rows in full.items() for row in rows]
+    close = sum(distance <= CLOSE for distance in apart)
     print(
-        f"\nfloat16 against float32: on {len(apart)} of {len(full)} photographs the same classes, "
-        f"boxes up to {max(apart):.2g} pixels apart; on {changed} others a class differs"
+        f"\nfloat16 against float32: {close} of {len(apart)} boxes are found again within {CLOSE} "
+        f"pixels, half of them within {np.median(apart):.2g} pixels"
     )
-    assert apart and max(apart) < 10
+    assert close >= 0.8 * len(apart)

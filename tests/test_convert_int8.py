@@ -148,7 +148,7 @@ def test_int8_sources_and_other_options(sources, tmp_path):
     refused = {
         "int8 already": lambda: convert.to_onnx_int8(quantized, unknown, images()),
         "Cannot convert to MNN": lambda: convert.to_mnn(quantized, no_mnn),
-        "must be 8 or 32, not 4": lambda: convert.to_mnn(onnx_file, no_mnn, weight_bits=4),
+        "must be 8, 16 or 32, not 4": lambda: convert.to_mnn(onnx_file, no_mnn, weight_bits=4),
         "not 'Middle'": lambda: convert.to_onnx_int8(onnx_file, unknown, images(), ranges="Middle"),
         "does not exist": lambda: convert.to_mnn(tmp_path / "none.onnx", no_mnn),
         "not an ONNX file": lambda: convert.to_mnn(tflite_file, no_mnn),

@@ -22,6 +22,7 @@ QUICK = {
     "02_export_to_every_runtime": {"image_count": 100, "calibration_count": 20},
     "03_measure_latency": {
         "rounds": 6,
+        "busy_rounds": 2,
         "repeats": 2,
         "measurements": 6,
         "pause_s": 0,
@@ -69,6 +70,16 @@ QUICK = {
         "formats": ["onnx", "mnn"],
         "rounds": 6,
         "own_steps": 5,
+    },
+    "10_quantize_a_detector": {
+        "page_epochs": 1,
+        "page_scenes": 320,
+        "calibration_scenes": 8,
+        "test_scenes": 20,
+        "resamples": 20,
+        "search_photos": 6,
+        "half_forms": ["onnx", "mnn"],
+        "rounds": 6,
     },
 }
 # they save networks under the names that others load, so they get a build folder of their own

@@ -9,5 +9,6 @@ compare         decides whether a file's outputs are correct
 culprit         names the layer that cannot be converted
 int8_forms      int8 converters; batch_norms, tflite_int8, mnn_process and lowering are their parts
 onnx_source     an ONNX file as the source of another file
+onnx_layers     the layers of an ONNX file, and int8 for any of them; onnx_grids writes it
 ncnn_form       runs pnnx to write ncnn's pair of files
 """

@@ -3,16 +3,20 @@
 import numpy as np
 
 FLOAT_TOLERANCE = 1e-3  # of the largest output
+HALF_TOLERANCE = 2e-2  # float16 has three digits
 # the RMS error of an int8 file may be half of the standard deviation of the correct outputs ...
 INT8_SPREAD = 0.5
 # ... or more if nine images in ten keep their class: clipped outputs are far off, but harmless
 INT8_CLASSES = 0.9
 
 
-def float_fault(answers: np.ndarray, wanted: np.ndarray) -> str | None:
+def float_fault(
+    answers: np.ndarray, wanted: np.ndarray, tolerance: float = FLOAT_TOLERANCE
+) -> str | None:
     """What is wrong with the outputs of a float file, or None if they are correct.
 
-    Both arrays are N x outputs. The outputs of an image may differ by 1e-3 of its largest output.
+    Both arrays are N x outputs. The outputs of an image may differ by `tolerance` times its largest
+    output.
     """
     fault = _plain_fault(answers, wanted)
     if fault:
@@ -22,7 +26,7 @@ def float_fault(answers: np.ndarray, wanted: np.ndarray) -> str | None:
     largest = np.abs(wanted).max(axis=1)
     error = np.abs(answers - wanted).max(axis=1)
     # an image with tiny outputs may differ by the rounding errors of larger ones
-    limit = FLOAT_TOLERANCE * np.maximum(largest, FLOAT_TOLERANCE * largest.max() + 1e-9)
+    limit = tolerance * np.maximum(largest, tolerance * largest.max() + 1e-9)
     worst = int((error / limit).argmax())
     if error[worst] <= limit[worst]:
         return None
@@ -30,6 +34,11 @@ def float_fault(answers: np.ndarray, wanted: np.ndarray) -> str | None:
         f"an output is off by {error[worst]:.3g}; "
         f"the network's largest output for that image is {largest[worst]:.3g}"
     )
+
+
+def half_fault(answers: np.ndarray, wanted: np.ndarray) -> str | None:
+    """What is wrong with the outputs of a file with float16 weights, or None."""
+    return float_fault(answers, wanted, HALF_TOLERANCE)
 
 
 def int8_fault(answers: np.ndarray, wanted: np.ndarray) -> str | None:

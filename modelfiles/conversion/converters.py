@@ -1,10 +1,11 @@
 """Convert a network to a file for each runtime. helpers.convert describes the common rules."""
 
+from functools import partial
 from pathlib import Path
 
 import torch
 
-from modelfiles.conversion import ncnn_form
+from modelfiles.conversion import compare, ncnn_form
 from modelfiles.conversion.lowering import lower_to_xnnpack
 from modelfiles.conversion.writing import write_network
 
@@ -32,12 +33,17 @@ def to_tflite(model: torch.nn.Module, example: torch.Tensor, path: Path | str) -
     return write_network(model, example, path, ".tflite", _write_tflite)
 
 
-def to_ncnn(model: torch.nn.Module, example: torch.Tensor, path: Path | str) -> Path:
-    """ncnn's pair NAME.ncnn.param (the layers, as text) and NAME.ncnn.bin (the weights, float32).
+def to_ncnn(
+    model: torch.nn.Module, example: torch.Tensor, path: Path | str, half: bool = False
+) -> Path:
+    """ncnn's pair NAME.ncnn.param (the layers, as text) and NAME.ncnn.bin (the weights).
 
-    `path` is that of NAME.ncnn.param. ncnn takes one image per call.
+    `path` is that of NAME.ncnn.param. ncnn takes one image per call. The weights are float32, with
+    `half` float16.
     """
-    return write_network(model, example, path, ".ncnn.param", ncnn_form.write)
+    write = partial(ncnn_form.write, half=half)
+    find_fault = compare.half_fault if half else compare.float_fault
+    return write_network(model, example, path, ".ncnn.param", write, find_fault)
 
 
 def to_executorch(model: torch.nn.Module, example: torch.Tensor, path: Path | str) -> Path:

@@ -1,4 +1,4 @@
-"""Converters that start from a float file or quantize to int8.
+"""Converters that start from a float file, for int8 and float16.
 
 The ranges of int8 activations do not depend on the order of the calibration images.
 """
@@ -19,20 +19,25 @@ from modelfiles.quiet import quiet
 
 RANGES = ("MinMax", "Entropy", "Percentile")
 CHECKED_IMAGES = 32
+# bits of a weight: the converter's options, and how its file is judged
+MNN_WEIGHTS = {
+    8: (["--weightQuantBits", "8"], compare.int8_fault),
+    16: (["--fp16"], compare.half_fault),
+    32: ([], compare.float_fault),
+}
 
 
 def to_mnn(onnx_file: Path | str, path: Path | str, weight_bits: int = 32) -> Path:
-    """MNN's file from the network's ONNX file. With `weight_bits` 8, weights are stored as int8."""
+    """MNN's file from the network's ONNX file. `weight_bits`: 32, 16 (float16) or 8 (int8)."""
     with writing(path, ".mnn") as (scratch, process):
-        if weight_bits not in (8, 32):
-            raise ConversionError(f"weight_bits must be 8 or 32, not {weight_bits!r}.")
+        if weight_bits not in MNN_WEIGHTS:
+            raise ConversionError(f"weight_bits must be 8, 16 or 32, not {weight_bits!r}.")
         shape = onnx_source.input_shape(onnx_file)
         images = inputs.random_images(tuple(size or 32 for size in shape))
         with opener(".onnx") as source:
             wanted = source.answers(Path(onnx_file), images)
-        options = ["--weightQuantBits", "8"] if weight_bits == 8 else []
+        options, find_fault = MNN_WEIGHTS[weight_bits]
         convert_to_mnn(Path(onnx_file), scratch, *options)
-        find_fault = compare.int8_fault if weight_bits == 8 else compare.float_fault
         check(scratch, process, images, wanted, find_fault)
     return Path(path)
 
@@ -107,6 +112,17 @@ def to_tflite_int8(tflite_file: Path | str, path: Path | str, calibration: np.nd
         wanted = process.answers(Path(tflite_file), images)
         tflite_int8.quantize(Path(tflite_file), scratch, calibration, shape[0] or 1)
         check(scratch, process, images, wanted, compare.int8_fault)
+    return Path(path)
+
+
+def to_tflite_half(tflite_file: Path | str, path: Path | str) -> Path:
+    """A float32 .tflite file with its weights as float16. LiteRT computes in float32 with them."""
+    with writing(path, ".tflite") as (scratch, process):
+        shape = process.input_shape(Path(tflite_file)) or (1, 1, 28, 28)
+        images = inputs.random_images(tuple(size or 32 for size in shape))
+        wanted = process.answers(Path(tflite_file), images)
+        tflite_int8.halve(Path(tflite_file), scratch)
+        check(scratch, process, images, wanted, compare.half_fault)
     return Path(path)
 
 

@@ -29,14 +29,19 @@ class _Copies(torch.nn.Module):
         return self.network(torch.nn.functional.max_pool2d(x, 1))
 
 
-def write(network: torch.nn.Module, example: torch.Tensor, scratch: Path) -> None:
-    """Write `network` to `scratch`, NAME.ncnn.param, and the weights next to it."""
+def write(
+    network: torch.nn.Module, example: torch.Tensor, scratch: Path, half: bool = False
+) -> None:
+    """Write `network` to `scratch`, NAME.ncnn.param, and the weights next to it.
+
+    With `half` the weights are float16.
+    """
     if len(example) != 1:
         raise ExplainedError(f"ncnn takes one image per call, and the example has {len(example)}.")
-    _run_pnnx(network, example, scratch)
+    _run_pnnx(network, example, scratch, half)
     if not _starts_with_a_copy(_layers(scratch)):
         # ncnn would overwrite the caller's image or crash, and pnnx would keep the batch axis
-        _run_pnnx(_Copies(network), example, scratch)
+        _run_pnnx(_Copies(network), example, scratch, half)
     layers = _layers(scratch)
     unknown = [layer for layer in layers if "." in layer[0] or "::" in layer[0]]
     if unknown:
@@ -48,7 +53,7 @@ def write(network: torch.nn.Module, example: torch.Tensor, scratch: Path) -> Non
     scratch.write_text(text.replace(" 0 1 in0\n", f" 0 1 {entry}\n", 1))
 
 
-def _run_pnnx(network: torch.nn.Module, example: torch.Tensor, scratch: Path) -> None:
+def _run_pnnx(network: torch.nn.Module, example: torch.Tensor, scratch: Path, half: bool) -> None:
     import pnnx
 
     shape = ",".join(map(str, example.shape))
@@ -60,7 +65,7 @@ def _run_pnnx(network: torch.nn.Module, example: torch.Tensor, scratch: Path) ->
             pnnx.EXEC_PATH,
             stem + ".pt",
             f"inputshape=[{shape}]f32",
-            "fp16=0",  # the default halves the file, but changes the third digit of the logits
+            f"fp16={int(half)}",  # 1 halves the file and changes the third digit of the logits
             f"ncnnparam={scratch}",
             f"ncnnbin={scratch.with_suffix('.bin')}",
             f"ncnnpy={stem}_ncnn.py",

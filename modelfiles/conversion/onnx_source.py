@@ -16,14 +16,14 @@ def input_shape(onnx_file: Path | str) -> tuple[int | None, ...]:
 
     Raises ConversionError for any other inputs.
     """
-    entry = _image_input(_load(onnx_file), onnx_file)
+    entry = image_input(load(onnx_file), onnx_file)
     sizes = entry.type.tensor_type.shape.dim
     return tuple(size.dim_value or None for size in sizes)
 
 
 def check_is_float(onnx_file: Path | str) -> None:
     """Raise ConversionError if the file has quantize operators already."""
-    operators = {node.op_type for node in _load(onnx_file).graph.node}
+    operators = {node.op_type for node in load(onnx_file).graph.node}
     found = sorted(name for name in operators if name.startswith(QUANTIZED))
     if found:
         raise ConversionError(
@@ -38,8 +38,8 @@ def prepared(onnx_file: Path | str) -> Iterator[tuple[Path, str]]:
     import onnx
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    model = _load(onnx_file)
-    entry = _image_input(model, onnx_file)
+    model = load(onnx_file)
+    entry = image_input(model, onnx_file)
     # before IR version 4, files listed their weights among the inputs
     del model.graph.input[:]
     model.graph.input.append(entry)
@@ -52,7 +52,7 @@ def prepared(onnx_file: Path | str) -> Iterator[tuple[Path, str]]:
         yield ready, entry.name
 
 
-def _load(onnx_file: Path | str):
+def load(onnx_file: Path | str):
     import onnx
 
     if not Path(onnx_file).is_file():
@@ -63,7 +63,7 @@ def _load(onnx_file: Path | str):
         raise ConversionError(f"{display_path(onnx_file)} is not an ONNX file: {error}") from error
 
 
-def _image_input(model, onnx_file: Path | str):
+def image_input(model, onnx_file: Path | str):
     """The only input that is not a weight."""
     weights = {weight.name for weight in model.graph.initializer}
     entries = [entry for entry in model.graph.input if entry.name not in weights]

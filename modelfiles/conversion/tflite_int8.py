@@ -34,6 +34,20 @@ def quantize(source: Path, target: Path, calibration: np.ndarray, batch: int) ->
     tool.quantize(ranges).export_model(str(target), overwrite=True)
 
 
+def halve(source: Path, target: Path) -> None:
+    """Write the float file `source` with float16 weights to `target`."""
+    from ai_edge_quantizer import algorithm_manager, qtyping, quantizer
+
+    tool = quantizer.Quantizer(str(source))
+    tool.add_weight_only_config(
+        regex=".*",
+        operation_name=qtyping.TFLOperationName.ALL_SUPPORTED,
+        num_bits=16,
+        algorithm_key=algorithm_manager.AlgorithmName.FLOAT_CASTING,
+    )
+    tool.quantize().export_model(str(target), overwrite=True)
+
+
 def _only_input(source: str) -> tuple[str, str]:
     """The names of the file's signature and of its input."""
     from ai_edge_litert.interpreter import Interpreter

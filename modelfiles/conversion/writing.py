@@ -25,15 +25,21 @@ FORMAT_NAMES = {
 
 
 Write = Callable[[torch.nn.Module, torch.Tensor, Path], None]
+FindFault = Callable[[np.ndarray, np.ndarray], str | None]
 
 
 def write_network(
-    network: torch.nn.Module, example: torch.Tensor, path: Path | str, suffix: str, write: Write
+    network: torch.nn.Module,
+    example: torch.Tensor,
+    path: Path | str,
+    suffix: str,
+    write: Write,
+    find_fault: FindFault = compare.float_fault,
 ) -> Path:
     """Write `network` to `path` with write(network, example, scratch file); compare outputs."""
 
     def convert(layer: torch.nn.Module, image: torch.Tensor, file: Path) -> None:
-        _write_and_check(layer, image, file, suffix, write)
+        _write_and_check(layer, image, file, suffix, write, find_fault)
 
     path = checked_path(path, suffix)
     with naming_the_layer(network, example, suffix, convert):
@@ -42,12 +48,18 @@ def write_network(
 
 
 def _write_and_check(
-    network: torch.nn.Module, example: torch.Tensor, path: Path, suffix: str, write: Write
+    network: torch.nn.Module,
+    example: torch.Tensor,
+    path: Path,
+    suffix: str,
+    write: Write,
+    find_fault: FindFault,
 ) -> None:
     with writing(path, suffix) as (scratch, process):
         wanted = inputs.reference(network, example)
         write(wanted.network, wanted.example, scratch)
-        find_fault = compare.int8_fault if wanted.is_quantized else compare.float_fault
+        if wanted.is_quantized:
+            find_fault = compare.int8_fault
         check(scratch, process, wanted.images, wanted.answers, find_fault)
 
 
@@ -103,7 +115,7 @@ def check(
     process: Opener,
     images: np.ndarray,
     wanted: np.ndarray,
-    find_fault: Callable[[np.ndarray, np.ndarray], str | None],
+    find_fault: FindFault,
 ) -> None:
     """Raise ConversionError unless the outputs of `file` for `images` match `wanted`."""
     if not file.exists():
