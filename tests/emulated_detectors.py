@@ -85,7 +85,7 @@ def farthest(theirs, ours):
 
 
 def nearest(row, others):
-    """How far the sides of a box are from those of the nearest box of its class; inf without one."""
+    """How far the sides of a box are from those of the nearest box of its class, in pixels."""
     same = [other[2] for other in others if other[0] == row[0]]
     return min((np.abs(np.subtract(box, row[2])).max() for box in same), default=np.inf)
 
