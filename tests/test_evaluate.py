@@ -291,6 +291,7 @@ def test_one_command_converts_checks_races_and_stores(digits, lenet_onnx, tmp_pa
     for row in works:
         assert row["p50_ms"] <= row["p90_ms"] and row["threads"] == 1 and row["bytes"] > 10_000
         assert row["accuracy"] > 0.8 and row["metric"] == "accuracy" and row["file"]
+    assert "latency" not in works[0]
     assert works[0]["difference"] == 0 and 0 < works[1]["difference"] < 1e-3
     assert min(row["p50_ms"] for row in works) > 0 and any(row["ratio"] == 1 for row in works)
     why = {row["precision"]: row["why"] for row in found if row["runtime"] == "LiteRT"}

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from helpers import device, results, timing
@@ -90,4 +90,5 @@ def _record(
 
 def as_json(rows: Sequence[Row]) -> list[dict]:
     """The rows as plain values for JSON."""
-    return [results.to_json(asdict(row)) for row in rows]
+    plain = [results.to_json(asdict(replace(row, latency=None))) for row in rows]
+    return [{name: value for name, value in row.items() if name != "latency"} for row in plain]
