@@ -56,15 +56,20 @@ class ModelFile:
 
     @property
     def parts(self) -> list[Path]:
-        """The files on disk: one, or two for ncnn, which stores layers and weights separately."""
-        if self.path.suffix == ".param":
-            return [self.path, self.path.with_suffix(".bin")]
-        return [self.path]
+        """The files on disk: see parts_of."""
+        return parts_of(self.path)
 
     @property
     def exists(self) -> bool:
         """Whether all its parts exist."""
         return all(part.exists() for part in self.parts)
+
+
+def parts_of(path: Path) -> list[Path]:
+    """The files of a model: one, or two for ncnn, which stores layers and weights separately."""
+    if path.suffix == ".param":
+        return [path, path.with_suffix(".bin")]
+    return [path]
 
 
 def files(networks: Sequence[str] = tuple(NETWORKS)) -> list[ModelFile]:

@@ -4,6 +4,7 @@
 processor; what it changes is printed.
 """
 
+import inspect
 import json
 
 import emulated_pi
@@ -19,7 +20,6 @@ pytestmark = [
 ]
 FILES = ("fastestdet.onnx", "fastestdet.ncnn.param")
 PHOTOS = 3
-CONFIDENCE = 0.25
 PIXELS = 0.5  # how far a box may be from the same box on x86
 CLOSE = 5  # pixels, in half precision
 
@@ -40,14 +40,7 @@ def half_net(threads):
 files, photos, precision = map(json.loads, sys.argv[1:])
 if precision == "float16":
     ncnn_file.float32_net = half_net
-found = {}
-for file in files:
-    detector = open_detector(file)
-    for photo in photos:
-        one = detector.detect(photo, confidence=0.25, iou=0.45)
-        rows = zip(one.classes.tolist(), one.scores.tolist(), one.boxes.tolist())
-        found[f"{detector.model.path.name} {photo}"] = list(rows)
-print(json.dumps(found))
+print(json.dumps(detected(files, photos)))
 """
 
 
@@ -57,21 +50,22 @@ def photos():
 
 
 def on_the_pi(cpu, files, photos, precision="float32"):
-    """{file and photo: [class, score, box]} of detectors on an emulated processor."""
+    """What `detected` returns on an emulated processor."""
     places = [[str(path) for path in paths] for paths in (files, photos)]
     arguments = map(json.dumps, [*places, precision])
-    done = emulated_pi.run(cpu, "-c", DETECT, *arguments)
+    script = inspect.getsource(detected) + DETECT
+    done = emulated_pi.run(cpu, "-c", script, *arguments)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def here(files, photos):
-    """The same on this machine, in float32."""
+def detected(files, photos):
+    """{file and photo: [class, score, box]}; the emulated Pi runs this function too."""
     found = {}
     for file in files:
         detector = open_detector(file)
         for photo in photos:
-            one = detector.detect(photo, confidence=CONFIDENCE, iou=0.45)
+            one = detector.detect(photo, confidence=0.25, iou=0.45)
             rows = zip(one.classes.tolist(), one.scores.tolist(), one.boxes.tolist())
             found[f"{detector.model.path.name} {photo}"] = list(rows)
     return found
@@ -94,7 +88,7 @@ def nearest(row, others):
 def test_fastestdet_finds_the_same_boxes(cpu, photos):
     files = [data.fetch(name) for name in FILES]
     data.fetch("fastestdet.ncnn.bin")
-    ours = here(files, photos)
+    ours = detected(files, photos)
     theirs = on_the_pi(cpu, files, photos)
     assert theirs.keys() == ours.keys() and sum(map(len, ours.values())) >= PHOTOS
     apart = {key: farthest(theirs[key], ours[key]) for key in ours}

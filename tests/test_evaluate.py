@@ -213,6 +213,18 @@ def test_files_that_are_no_models(tmp_path):
         candidates.source_of(str(tmp_path / "net.onnx"), "net.pt")
 
 
+def test_mnn_is_made_of_this_network_not_of_an_older_file(tmp_path):
+    written = []
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        layer = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 3)).eval()
+        source = candidates.Source("net", network=layer)
+        x = np.ones((1, 1, 4, 4), np.float32)
+        [made] = candidates.prepare(source, ["mnn"], x, tmp_path, say=lambda line: None)
+        written.append(made.path.read_bytes())
+    assert written[0] != written[1]
+
+
 # ---- the table and the budget
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from helpers.model_files import parts_of
 from modelfiles.errors import ConversionError, WorkbookError, reason
 from workbook.evaluate import network as networks
 from workbook.evaluate.runtimes import RUNTIMES, runtime_of
@@ -34,12 +35,8 @@ class Candidate:
 
     @property
     def parts(self) -> list[Path]:
-        """The files of the model: one, or two for ncnn."""
-        if self.path is None:
-            return []
-        if self.path.name.endswith(".ncnn.param"):
-            return [self.path, self.path.with_name(self.path.name.removesuffix("param") + "bin")]
-        return [self.path]
+        """The files of the model; none without a file."""
+        return parts_of(self.path) if self.path else []
 
 
 @dataclass(frozen=True)
@@ -112,7 +109,7 @@ def prepare(
             made[runtime] = Candidate(runtime, False, source.file)
         else:
             say(f"{source.name}: converting for {runtime} ...")
-            made[runtime] = _convert(source, runtime, example, folder)
+            made[runtime] = _convert(source, runtime, made, example, folder)
         yield made[runtime]
     if calibration is None:
         return
@@ -122,7 +119,9 @@ def prepare(
             yield _quantize(source, runtime, made, folder, calibration)
 
 
-def _convert(source: Source, runtime: str, example: np.ndarray, folder: Path) -> Candidate:
+def _convert(
+    source: Source, runtime: str, made: dict[str, Candidate], example: np.ndarray, folder: Path
+) -> Candidate:
     import torch
 
     from helpers import convert
@@ -138,7 +137,7 @@ def _convert(source: Source, runtime: str, example: np.ndarray, folder: Path) ->
 
     def write() -> None:
         if runtime == "mnn":
-            convert.to_mnn(_onnx_file(source, example, folder), path)
+            convert.to_mnn(_onnx_file(source, made, example, folder), path)
         elif source.network is None:
             raise ConversionError(NEEDS_NETWORK)
         else:
@@ -147,21 +146,17 @@ def _convert(source: Source, runtime: str, example: np.ndarray, folder: Path) ->
     return _attempt(runtime, False, path, write)
 
 
-def _onnx_file(source: Source, example: np.ndarray, folder: Path) -> Path:
-    """The ONNX file that MNN's converter reads, which is made if it does not exist."""
-    import torch
-
-    from helpers import convert
-
+def _onnx_file(
+    source: Source, made: dict[str, Candidate], example: np.ndarray, folder: Path
+) -> Path:
+    """The ONNX file that MNN's converter reads: MODEL, or one of this run, never an older one."""
     if source.runtime == "onnx":
         assert source.file is not None
         return source.file
-    if source.network is None:
-        raise ConversionError(NEEDS_NETWORK)
-    path = folder / f"{source.name}.onnx"
-    if not path.exists():
-        convert.to_onnx(source.network, torch.from_numpy(example), path)
-    return path
+    found = made.get("onnx") or _convert(source, "onnx", made, example, folder)
+    if found.path is None:
+        raise ConversionError(found.problem)
+    return found.path
 
 
 def _quantize(
@@ -181,7 +176,7 @@ def _quantize(
                 raise ConversionError(NEEDS_NETWORK)
             convert.to_executorch_int8(source.network, path, calibration)
         elif runtime == "mnn":
-            convert.to_mnn(_onnx_file(source, calibration[:1], folder), path, weight_bits=8)
+            convert.to_mnn(_onnx_file(source, made, calibration[:1], folder), path, weight_bits=8)
         else:
             float_file = made[runtime].path
             if float_file is None:

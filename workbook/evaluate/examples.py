@@ -9,7 +9,6 @@ import numpy as np
 from modelfiles.errors import WorkbookError
 
 ARRAYS = ("x_data", "y_data")
-LAYOUTS = ("nchw", "nhwc")
 
 
 class DataError(WorkbookError):

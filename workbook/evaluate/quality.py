@@ -7,8 +7,6 @@ import numpy as np
 from helpers import metrics
 from modelfiles.errors import WorkbookError
 
-TASKS = ("classification", "regression")
-
 
 class AnswersError(WorkbookError):
     """The answers of a model do not fit the task."""
@@ -16,10 +14,7 @@ class AnswersError(WorkbookError):
 
 @dataclass(frozen=True)
 class Quality:
-    """The main figure of a task, with its 95 % interval if it has one, and others by name.
-
-    `is_better_if_larger` holds for accuracy and not for an error.
-    """
+    """The main figure of a task, with its 95 % interval if it has one, and others by name."""
 
     metric: str
     value: float
@@ -27,11 +22,6 @@ class Quality:
     high: float | None
     n: int
     others: dict[str, float]
-
-    @property
-    def is_better_if_larger(self) -> bool:
-        """Whether a larger value is better."""
-        return self.metric == "accuracy"
 
 
 def of(task: str, answers: np.ndarray, y: np.ndarray) -> Quality:
