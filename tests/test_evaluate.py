@@ -13,6 +13,7 @@ from sklearn import metrics as reference
 from helpers import convert
 from helpers.data import mnist, normalize
 from helpers.paths import ROOT
+from helpers.runtimes import open_model
 from workbook.evaluate import candidates, examples, network, quality, rows
 from workbook.evaluate.budget import Budget, advice
 from workbook.evaluate.candidates import Candidate
@@ -214,15 +215,15 @@ def test_files_that_are_no_models(tmp_path):
 
 
 def test_mnn_is_made_of_this_network_not_of_an_older_file(tmp_path):
-    written = []
+    x = np.ones((1, 1, 4, 4), np.float32)
     for seed in (0, 1):
         torch.manual_seed(seed)
-        layer = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 3)).eval()
-        source = candidates.Source("net", network=layer)
-        x = np.ones((1, 1, 4, 4), np.float32)
+        network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 3)).eval()
+        source = candidates.Source("net", network=network)
         [made] = candidates.prepare(source, ["mnn"], x, tmp_path, say=lambda line: None)
-        written.append(made.path.read_bytes())
-    assert written[0] != written[1]
+        with torch.inference_mode():
+            wanted = network(torch.from_numpy(x)).numpy()
+        assert open_model(made.path).predict(x) == pytest.approx(wanted, abs=1e-3)
 
 
 # ---- the table and the budget
