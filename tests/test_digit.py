@@ -325,7 +325,7 @@ def test_a_drawing_is_read_wherever_it_is_and_however_large(tab, digit, stroke, 
     assert table.locator(".digit-largest th").inner_text() == str(digit)
     assert tab.locator(".digit-answer").nth(1).inner_text() == "Draw a digit."
     tab.get_by_role("button", name="Clear").first.click()
-    tab.locator(".digit-answer", has_text="Draw a digit.").first.wait_for()
+    tab.locator(".digit-answer").first.filter(has_text="Draw a digit.").wait_for()
     assert table.locator(".digit-largest").count() == 0
 
 
