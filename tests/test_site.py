@@ -20,7 +20,7 @@ CHROMIUM = printing.chromium()
 needs_chromium = pytest.mark.skipif(
     not CHROMIUM, reason="chromium is missing: sudo apt install chromium"
 )
-NAMES = sorted(path.stem for path in (ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+NAMES = sorted(path.stem for path in (ROOT / "notebooks").glob("[0-9][0-9]*_*.ipynb"))
 RUN = {
     "seconds": 125.0,
     "executed": "2026-01-02T03:04:05+00:00",

@@ -42,7 +42,7 @@ class NotebookFailed(WorkbookError, RuntimeError):
 
 def names() -> list[str]:
     """The names of the notebooks in order, without file extension."""
-    return sorted(path.stem for path in HERE.glob("[0-9][0-9]_*.ipynb"))
+    return sorted(path.stem for path in HERE.glob("[0-9][0-9]*_*.ipynb"))
 
 
 def names_with_figures() -> list[str]:

@@ -26,7 +26,7 @@ class Progress:
         """What a notebook calls at the start of each cell, with its number and their count."""
 
         def begin_cell(number: int, count: int) -> None:
-            self._running[name] = f"{name[:2]} cell {number} of {count}"
+            self._running[name] = f"{name.partition('_')[0]} cell {number} of {count}"
             self._share_done[name] = (number - 1) / count
             self._show()
 

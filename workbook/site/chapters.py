@@ -10,7 +10,7 @@ import nbformat
 
 from helpers.paths import ROOT, build_dir
 
-PATTERN = "[0-9][0-9]_*.ipynb"
+PATTERN = "[0-9][0-9]*_*.ipynb"
 ABILITIES = re.compile(r"\*\*You will be able to\*\* (.+)")
 COVER = "cover"  # the tag of a cell whose picture stands for the chapter
 CARD_SHAPE = (320, 200)  # width and height of a card's picture, in pixels
@@ -35,8 +35,8 @@ class Chapter:
 
     @property
     def number(self) -> str:
-        """The two digits that its name begins with."""
-        return self.name[:2]
+        """What its name begins with: two digits, and a letter if it follows a chapter."""
+        return self.name.partition("_")[0]
 
 
 def chapters() -> list[Chapter]:

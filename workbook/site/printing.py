@@ -10,7 +10,7 @@ from workbook.site.pages import build, sphinx
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
-LINK = re.compile(r'href="(\d\d_\w+)\.html"')
+LINK = re.compile(r'href="(\d\d[a-z]?_\w+)\.html"')
 
 
 class NoChromium(WorkbookError, RuntimeError):
