@@ -1,10 +1,10 @@
 """Convert a trained PyTorch network to a file for each runtime.
 
 Every `to_*` takes the network, an example input and the path to write. The example is a float32
-tensor, N x channels x height x width; its shape becomes the input shape of the file. to_onnx and
-to_executorch also take the result of quantize_pt2e. Every `to_*_int8` takes a float file or network
-and `calibration`: images of all classes, float32 N x channels x height x width, normalized as for
-the network. All return the path.
+tensor, N x channels x height x width or N x features; its shape becomes the input shape of the
+file. to_onnx and to_executorch also take the result of quantize_pt2e. Every `to_*_int8` takes a
+float file or network and `calibration`: images of all classes, float32 N x channels x height x
+width, normalized as for the network. All return the path.
 
 Each file is opened and run in a separate process before it gets its name. Its outputs for the
 example and for random images must equal the network's. The outputs of an int8 file for calibration

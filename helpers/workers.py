@@ -27,6 +27,7 @@ from helpers import timing
 from helpers.paths import ROOT, display_path
 from modelfiles import child_process
 from modelfiles.child_process import ChildProcess, ProcessEnded
+from modelfiles.limits import NO_LIMITS, Limits
 from modelfiles.runtimes.opening import check_threads
 
 # Not under WORKBOOK_BUILD: the programs contain no results, and compiling them again takes minutes.
@@ -45,7 +46,10 @@ class Worker:
     It times calls with one fixed random image. Use it in a `with` block: the process ends with the
     block. `runtime`, `version`, `precision` and `input_shape` describe the model; `load_ns` is the
     time to import the runtime and load the file. A `program`, such as cpp_program("ncnn"), replaces
-    Python; `delegate` is that of runtimes.open_model.
+    Python; `delegate` is that of runtimes.open_model. The process gets `limits`, for files of
+    unknown origin, and `settings` as environment variables. `example` is the shape of an input, for
+    sizes that the file leaves free. `rounds` is whether the file takes whole numbers without a
+    scale.
 
     ValueError if the model cannot be opened, RuntimeError if the process cannot be started or ends.
     """
@@ -56,6 +60,9 @@ class Worker:
         threads: int = 1,
         program: Path | str | None = None,
         delegate: str | None = None,
+        limits: Limits = NO_LIMITS,
+        settings: Mapping[str, str] | None = None,
+        example: tuple[int, ...] = (),
     ) -> None:
         if program and delegate:
             raise ValueError(f"{Path(program).name} takes no delegate: pass only one of the two")
@@ -65,10 +72,10 @@ class Worker:
         if program:
             command = [str(program)]
         command += [str(self.path.resolve()), str(threads)]
-        if delegate:
-            command.append(delegate)
+        if not program:
+            command += [delegate or "", json.dumps(example)]
         try:
-            self._process = ChildProcess(command, self.threads)
+            self._process = ChildProcess(command, self.threads, limits, settings)
         except OSError as error:
             raise RuntimeError(
                 f"{display_path(command[0])} cannot be started ({error.strerror}): "
@@ -81,6 +88,7 @@ class Worker:
             self.precision = info["precision"]
             self.input_shape = tuple(info["input_shape"])
             self.load_ns = info["load_ns"]
+            self.rounds = info.get("rounds", False)
             with tempfile.TemporaryDirectory() as folder:
                 image = Path(folder, "image")
                 np.random.default_rng(0).standard_normal(self.input_shape, np.float32).tofile(image)
@@ -92,7 +100,8 @@ class Worker:
     def predict(self, x: np.ndarray) -> np.ndarray:
         """The outputs for the images `x`, float32 N x channels x height x width.
 
-        Shape and type are those of runtimes.Model.predict. ValueError for wrong images.
+        Shape and type are those of runtimes.Model.predict. For a file that takes integers they are
+        rounded and clipped. ValueError for wrong images.
         """
         given = type(x).__name__
         if isinstance(x, np.ndarray):
@@ -168,20 +177,27 @@ def start_all(starters: Mapping[Name, Callable[[], Worker]]) -> Iterator[dict[Na
         yield {name: future.result() for name, future in starting.items()}
 
 
-def _serve(path: str, threads: int, delegate: str | None = None) -> None:
+def _serve(path: str, threads: int, delegate: str, example: str) -> None:
+    import signal
     import time
 
     from helpers import device, runtimes
 
+    # a terminal sends Ctrl-C to all processes; the one that started this one ends it
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     send = partial(child_process.send, child_process.only_answers_on_stdout())
     start = time.perf_counter_ns()
     try:
-        model = runtimes.open_model(path, threads, delegate)
+        opened = runtimes.open_model(path, threads, delegate or None)
+        model = opened.for_floats(json.loads(example))
     except (OSError, ValueError, ImportError) as error:
         send({"error": str(error)})
         return
     if not model.input_shape or None in model.input_shape:
-        problem = f"{model.path.name} does not contain its input shape, so it cannot be timed"
+        problem = (
+            f"{model.path.name} does not contain its input shape, so it cannot be timed: export it "
+            "with fixed sizes (only the number of images may be free)"
+        )
         send({"error": problem})
         return
     send(
@@ -190,12 +206,10 @@ def _serve(path: str, threads: int, delegate: str | None = None) -> None:
             "version": model.version,
             "precision": model.precision,
             "input_shape": model.input_shape,
+            "rounds": model.rounds,
             "load_ns": time.perf_counter_ns() - start,
         }
     )
-    if "float32" not in model.input_types:
-        send({"error": f"{model.path.name} takes {model.input_types[0]}; a Worker sends float32"})
-        return
     shape = tuple(size for size in model.input_shape if size is not None)
     image = np.zeros(shape, np.float32)
 
@@ -232,4 +246,4 @@ def _serve(path: str, threads: int, delegate: str | None = None) -> None:
 
 
 if __name__ == "__main__":
-    _serve(sys.argv[1], int(sys.argv[2]), *sys.argv[3:4])
+    _serve(sys.argv[1], int(sys.argv[2]), *sys.argv[3:5])

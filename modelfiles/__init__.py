@@ -7,6 +7,7 @@ runtimes      open_model(path) -> Model, one module per runtime
 conversion    convert a network to a file that is opened, run and compared before it gets its name
 profiling     operators and their time, per runtime
 
-programs and child_process run other programs; errors, places and quiet are used by all.
+programs and child_process run other programs, within limits; errors, places and quiet are used by
+all.
 Nothing here imports helpers.
 """

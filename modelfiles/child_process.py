@@ -9,8 +9,11 @@ import json
 import os
 import subprocess
 import tempfile
+import threading
+from collections.abc import Mapping
 from typing import IO, Any, cast
 
+from modelfiles.limits import NO_LIMITS, Limits
 from modelfiles.programs import environment, outcome
 
 
@@ -21,10 +24,19 @@ class ProcessEnded(Exception):
 class ChildProcess:
     """`command`, running with `threads` OpenMP threads and this workbook in PYTHONPATH.
 
-    OSError if it cannot be started.
+    It is killed when it breaks one of `limits`. `settings` are more environment variables. OSError
+    if it cannot be started.
     """
 
-    def __init__(self, command: list[str], threads: int = 1) -> None:
+    def __init__(
+        self,
+        command: list[str],
+        threads: int = 1,
+        limits: Limits = NO_LIMITS,
+        settings: Mapping[str, str] | None = None,
+    ) -> None:
+        self._limits = limits
+        self._is_late = False
         self._log = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115  for close()
         try:
             self._process = subprocess.Popen(
@@ -34,11 +46,12 @@ class ChildProcess:
                 stderr=self._log,
                 text=True,
                 encoding="utf-8",
-                env=environment({"OMP_NUM_THREADS": str(threads)}),
+                env=environment({"OMP_NUM_THREADS": str(threads), **(settings or {})}),
             )
         except OSError:
             self._log.close()
             raise
+        limits.apply_to(self._process.pid)
         self._requests = cast(IO[str], self._process.stdin)
         self._answers = cast(IO[str], self._process.stdout)
 
@@ -46,6 +59,11 @@ class ChildProcess:
     def is_running(self) -> bool:
         """Whether the process is still running."""
         return self._process.poll() is None
+
+    @property
+    def pid(self) -> int:
+        """The number of the process."""
+        return self._process.pid
 
     def ask(self, *request: object) -> Any:
         """The answer to `request`; ProcessEnded if there is none."""
@@ -57,15 +75,30 @@ class ChildProcess:
 
     def receive(self) -> Any:
         """The next answer; ProcessEnded if there is none."""
-        line = self._answers.readline()
+        timer = None
+        if self._limits.seconds is not None:
+            timer = threading.Timer(self._limits.seconds, self._kill_late)
+            timer.start()
+        try:
+            line = self._answers.readline()
+        finally:
+            if timer:
+                timer.cancel()
         if not line:
             raise ProcessEnded(self._how_it_ended())
         return json.loads(line)
 
+    def _kill_late(self) -> None:
+        self._is_late = True
+        self.kill()
+
     def _how_it_ended(self) -> str:
         status = self._process.wait()
+        if self._is_late:
+            return f"no answer within {self._limits.seconds:g} s"
         self._log.seek(0)
-        return outcome(status, self._log.read())
+        output = self._log.read()
+        return self._limits.broken(output) or outcome(status, output)
 
     def kill(self) -> None:
         """End the process; a thread that waits for an answer gets ProcessEnded."""

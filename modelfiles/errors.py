@@ -17,6 +17,21 @@ class ConversionError(WorkbookError, ValueError):
     """A converter failed, got unusable input, or wrote a file with wrong outputs."""
 
 
+class WrongAnswers(ConversionError):
+    """A converter wrote a file, and its outputs are wrong.
+
+    `difference` is their largest difference from the correct outputs, `largest` the largest correct
+    output; both are None if the shapes differ or the outputs are not finite.
+    """
+
+    def __init__(
+        self, message: str, difference: float | None = None, largest: float | None = None
+    ) -> None:
+        super().__init__(message)
+        self.difference = difference
+        self.largest = largest
+
+
 class ExplainedError(ConversionError):
     """A ConversionError with a complete message: no search for the failing layer is needed."""
 

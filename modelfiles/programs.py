@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from modelfiles.errors import WorkbookError
+from modelfiles.limits import NO_LIMITS, Limits
 from modelfiles.places import ROOT
 
 
@@ -30,25 +31,38 @@ def run_program(
     settings: Mapping[str, str] | None = None,
     question: str | None = None,
     folder: Path | None = None,
+    limits: Limits = NO_LIMITS,
 ) -> str:
     """Run `command` until it ends and return its standard output.
 
     `settings` are environment variables, `question` is its standard input, `folder` its working
-    directory. If it fails, raises ProgramFailed with `name`, its status and last line of output.
+    directory. If it fails or breaks `limits`, raises ProgramFailed with `name`, its status and last
+    line of output.
     """
-    done = subprocess.run(
+    with subprocess.Popen(
         command,
         env=environment(settings or {}),
-        input=question,
         cwd=folder,
-        capture_output=True,
+        stdin=None if question is None else subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
         errors="replace",
-    )
-    if done.returncode:
-        output = done.stdout + done.stderr
-        raise ProgramFailed(f"{name} failed ({outcome(done.returncode, output)})", output)
-    return done.stdout
+    ) as process:
+        limits.apply_to(process.pid)
+        try:
+            printed, errors = process.communicate(question, limits.seconds)
+        except subprocess.TimeoutExpired as error:
+            process.kill()
+            raise ProgramFailed(f"{name} did not end within {limits.seconds:g} s", "") from error
+        except BaseException:
+            process.kill()
+            raise
+    if process.returncode:
+        output = printed + errors
+        why = limits.broken(output) or outcome(process.returncode, output)
+        raise ProgramFailed(f"{name} failed ({why})", output)
+    return printed
 
 
 def outcome(status: int, output: str) -> str:

@@ -65,6 +65,19 @@ def int8_fault(answers: np.ndarray, wanted: np.ndarray) -> str | None:
     return f"its RMS error is {error:.3g}, and the correct outputs' standard deviation {spread:.3g}"
 
 
+def largest_difference(
+    answers: np.ndarray, wanted: np.ndarray
+) -> tuple[float | None, float | None]:
+    """The largest difference of two outputs, and the largest of `wanted`.
+
+    Both are None if they cannot be compared: another number of outputs, or NaN.
+    """
+    if answers.size != wanted.size or not np.isfinite(answers).all():
+        return None, None
+    error = np.abs(_flat(answers) - _flat(wanted)).max()
+    return float(error), float(np.abs(wanted).max())
+
+
 def _flat(answers: np.ndarray) -> np.ndarray:
     return answers.reshape(len(answers), -1).astype(np.float64)
 

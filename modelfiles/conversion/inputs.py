@@ -45,6 +45,7 @@ def reference(network: torch.nn.Module, example: torch.Tensor) -> Reference:
     check_example(example)
     example = example.detach().cpu().clone()
     network = _in_eval_mode(network)
+    _check_batch_axis(network, example)
     quantized = is_quantized(network)
     pairs = _answers(network, example)
     if any(not torch.equal(before, after) for before, after, _ in pairs):
@@ -59,17 +60,36 @@ def reference(network: torch.nn.Module, example: torch.Tensor) -> Reference:
 
 
 def check_example(example: torch.Tensor) -> None:
-    """Raise ConversionError unless `example` is finite float32, N x channels x height x width."""
+    """Raise ConversionError unless `example` is finite float32 with N as the first axis."""
     if not isinstance(example, torch.Tensor):
         found = type(example).__name__
         raise ConversionError(f"The example must be a float32 tensor, not {found}.")
-    if example.dtype != torch.float32 or example.ndim != 4 or not example.numel():
-        found = f"{str(example.dtype).removeprefix('torch.')} {tuple(example.shape)}"
+    if example.dtype != torch.float32 or example.ndim < 2 or not example.numel():
         raise ConversionError(
-            f"The example must be float32, N x channels x height x width, not {found}."
+            "The example must be float32, N x channels x height x width or N x features, not "
+            f"{_described(example)}."
         )
     if not torch.isfinite(example).all():
         raise ConversionError("The example contains NaN or infinity.")
+
+
+def _check_batch_axis(network: torch.nn.Module, example: torch.Tensor) -> None:
+    """Raise ConversionError for one image without its batch axis, which 2-D layers also take."""
+    kinds = [type(layer).__name__ for layer in network.modules()]
+    if example.ndim == 3 and any(kind.endswith("2d") for kind in kinds):
+        raise ConversionError(
+            f"The images must be N x channels x height x width, not {_described(example)}."
+        )
+
+
+def _described(example: torch.Tensor) -> str:
+    return f"{str(example.dtype).removeprefix('torch.')} {tuple(example.shape)}"
+
+
+def one_call(calibration: np.ndarray) -> tuple[int | None, ...]:
+    """The shape of the input of a network that takes one of these examples per call."""
+    axes = getattr(calibration, "ndim", 4)
+    return (1, *[None] * (max(axes, 2) - 1))
 
 
 def check_calibration(images: np.ndarray, shape: tuple[int | None, ...]) -> None:
@@ -84,7 +104,7 @@ def check_calibration(images: np.ndarray, shape: tuple[int | None, ...]) -> None
     wanted = " x ".join(str(size or "any") for size in shape[1:])
     found = f"{images.dtype} {images.shape}"
     fits = all(size in (None, given) for size, given in zip(shape[1:], images.shape[1:]))
-    if images.dtype != np.float32 or images.ndim != 4 or not fits:
+    if images.dtype != np.float32 or images.ndim != len(shape) or not fits:
         raise ConversionError(f"Calibration images must be float32, N x {wanted}, not {found}.")
     if not len(images):
         raise ConversionError("The calibration images are empty.")
@@ -94,7 +114,7 @@ def check_calibration(images: np.ndarray, shape: tuple[int | None, ...]) -> None
             "are not a multiple of that."
         )
     if not np.isfinite(images).all():
-        bad = np.flatnonzero(~np.isfinite(images).all(axis=(1, 2, 3)))
+        bad = np.flatnonzero(~np.isfinite(images).reshape(len(images), -1).all(axis=1))
         raise ConversionError(
             f"{len(bad)} of {len(images)} calibration images contain NaN or infinity; "
             f"the first is images[{bad[0]}]."

@@ -139,7 +139,7 @@ def quantize_pt2e(
     Raises ConversionError if the model or the images cannot be used.
     """
     with quiet():
-        inputs.check_calibration(calibration, (1, None, None, None))
+        inputs.check_calibration(calibration, inputs.one_call(calibration))
         wanted = inputs.reference(model, torch.from_numpy(calibration[:1].copy()))
         try:
             return _quantized(wanted.network, calibration, per_channel)
@@ -189,7 +189,7 @@ def to_executorch_int8(model: torch.nn.Module, path: Path | str, calibration: np
         _write_executorch_int8(layer, file, image.numpy())
 
     path = checked_path(path, ".pte")
-    inputs.check_calibration(calibration, (1, None, None, None))
+    inputs.check_calibration(calibration, inputs.one_call(calibration))
     example = torch.from_numpy(calibration[:1].copy())
     with naming_the_layer(model, example, ".pte", convert):
         _write_executorch_int8(model, path, calibration)

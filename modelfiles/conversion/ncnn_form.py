@@ -39,7 +39,7 @@ def write(
     if len(example) != 1:
         raise ExplainedError(f"ncnn takes one image per call, and the example has {len(example)}.")
     _run_pnnx(network, example, scratch, half)
-    if not _starts_with_a_copy(_layers(scratch)):
+    if example.ndim == 4 and not _starts_with_a_copy(_layers(scratch)):
         # ncnn would overwrite the caller's image or crash, and pnnx would keep the batch axis
         _run_pnnx(_Copies(network), example, scratch, half)
     layers = _layers(scratch)
@@ -47,8 +47,9 @@ def write(
     if unknown:
         names = ", ".join(f"{kind} ({name})" for kind, name, *_ in unknown)
         raise ExplainedError(f"ncnn does not support these layers: {names}")
-    _, channels, height, width = example.shape
-    entry = f"in0 0={width} 1={height} 2={channels}"  # pnnx does not write the input's size
+    # pnnx does not write the input's size: the last axis is number 0, that before it 1, ...
+    fields = [f"{number}={size}" for number, size in enumerate(reversed(example.shape[1:]))]
+    entry = " ".join(["in0", *fields])
     text = scratch.read_text()
     scratch.write_text(text.replace(" 0 1 in0\n", f" 0 1 {entry}\n", 1))
 

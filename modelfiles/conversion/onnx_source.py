@@ -36,9 +36,12 @@ def check_is_float(onnx_file: Path | str) -> None:
 def prepared(onnx_file: Path | str) -> Iterator[tuple[Path, str]]:
     """A copy of the file with inferred shapes and no weights among its inputs; the input's name."""
     import onnx
+    from onnx import version_converter
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     model = load(onnx_file)
+    if any(entry.domain in ("", "ai.onnx") and entry.version < 13 for entry in model.opset_import):
+        model = version_converter.convert_version(model, 17)  # 13 has int8 per channel
     entry = image_input(model, onnx_file)
     # before IR version 4, files listed their weights among the inputs
     del model.graph.input[:]
@@ -67,10 +70,10 @@ def image_input(model, onnx_file: Path | str):
     """The only input that is not a weight."""
     weights = {weight.name for weight in model.graph.initializer}
     entries = [entry for entry in model.graph.input if entry.name not in weights]
-    if len(entries) != 1 or len(entries[0].type.tensor_type.shape.dim) != 4:
+    if len(entries) != 1 or len(entries[0].type.tensor_type.shape.dim) < 2:
         raise ConversionError(
-            f"{display_path(onnx_file)} must have one input, N x channels x height x width; "
-            f"it has {', '.join(_described(entry) for entry in entries) or 'none'}."
+            f"{display_path(onnx_file)} must have one input, N x channels x height x width or "
+            f"N x features; it has {', '.join(_described(entry) for entry in entries) or 'none'}."
         )
     return entries[0]
 

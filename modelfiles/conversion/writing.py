@@ -10,7 +10,7 @@ import torch
 
 from modelfiles.conversion import compare, culprit, inputs
 from modelfiles.conversion.opener import Opener, opener
-from modelfiles.errors import ConversionError, ExplainedError, reason
+from modelfiles.errors import ConversionError, ExplainedError, WrongAnswers, reason
 from modelfiles.quiet import quiet
 
 FORMAT_NAMES = {
@@ -82,10 +82,7 @@ def naming_the_layer(
             where = culprit.where_it_fails(network, example, attempt)
         if not where:
             raise
-        problem = ConversionError(f"{str(error).removesuffix('.')}. {where}")
-        for note in getattr(error, "__notes__", []):
-            problem.add_note(note)
-        raise problem from error
+        raise _restated(error, f"{str(error).removesuffix('.')}. {where}") from error
 
 
 @contextlib.contextmanager
@@ -120,9 +117,11 @@ def check(
     """Raise ConversionError unless the outputs of `file` for `images` match `wanted`."""
     if not file.exists():
         raise ConversionError("the converter wrote no file")
-    fault = find_fault(process.answers(file, images), wanted)
+    answers = process.answers(file, images)
+    fault = find_fault(answers, wanted)
     if fault:
-        raise ConversionError(f"the file's outputs are wrong: {fault}")
+        found = compare.largest_difference(answers, wanted)
+        raise WrongAnswers(f"the file's outputs are wrong: {fault}", *found)
 
 
 def checked_path(path: Path | str, suffix: str) -> Path:
@@ -142,7 +141,14 @@ def checked_path(path: Path | str, suffix: str) -> Path:
 
 def _as_conversion_error(error: Exception, form: str, path: Path) -> ConversionError:
     """`error` in one sentence, with its notes."""
-    problem = ConversionError(f"Cannot convert to {form} ({path.name}): {reason(error)}")
+    return _restated(error, f"Cannot convert to {form} ({path.name}): {reason(error)}")
+
+
+def _restated(error: Exception, message: str) -> ConversionError:
+    """A ConversionError with `message`; one about wrong answers stays one. It keeps the notes."""
+    problem = ConversionError(message)
+    if isinstance(error, WrongAnswers):
+        problem = WrongAnswers(message, error.difference, error.largest)
     for note in getattr(error, "__notes__", []):
         problem.add_note(note)
     return problem

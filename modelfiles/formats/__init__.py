@@ -1,6 +1,7 @@
 """The encodings that model files use, read without their runtimes.
 
 protobuf        ONNX
-flatbuffer      TFLite and MNN
+flatbuffer      TFLite, MNN and ExecuTorch
+pte             which operators of an ExecuTorch program a delegate computes
 onnx_product    writes an ONNX file with one matrix product
 """

@@ -1,4 +1,4 @@
-"""A table in Google's FlatBuffers format, field by field: enough to read parts of .mnn files.
+"""A table in Google's FlatBuffers format, field by field: enough for parts of .mnn and .pte.
 
 Fields are numbered in the order of the schema; a union has two numbers, for its type and content.
 """
@@ -36,6 +36,14 @@ class Table:
     def tables(self, field: int) -> list["Table"]:
         """A vector of tables."""
         return [Table(self.content, at + _u32(self.content, at)) for at in self._items(field)]
+
+    def data(self, field: int) -> bytes:
+        """A vector of bytes, or a string, which is stored in the same way."""
+        at = self._place(field)
+        if not at:
+            return b""
+        start = at + _u32(self.content, at)
+        return self.content[start + 4 : start + 4 + _u32(self.content, start)]
 
     def texts(self, field: int) -> list[str]:
         """A vector of strings."""

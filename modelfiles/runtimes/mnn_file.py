@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from modelfiles.formats.flatbuffer import Table
+from modelfiles.runtimes import options
 from modelfiles.runtimes.model import (
     TO_FIRST,
     TO_LAST,
@@ -36,7 +37,7 @@ def open_mnn(path: Path, threads: int) -> Model:
 
     numbers = {MNN.Halide_Type_Float: np.float32, MNN.Halide_Type_Int: np.int32}
     interpreter = MNN.Interpreter(str(path))
-    settings = {"backend": "CPU", "numThread": threads, "precision": "high"}
+    settings = {"backend": "CPU", "numThread": threads, "precision": "high"} | options.chosen()
     session = interpreter.createSession(settings)
     check_one_input(list(interpreter.getSessionInputAll(session)))
     entry = interpreter.getSessionInput(session)

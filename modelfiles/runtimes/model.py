@@ -1,7 +1,7 @@
 """A loaded model: its inputs, its outputs, and their checks."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +40,27 @@ class Model:
     run: Callable[[np.ndarray], np.ndarray] = field(repr=False)
     run_all: Callable[[np.ndarray], list[np.ndarray]] = field(repr=False)
     input_types: tuple[str, ...] = ("float32",)
+    rounds: bool = False  # whether for_floats rounds the inputs
+
+    def for_floats(self, example: Sequence[int] = ()) -> "Model":
+        """This model for one float32 array a call, as benchmarks pass it.
+
+        A free batch size becomes 1, other free sizes those of `example`, the shape of an input.
+        For an input of integers without a scale, such as the uint8 of pictures, the numbers are
+        rounded and clipped. Integers with a scale are quantized anyway.
+        """
+        shape = _with_sizes(self.input_shape, tuple(example))
+        if "float32" in self.input_types:
+            return replace(self, input_shape=shape)
+        kind = np.dtype(self.input_types[0]).type
+        return replace(
+            self,
+            input_shape=shape,
+            run=lambda x: self.run(quantize(x, kind, 1, 0)),
+            run_all=lambda x: self.run_all(quantize(x, kind, 1, 0)),
+            input_types=("float32", *self.input_types),
+            rounds=True,
+        )
 
     def predict(self, x: np.ndarray) -> np.ndarray:
         """Run the images `x`, float32 N x channels x height x width, and return N x outputs.
@@ -116,6 +137,20 @@ class Model:
                     "axis"
                 )
         return answers
+
+
+def _with_sizes(
+    shape: tuple[int | None, ...] | None, example: tuple[int, ...]
+) -> tuple[int | None, ...] | None:
+    """`shape` with 1 for a free batch size, and the sizes of `example` if it fits, NCHW or NHWC."""
+    wanted = (1, *example[1:])
+    if shape is None:
+        return wanted if example else None
+    turned = tuple(wanted[axis] for axis in TO_LAST) if len(wanted) == 4 else ()
+    for given in (wanted, turned):
+        if len(given) == len(shape) and all(size in (None, n) for size, n in zip(shape, given)):
+            return given
+    return (shape[0] or 1, *shape[1:])
 
 
 def _as_float_or_integer(answer: np.ndarray, name: str) -> np.ndarray:

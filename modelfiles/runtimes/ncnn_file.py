@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from modelfiles.runtimes import options
 from modelfiles.runtimes.model import Model, Unsupported, check_one_input, sizes
 
 if TYPE_CHECKING:
@@ -13,6 +14,14 @@ if TYPE_CHECKING:
 
 # the four bytes before a layer's weights if these are not float32
 TAGS = {0x01306B47: "float16", 0x000D4B38: "int8"}
+# settings of modelfiles.runtimes.options, and their names in ncnn's Option
+OPTIONS = {
+    "winograd": "use_winograd_convolution",
+    "sgemm": "use_sgemm_convolution",
+    "packing_layout": "use_packing_layout",
+    "lightmode": "lightmode",
+    "blocktime": "openmp_blocktime",
+}
 # layers that write their output to new memory; others may modify the image
 WITH_OWN_MEMORY = (
     "Convolution",
@@ -37,6 +46,8 @@ def float32_net(threads: int) -> "ncnn.Net":
     net.opt.use_fp16_storage = False
     net.opt.use_fp16_arithmetic = False
     net.opt.use_bf16_storage = False
+    for name, value in options.chosen().items():
+        setattr(net.opt, OPTIONS[name], value)
     return net
 
 

@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from modelfiles.formats import protobuf
-from modelfiles.runtimes.model import Model, Unsupported, check_float_input, check_one_input, sizes
+from modelfiles.runtimes import options as process_options
+from modelfiles.runtimes.model import (
+    Model,
+    Unsupported,
+    check_float_input,
+    check_one_input,
+    quantize,
+    sizes,
+)
+from modelfiles.runtimes.onnx_grid import input_grid
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -31,7 +40,7 @@ INNER_GRAPH = 6
 SIZES = 1
 TYPE = 2
 
-INPUT_TYPES = {"tensor(float)": "float32", "tensor(uint8)": "uint8"}
+INPUT_TYPES = {"tensor(float)": "float32", "tensor(uint8)": "uint8", "tensor(int8)": "int8"}
 HALF_TYPES = (10, 16)  # float16, bfloat16
 FLOAT_TYPES = (1, 11, *HALF_TYPES)  # float32, float64
 DOMAINS = ("", "ai.onnx", "com.microsoft")  # operators of other domains may have any name
@@ -55,24 +64,41 @@ def open_onnx(path: Path, threads: int) -> Model:
         )
     name = entry.name
     wanted = [answer.name]
+    kind = INPUT_TYPES[entry.type]
+    types: tuple[str, ...] = (kind,)
+    content = path.read_bytes()
+    grid = None if kind == "float32" else _grid(content, name)
+    if grid:
+        types = ("float32", kind)
+
+    def fed(x: np.ndarray) -> dict[str, np.ndarray]:
+        if grid and x.dtype == np.float32:
+            x = quantize(x, np.dtype(kind).type, *grid)
+        return {name: x}
 
     def run(x: np.ndarray) -> np.ndarray:
-        return session.run(wanted, {name: x})[0]
+        return session.run(wanted, fed(x))[0]
 
     def run_all(x: np.ndarray) -> list[np.ndarray]:
-        return session.run(None, {name: x})
+        return session.run(None, fed(x))
 
     return Model(
         path,
         "ONNX Runtime",
         onnxruntime.__version__,
-        precision_of(path.read_bytes()),
+        precision_of(content),
         threads,
         sizes(entry.shape),
         run,
         run_all,
-        (INPUT_TYPES[entry.type],),
+        types,
     )
+
+
+def _grid(content: bytes, name: str) -> tuple[float, int] | None:
+    """The scale and zero point of the input; None if the file does not show one."""
+    graph = protobuf.messages(content, GRAPH)[0]
+    return input_grid(protobuf.messages(graph, NODES), protobuf.messages(graph, WEIGHTS), name)
 
 
 def open_session(
@@ -94,6 +120,7 @@ def open_session(
         made = onnxruntime.SessionOptions()
         made.intra_op_num_threads = threads
         made.log_severity_level = 3
+        _apply_process_options(made)
         if profile_prefix:
             made.enable_profiling = True
             made.profile_file_prefix = profile_prefix
@@ -108,6 +135,16 @@ def open_session(
         return onnxruntime.InferenceSession(path, exact, providers=providers)
     except (Fail, NoKernel):
         return onnxruntime.InferenceSession(path, unfused, providers=providers)
+
+
+def _apply_process_options(made: "onnxruntime.SessionOptions") -> None:
+    chosen = process_options.chosen()
+    made.enable_cpu_mem_arena = chosen.get("memory_arena", True)
+    made.enable_mem_pattern = chosen.get("memory_pattern", True)
+    if not chosen.get("spinning", True):
+        made.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if chosen.get("denormals_as_zero"):
+        made.add_session_config_entry("session.set_denormal_as_zero", "1")
 
 
 def precision_of(model: bytes) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from modelfiles.runtimes import armnn
+from modelfiles.runtimes import armnn, options
 from modelfiles.runtimes.model import (
     TO_FIRST,
     TO_LAST,
@@ -34,10 +34,18 @@ IMAGE_OPERATORS = (
 def open_tflite(path: Path, threads: int, delegate: str | None = None) -> Model:
     """A model that takes images as NCHW; they are transposed if the file takes NHWC."""
     import ai_edge_litert
-    from ai_edge_litert.interpreter import Interpreter
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
     delegates = [armnn.load_delegate(threads)] if delegate else None
-    interpreter = Interpreter(str(path), num_threads=threads, experimental_delegates=delegates)
+    kernels = OpResolverType.AUTO
+    if not options.chosen().get("xnnpack", True):
+        kernels = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+    interpreter = Interpreter(
+        str(path),
+        num_threads=threads,
+        experimental_delegates=delegates,
+        experimental_op_resolver_type=kernels,
+    )
     check_one_input([entry["name"] for entry in interpreter.get_input_details()])
     entry = interpreter.get_input_details()[0]
     types = _input_types(entry)
@@ -96,13 +104,17 @@ def _dequantized(answer: np.ndarray, result: dict) -> np.ndarray:
 
 
 def _precision(interpreter) -> str:
+    """int8 if there are quantized tensors, else the type of most weights, which are constants."""
     counts = {"float16": 0, "float32": 0}
+    computed = {entry["index"] for entry in interpreter.get_input_details()}
+    for operator in interpreter._get_ops_details():
+        computed |= {int(tensor) for tensor in operator["outputs"]}
     for tensor in interpreter.get_tensor_details():
         scales = tensor["quantization_parameters"]["scales"]
         if tensor["dtype"] in (np.int8, np.uint8) and len(scales):
             return "int8"
         name = np.dtype(tensor["dtype"]).name
-        if name in counts:
+        if name in counts and tensor["index"] not in computed:
             counts[name] += int(np.prod(tensor["shape"]))
     return "float16" if counts["float16"] > counts["float32"] else "float32"
 

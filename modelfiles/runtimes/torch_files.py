@@ -1,18 +1,24 @@
 """PyTorch's files: .pt2 and .torchscript in PyTorch itself, .pte in ExecuTorch."""
 
 import contextlib
+import functools
 import importlib
+import pickle
 import sys
 import threading
 import types
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 
-from modelfiles.runtimes.model import Model, check_float_input, check_one_input, sizes
+from modelfiles.runtimes import options
+from modelfiles.runtimes.model import Model, Unsupported, check_float_input, check_one_input, sizes
 
 INTEGER_OPERATORS = ("quantized", "quantized_decomposed", "torchao", "pt2e_quant")  # namespaces
+OPAQUE = "opaque_obj_"  # how the names of pickled constants in a .pt2 archive begin
+_ONE_LOAD = threading.Lock()  # torch.load is replaced meanwhile
 FLOAT32 = 6  # ExecuTorch's number for this type
 # ExecuTorch has one thread pool for the whole process, and loaded programs keep a pointer to it
 _EXECUTORCH = threading.Lock()
@@ -24,7 +30,7 @@ def open_pt2(path: Path, threads: int) -> Model:
     """A program saved by torch.export.save."""
     import torch
 
-    program = torch.export.load(path)
+    program = load_pt2(path)
     names = program.graph_signature.user_inputs
     check_one_input([str(name) for name in names])
     entry = next(node for node in program.graph.nodes if node.name == names[0]).meta["val"]
@@ -38,6 +44,37 @@ def open_pt2(path: Path, threads: int) -> Model:
     runs = _torch_runs(program.module(), threads, works_in_place)
     precision = _precision(operators, tensors)
     return Model(path, "PyTorch", _torch_version(), precision, threads, sizes(entry.shape), *runs)
+
+
+def load_pt2(path: Path):
+    """The exported program in a .pt2 file; Unsupported if it holds pickled Python objects.
+
+    torch.export.load would unpickle them, and a pickle can run any code.
+    """
+    import torch
+
+    pickles = Unsupported(
+        "holds pickled Python objects, which can run code when they are loaded: export the network "
+        "with plain tensors only"
+    )
+    with zipfile.ZipFile(path) as archive:
+        names = [name.rpartition("/")[2] for name in archive.namelist()]
+    if any(name.startswith(OPAQUE) for name in names):
+        raise pickles
+    with _ONE_LOAD:
+        load = torch.load
+        torch.load = functools.partial(_load_plain, load)
+        try:
+            return torch.export.load(path)
+        except pickle.UnpicklingError as error:
+            raise pickles from error
+        finally:
+            torch.load = load
+
+
+def _load_plain(load: Callable, source: object, **options: object) -> object:
+    """torch.load of plain tensors, also where PyTorch asks for other objects."""
+    return load(source, **{**options, "weights_only": True})
 
 
 def open_torchscript(path: Path, threads: int) -> Model:
@@ -100,6 +137,8 @@ def _torch_runs(module, threads: int, works_in_place: bool) -> tuple[Callable, C
     import torch
 
     torch.set_num_threads(threads)
+    if options.chosen().get("denormals_as_zero"):
+        torch.set_flush_denormal(True)
 
     def compute(x: np.ndarray) -> list:
         # the setting is per process: another model may have changed it
