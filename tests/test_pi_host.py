@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from workbook.pi.on_device import answers, files, jobs
+from workbook.pi.on_device import answers, evaluations, files, jobs
 
 
 def serve(requests: list[dict], monkeypatch, capsys) -> list[dict]:
@@ -143,5 +143,5 @@ def test_a_state_file_that_was_cut_off_counts_as_missing(pi_folder, damage):
 
 
 def test_what_runs_on_the_pi_is_read_by_an_old_python():
-    for module in (jobs, files, answers):
+    for module in (jobs, files, evaluations, answers):
         ast.parse(Path(module.__file__).read_text(), feature_version=(3, 7))

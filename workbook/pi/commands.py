@@ -44,7 +44,7 @@ def add_to(commands) -> None:
 
 def _add(actions, name: str, function, text: str) -> argparse.ArgumentParser:
     def run(options: argparse.Namespace) -> int:
-        _require_openssh()
+        require_openssh()
         return function(options)
 
     parser = actions.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
@@ -120,7 +120,8 @@ def run_stop(options: argparse.Namespace) -> int:
     return _status(fleet.stop(options.hosts))
 
 
-def _require_openssh() -> None:
+def require_openssh() -> None:
+    """WorkbookError if there is no program ssh."""
     if not shutil.which("ssh"):
         raise WorkbookError(
             "OpenSSH's client, the program ssh, is missing: sudo apt install openssh-client"

@@ -17,19 +17,28 @@ def fetch_from(pi: Pi, say: Callable[[str], None]) -> None:
     """Merge the records of `pi` into build/results, and copy its notebooks."""
     found = pi.ask("found")
     here = _folder_of(pi.host)
-    new = 0
-    for path in found["records"]:
-        content = pi.get(path)
-        with _merging:
-            new += merge(content, build_dir("results") / Path(path).name)
-        lines = [json.dumps(entry) + "\n" for entry in _records(content)]
-        _store(here / Path(path).name, "".join(lines).encode())  # which records came from which Pi
+    new = fetch_records(pi, found["records"])
     for path in found["notebooks"]:
         _store(here / Path(path).name, pi.get(path))
     say(
         f"{new} new records in {display_path(build_dir('results'))}, "
         f"{len(found['notebooks'])} notebooks in {display_path(here)}"
     )
+
+
+def fetch_records(pi: Pi, paths: Sequence[str]) -> int:
+    """Merge the files of records at `paths` on the Pi into build/results; the number of new ones.
+
+    A copy of them under build/pi says which records came from which Pi.
+    """
+    new = 0
+    for path in paths:
+        content = pi.get(path)
+        with _merging:
+            new += merge(content, build_dir("results") / Path(path).name)
+        lines = [json.dumps(entry) + "\n" for entry in _records(content)]
+        _store(_folder_of(pi.host) / Path(path).name, "".join(lines).encode())
+    return new
 
 
 def merge(content: bytes, store: Path) -> int:

@@ -1,7 +1,7 @@
 """Get a Pi ready: check it, copy what has changed, set up its environment once."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from helpers import model_files
@@ -53,18 +53,21 @@ def mnist_files() -> dict[str, Path]:
     return cached if is_complete else {}
 
 
-def prepare(pi: Pi, say: Callable[[str], None] = print) -> None:
-    """Check the Pi, copy what has changed, and set up the environment.
+def prepare(
+    pi: Pi, say: Callable[[str], None] = print, extra: Mapping[str, Path] | None = None
+) -> None:
+    """Check the Pi, copy what has changed and `extra`, and set up the environment.
 
-    While the Pi runs a notebook, nothing is copied or set up.
+    `extra` are more files, {path there: file here}. While the Pi runs a notebook, nothing is copied
+    or set up.
     """
     facts = pi.ask("check")
     pi.folder = facts["folder"]
     if facts["running"]:
         say(f"{facts['running']} is still running there, so nothing is copied")
         return
-    files = bundle()
-    if not any(path.startswith("build/models/") for path in files):
+    files = bundle() | dict(extra or {})
+    if not extra and not any(path.startswith("build/models/") for path in files):
         say("no model files to copy, and most notebooks need some: `make pi` converts them first")
     requirements = _requirements()
     transfer.update(pi, files, requirements, say)

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 
-from workbook.pi.on_device import files, jobs
+from workbook.pi.on_device import evaluations, files, jobs
 from workbook.pi.on_device.jobs import FOLDER, PYTHON, STATE, Problem, read_state, write_state
 
 RESULT = "\x1e"  # starts every answer, and is no part of any text
@@ -44,6 +44,8 @@ def check(request):
     running = None
     if jobs.is_running("run"):
         running = read_state("run.json").get("notebook")
+    elif jobs.is_running("evaluate"):
+        running = "workbook evaluate"
     system = f"Python {version}, {os.uname().machine}"
     return {"folder": str(FOLDER), "system": system, "running": running}
 
@@ -71,6 +73,8 @@ def run(request):
         return {"state": "running"}
     if is_same and read_state("run.result").get("ok"):  # it finished while no one was connected
         return {"state": "finished"}
+    if jobs.is_running("evaluate"):
+        raise Problem("it is evaluating model files: wait, or stop it with `workbook pi stop`")
     # a run that broke continues from what it has measured
     since = job["since"] if is_same else time.time()
     job = {**request, "since": since}
@@ -159,8 +163,9 @@ def _launch_jupyter():
 
 
 def done(request):
-    """Forget the finished run, since the laptop has its results."""
-    jobs.delete_state("run.json", "run.result")
+    """Forget the finished run, or another `job`, since the laptop has its results."""
+    job = request.get("job", "run")
+    jobs.delete_state(f"{job}.json", f"{job}.result")
     return {}
 
 
@@ -214,6 +219,7 @@ COMMANDS = {
         files.found,
         set_up,
         run,
+        evaluations.evaluate,
         follow,
         done,
         jupyter,

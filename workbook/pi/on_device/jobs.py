@@ -235,7 +235,13 @@ def _print_cell(cell, cells):
     print(f"cell {cell} of {cells}", flush=True)
 
 
-JOBS = {"set_up": _set_up, "run": _run_notebook}
+def _evaluate(request):
+    from workbook.evaluate import on_host
+
+    on_host.work(FOLDER / request["folder"])
+
+
+JOBS = {"set_up": _set_up, "run": _run_notebook, "evaluate": _evaluate}
 
 if __name__ == "__main__":
     os.umask(0o077)  # logs and results are for the owner alone
