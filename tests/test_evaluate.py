@@ -14,7 +14,7 @@ from helpers import convert
 from helpers.data import mnist, normalize
 from helpers.paths import ROOT
 from helpers.runtimes import open_model
-from workbook.evaluate import candidates, examples, network, quality, rows
+from workbook.evaluate import candidates, examples, network, output, quality, rows
 from workbook.evaluate.budget import Budget, advice
 from workbook.evaluate.candidates import Candidate
 from workbook.evaluate.rows import WORKS, Row
@@ -203,7 +203,7 @@ def test_classes_and_weights_that_cannot_be_used(python_file, tmp_path):
 def test_files_that_are_no_models(tmp_path):
     (tmp_path / "torn.pt2").write_bytes(b"PK")
     for name, error, message in (
-        ("net.h5", candidates.CandidateError, "net.h5 is no model that is known here"),
+        ("net.tar", candidates.CandidateError, "net.tar is no model that is known here"),
         ("none.onnx", candidates.CandidateError, "does not exist"),
         ("torn.pt2", network.NetworkError, "torn.pt2 cannot be loaded"),
     ):
@@ -261,7 +261,7 @@ def test_the_budget_names_the_file_and_the_broken_limits(budget, first, rest):
 def test_the_budget_needs_valid_measurements_and_known_accuracies():
     assert "No file was measured validly" in advice([row("a", 1, 1, 1, valid=False)], Budget(1))
     said = advice([row("a", 1, 1, None)], Budget(min_accuracy=0.5))
-    assert "its accuracy is not known" in said
+    assert "its accuracy is unknown" in said
     assert not Budget()
 
 
@@ -373,4 +373,4 @@ def test_a_file_that_nothing_can_open_is_a_row(digits, tmp_path):
 def test_a_candidate_without_a_file_keeps_its_reason():
     found = rows.without_file(Candidate("ncnn", True, None, "why not"))
     assert (found.runtime, found.precision, found.why) == ("ncnn", "int8", "why not")
-    assert rows.as_text(rows.with_ratios([found])) == "ncnn, int8: why not"
+    assert output.as_text(rows.with_ratios([found])) == "ncnn, int8: why not"

@@ -1,23 +1,19 @@
-"""`workbook evaluate MODEL DATA`: its options, and the order of events."""
+"""`workbook evaluate MODEL DATA`: the order of events."""
 
 import argparse
-import json
+import os
 import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
 
-from modelfiles.errors import WorkbookError
-from workbook.evaluate.runtimes import RUNTIMES
+from modelfiles.errors import EXIT_INTERRUPTED, WorkbookError
+from workbook.evaluate import options as command_options
 
-EXAMPLES = """
-examples:
-  workbook evaluate build/models/mnist_cnn.pt2 digits.npz
-  workbook evaluate net.onnx digits.npz --runtimes onnx mnn --threads 2
-  workbook evaluate net.py:Net digits.npz --weights net.pt
-  workbook evaluate net.pt2 digits.npz --calibration train.npz --max-mb 1 --min-accuracy 0.98
+if TYPE_CHECKING:
+    import numpy as np
 
-MODEL is a file of one of the runtimes, or a PyTorch class, FILE.py:CLASS: then this Python file is
-executed. DATA is an .npz file with the arrays x_data and y_data, or a folder that has a folder of
-images for each class.
-"""
+LEAST_ROUNDS = 6
 
 
 class UsageError(WorkbookError):
@@ -26,103 +22,182 @@ class UsageError(WorkbookError):
     exit_code = 2
 
 
+class Interrupted(WorkbookError):
+    """Ctrl-C, and what is kept."""
+
+    exit_code = EXIT_INTERRUPTED
+
+
 def add_to(commands) -> None:
     """Add `evaluate` to the commands of `workbook`."""
-    parser = commands.add_parser(
-        "evaluate",
-        help="convert, check and race a model of your own in several runtimes",
-        description="Convert a model for several runtimes, check each file, and race them.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("model", metavar="MODEL", help="a model file, or FILE.py:CLASS")
-    parser.add_argument("data", metavar="DATA", help="an .npz file, or a folder of images by class")
-    parser.add_argument("--weights", metavar="FILE.pt", help="of the class: a state_dict")
-    parser.add_argument(
-        "--runtimes", nargs="+", choices=RUNTIMES, help="default: all that MODEL can be used in"
-    )
-    parser.add_argument("--threads", type=int, default=1, help="threads of each runtime")
-    parser.add_argument("--rounds", type=int, default=20, help="rounds of the race")
-    parser.add_argument("--task", choices=("classification", "regression"))
-    parser.add_argument("--layout", choices=("nchw", "nhwc"), default="nchw", help="of x_data")
-    parser.add_argument(
-        "--calibration", metavar="DATA", help="quantize to int8, with ranges from these examples"
-    )
-    parser.add_argument("--convert-only", action="store_true", help="convert and check, no race")
-    parser.add_argument("--max-ms", type=float, help="budget: p50 in milliseconds")
-    parser.add_argument("--max-mb", type=float, help="budget: megabytes of the file")
-    parser.add_argument("--min-accuracy", type=float, help="budget: accuracy, from 0 to 1")
-    parser.add_argument("--json", action="store_true", help="print one JSON list of rows")
-    parser.set_defaults(function=run, task="classification")
+    command_options.add_to(commands).set_defaults(function=run)
 
 
 def run(options: argparse.Namespace) -> int:
     """Evaluate; 1 if no file could be measured or converted."""
     _check(options)
-    _say(f"reading {options.data} ...")  # at once: the imports below take seconds
-    from helpers.paths import build_dir
-    from workbook.evaluate import candidates, examples
+    _say(f"reading {options.data or options.model} ...")  # at once: the imports take seconds
+    from workbook.evaluate import output
 
-    data = examples.read(options.data, options.layout)
-    calibration = None
-    if options.calibration:
-        calibration = examples.read(options.calibration, options.layout).x
-    source = candidates.source_of(options.model, options.weights)
-    runtimes = options.runtimes or candidates.possible_runtimes(source)
-    found = list(
-        candidates.prepare(
-            source,
-            list(dict.fromkeys(runtimes)),
-            data.x[:1],
-            build_dir("evaluate"),
-            calibration,
-            _say,
-        )
+    with output.results_only() as stream:
+        try:
+            return _run(options, stream)
+        except KeyboardInterrupt:
+            kept = "Conversions that are finished are kept, and no record was stored."
+            if options.tune:
+                kept = "Records of measurements that are finished are kept."
+            if options.host:
+                kept = "The job is still running on the Pi; run the same command to reattach."
+            raise Interrupted(f"Interrupted. {kept}") from None
+        except OSError as error:
+            raise WorkbookError(f"workbook evaluate stopped: {error}") from error
+
+
+def _run(options: argparse.Namespace, stream: IO[str]) -> int:
+    from helpers.paths import build_dir
+    from workbook.evaluate import candidates, material, named, output, reuse, show
+
+    if options.data is None and options.model not in named.NAMES:
+        raise UsageError("DATA is missing: an .npz file with x_data and y_data, or a folder")
+    for path in filter(None, (options.csv, options.html)):
+        output.check_writable(path)
+    loaded = material.load(options, _say)
+    others = candidates.others(options.also)
+    folder = build_dir("evaluate")
+    if options.plan:
+        return _plan(options, loaded, folder, stream)
+    found = reuse.find(
+        options.model,
+        loaded.source,
+        options.runtimes,
+        loaded.data.x[:1],
+        folder,
+        loaded.calibration,
+        _say,
+        options.half,
     )
+    found += others
     if options.convert_only:
-        return _report_conversions(found)
-    return _race(options, found, data)
+        return show.conversions(found, stream)
+    if options.host:
+        return _on_hosts(options, found, loaded.data, stream)
+    if options.tune:
+        return _tune(options, found, loaded.data, stream)
+    return _race(options, found, loaded, stream)
 
 
 def _check(options: argparse.Namespace) -> None:
-    if options.rounds < 6:
-        raise UsageError("--rounds must be at least 6: fewer give no interval")
+    if options.rounds < LEAST_ROUNDS:
+        raise UsageError(f"--rounds must be at least {LEAST_ROUNDS}: fewer give no interval")
     if not 1 <= options.threads <= 256:
         raise UsageError("--threads must be from 1 to 256")
+    for name in ("max_ms", "max_mb", "min_accuracy", "limit_seconds", "limit_gb"):
+        value = getattr(options, name)
+        # NaN is not above 0, either
+        if value is not None and not value > 0:
+            raise UsageError(f"--{name.replace('_', '-')} must be above 0")
+    if options.min_accuracy is not None and options.min_accuracy > 1:
+        raise UsageError("--min-accuracy is a fraction from 0 to 1, such as 0.98")
+    if options.host and (options.plan or options.convert_only):
+        raise UsageError("--host races or tunes; leave out --plan and --convert-only")
+    if options.host and options.task == "detection":
+        raise UsageError("--task detection runs on this machine only; leave out --host")
+    if options.tune and (options.csv or options.html):
+        raise UsageError("--tune makes no table: use --json, without --csv and --html")
+    if options.armnn_path:
+        os.environ["ARMNN_DELEGATE"] = options.armnn_path  # the processes inherit it
 
 
-def _report_conversions(found: list) -> int:
-    for candidate in found:
-        form = "int8" if candidate.is_int8 else "float32"
-        print(f"{candidate.runtime}, {form}: {candidate.path or candidate.problem}")
-    return int(not any(candidate.path for candidate in found))
+def _plan(options: argparse.Namespace, loaded, folder: Path, stream: IO[str]) -> int:
+    from workbook.evaluate import output, plan
+    from workbook.free_memory import available_bytes
+
+    text = plan.plan(
+        options.model,
+        loaded.source,
+        options.runtimes,
+        loaded.data.x,
+        loaded.calibration,
+        folder,
+        options.threads,
+        options.rounds,
+        available_bytes(),
+        options.half,
+    )
+    output.write(stream, text)
+    return 0
 
 
-def _race(options: argparse.Namespace, found: list, data) -> int:
+def _race(options: argparse.Namespace, found: list, loaded, stream: IO[str]) -> int:
     from helpers import device
-    from helpers.paths import build_path
-    from workbook.evaluate import race, rows
-    from workbook.evaluate.budget import Budget, advice
+    from workbook.evaluate import on_host, race, rows, show
 
-    _say(f"racing {sum(bool(one.path) for one in found)} files, {options.rounds} rounds ...")
-    store = build_path("results", f"{device.describe()['machine_id'] or 'unknown'}.jsonl")
-    raced = race.run(
+    stopped = None
+    try:
+        raced: Sequence = race.run(
+            found,
+            loaded.data,
+            task=options.task,
+            threads=options.threads,
+            rounds=options.rounds,
+            store=on_host.store(),
+            limits=loaded.limits,
+            softmax=options.softmax,
+            reference=_reference(found, loaded),
+            say=_say,
+        )
+    except race.RaceStopped as error:
+        stopped = error
+        raced = error.rows
+    table = rows.with_ratios(raced)
+    show.tables([("", table, device.describe())], options, stream)
+    if stopped:
+        raise stopped
+    return int(not any(row.state == rows.WORKS for row in table))
+
+
+def _reference(found: list, loaded) -> "np.ndarray | None":
+    """MODEL's own answers if it is a network of which no file is raced."""
+    from workbook.evaluate import verdicts
+
+    if any(one.is_source for one in found):
+        return None
+    network = loaded.source().network
+    return None if network is None else verdicts.of_model(network, loaded.data.x)
+
+
+def _tune(options: argparse.Namespace, found: list, data, stream: IO[str]) -> int:
+    from workbook.evaluate import on_host, show, tuning
+
+    tuned = tuning.run(
+        found,
+        data,
+        threads=options.threads,
+        rounds=options.rounds,
+        store=on_host.store(),
+        say=_say,
+    )
+    show.tuned([("", tuned)], options, stream)
+    return int(not any("ratio" in row for row in tuned))
+
+
+def _on_hosts(options: argparse.Namespace, found: list, data, stream: IO[str]) -> int:
+    from workbook.evaluate import hosts, show
+    from workbook.pi.commands import require_openssh
+
+    require_openssh()
+    answers = hosts.run(
+        options.host,
         found,
         data,
         task=options.task,
         threads=options.threads,
         rounds=options.rounds,
-        store=store,
+        tune=options.tune,
+        say=_say,
     )
-    table = rows.with_ratios(raced)
-    budget = Budget(options.max_ms, options.max_mb, options.min_accuracy)
-    if options.json:
-        print(json.dumps(race.as_json(table), indent=1))
-    else:
-        print(rows.as_text(table))
-        if budget:
-            print(f"\n{advice(table, budget)}")
-    return int(not any(row.state == rows.WORKS for row in table))
+    show.hosts(answers, options, stream)
+    return int(not all(answer.is_success for answer in answers))
 
 
 def _say(sentence: str) -> None:

@@ -3,12 +3,16 @@
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from helpers.workers import Worker
 from modelfiles.errors import WorkbookError
 
 ARRAYS = ("x_data", "y_data")
+TO_LAST = (0, 2, 3, 1)  # transposes NCHW to NHWC
+TO_FIRST = (0, 3, 1, 2)  # and back
 
 
 class DataError(WorkbookError):
@@ -19,26 +23,52 @@ class DataError(WorkbookError):
 class Examples:
     """N inputs `x`, float32 with N as the first axis (NCHW for images), and their answers `y`.
 
-    `y` has N class numbers for a classifier, or N numbers (or rows of numbers) for a regression.
+    `y` has N class numbers for a classifier, or N numbers (or rows of numbers) for a regression;
+    for a detector it is a detection.Truth. Random inputs have no right answers: it is None.
     """
 
     x: np.ndarray
-    y: np.ndarray
+    y: Any
+
+    def inputs_for(self, worker: Worker) -> np.ndarray:
+        """The inputs as the file of `worker` takes them: NHWC for some that came from TensorFlow.
+
+        DataError for fractions if the file rounds them, because all answers would be wrong.
+        """
+        shape = worker.input_shape
+        if worker.rounds and self.x.max() <= 1 and (self.x != np.rint(self.x)).any():
+            raise DataError(
+                f"{worker.path.name} takes whole numbers, and x_data has fractions up to "
+                f"{self.x.max():.3g}: pass pixels from 0 to 255 (for images: --pixels raw)"
+            )
+        turned = tuple(self.x.shape[axis] for axis in TO_LAST) if self.x.ndim == 4 else ()
+        if self.x.shape[1:] != shape[1:] and turned[1:] == shape[1:]:
+            return np.ascontiguousarray(self.x.transpose(TO_LAST))
+        return self.x
 
 
-def read(path: Path | str, layout: str = "nchw") -> Examples:
-    """The examples in an .npz file with the arrays x_data and y_data, or in a folder.
+def read(
+    path: Path | str, layout: str = "nchw", pixels: str | None = None, split: str = "test"
+) -> Examples:
+    """The examples in an .npz file with the arrays x_data and y_data, or in a folder of images.
 
-    In a folder, each subfolder is a class and holds its images; classes are numbered in the order
-    of their names. All images must have one size. They become RGB, float32, from 0 to 1. `layout`
-    is that of x_data, "nchw" or "nhwc". DataError for what cannot be used.
+    A folder holds MNIST's IDX files (those of `split`, if it has both), or a subfolder of images
+    for each class: see the module pictures. `layout` is that of x_data, "nchw" or "nhwc". `pixels`
+    is what images become, a key of pictures.PIXELS. DataError for what cannot be used.
     """
+    from workbook.evaluate import coco_folder, pictures
+
     path = Path(path)
     if not path.exists():
         raise DataError(f"{path} does not exist")
+    if coco_folder.is_coco(path):
+        raise DataError(
+            f"{path.name} has labels in COCO's format, boxes instead of classes: add "
+            "--task detection"
+        )
     if path.is_dir():
-        return _read_folder(path)
-    if path.suffix != ".npz":
+        return pictures.read(path, pixels, split)
+    if path.suffix.lower() != ".npz":
         raise DataError(
             f"{path.name} is neither an .npz file nor a folder of images; numpy.savez writes "
             f"one with {' and '.join(ARRAYS)}"
@@ -48,7 +78,7 @@ def read(path: Path | str, layout: str = "nchw") -> Examples:
 
 def _read_npz(path: Path, layout: str) -> Examples:
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
             missing = [name for name in ARRAYS if name not in arrays]
             if missing:
                 found = ", ".join(arrays.files) or "nothing"
@@ -61,6 +91,8 @@ def _read_npz(path: Path, layout: str) -> Examples:
             f"{path.name} holds Python objects, which are not loaded from files: save x_data and "
             "y_data as arrays of numbers"
         ) from error
+    except (AttributeError, TypeError) as error:  # an .npy file under another name: no archive
+        raise DataError(f"{path.name} holds one array: numpy.savez writes both by name") from error
     return _checked(x, y, path.name, layout)
 
 
@@ -72,36 +104,26 @@ def _checked(x: np.ndarray, y: np.ndarray, name: str, layout: str) -> Examples:
             raise DataError(f"{label} of {name} contains NaN or infinity")
     if x.ndim < 2:
         raise DataError(f"x_data of {name} has the shape {x.shape}: the first axis counts examples")
-    if len(x) == 0 or len(x) != len(y):
+    if x.size == 0 or y.ndim == 0 or len(x) != len(y):
         raise DataError(
-            f"{name} has {len(x)} inputs and {len(y)} answers; it needs as many of both, at least 1"
+            f"{name} has {len(x)} inputs and {y.shape[0] if y.ndim else 1} answers; it needs as "
+            "many of both, at least 1"
         )
-    x = np.ascontiguousarray(x, np.float32)
-    if layout == "nhwc" and x.ndim == 4:
-        x = np.ascontiguousarray(x.transpose(0, 3, 1, 2))
+    with np.errstate(over="ignore"):
+        x = np.ascontiguousarray(x, np.float32)
+    if not np.isfinite(x).all():
+        raise DataError(f"x_data of {name} has numbers that float32 cannot hold")
+    if layout == "nhwc":
+        x = _channels_first(x, name)
     if y.ndim == 2 and y.shape[1] == 1:
         y = y[:, 0]
     return Examples(x, y)
 
 
-def _read_folder(path: Path) -> Examples:
-    from helpers.vision import list_images, read_image
-
-    classes = sorted(folder for folder in path.iterdir() if folder.is_dir())
-    if not classes:
-        raise DataError(f"{path.name} has no subfolders; it needs one for each class")
-    images = []
-    labels = []
-    for number, folder in enumerate(classes):
-        for file in list_images(folder):
-            images.append(read_image(file))
-            labels.append(number)
-    sizes = {image.shape for image in images}
-    if len(sizes) != 1:
-        found = ", ".join(f"{columns} x {rows}" for rows, columns, _ in sorted(sizes)[:3])
+def _channels_first(x: np.ndarray, name: str) -> np.ndarray:
+    if x.ndim != 4:
         raise DataError(
-            f"the images in {path.name} have several sizes ({found} ...): resize them to that of "
-            "the network's input"
+            f"--layout nhwc is for images, N x height x width x channels; x_data of {name} has the "
+            f"shape {x.shape}"
         )
-    x = np.stack(images).transpose(0, 3, 1, 2).astype(np.float32) / np.float32(255)
-    return Examples(np.ascontiguousarray(x), np.array(labels))
+    return np.ascontiguousarray(x.transpose(TO_FIRST))

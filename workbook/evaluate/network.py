@@ -45,11 +45,11 @@ def from_class(place: str, weights: Path | str | None) -> "torch.nn.Module":
 
 
 def from_exported(path: Path) -> "torch.nn.Module":
-    """The network in a .pt2 file, as torch.export wrote it."""
-    import torch
+    """The network in a .pt2 file, as torch.export wrote it. Pickled objects are not loaded."""
+    from modelfiles.runtimes.torch_files import load_pt2
 
     try:
-        return torch.export.load(path).module()
+        return load_pt2(path).module()
     except Exception as error:  # torch raises many types for a damaged file
         raise NetworkError(f"{path.name} cannot be loaded: {reason(error)}") from error
 

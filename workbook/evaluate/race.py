@@ -1,17 +1,60 @@
 """Time all files in turns, each in a process of its own, and store a record of each."""
 
-from collections.abc import Sequence
-from contextlib import ExitStack
-from dataclasses import asdict, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from helpers import device, results, timing
+from helpers.paths import display_path
 from helpers.workers import Worker
-from modelfiles.errors import reason
-from workbook.evaluate import quality
+from modelfiles.errors import EXIT_INTERRUPTED, WorkbookError, reason
+from modelfiles.limits import NO_LIMITS, Limits
+from workbook.evaluate import interleaved, operators, progress, quality, verdicts
 from workbook.evaluate.candidates import Candidate
 from workbook.evaluate.examples import Examples
-from workbook.evaluate.rows import Row, of_candidate, with_difference, without_file
+from workbook.evaluate.measured import quality_facts, record_of
+from workbook.evaluate.rows import (
+    Row,
+    of_candidate,
+    of_wrong,
+    with_operators,
+    with_verdict,
+    without_file,
+)
+from workbook.evaluate.starting import started, two_at_a_time
+from workbook.evaluate.verdicts import Verdict
+
+
+class RaceStopped(WorkbookError):
+    """The race ended early. `rows` are those that are known; complete records were stored."""
+
+    def __init__(self, sentence: str, rows: Sequence[Row], exit_code: int = 1) -> None:
+        super().__init__(sentence)
+        self.rows = list(rows)
+        self.exit_code = exit_code
+
+
+@dataclass(frozen=True)
+class Entrant:
+    """A candidate whose process runs, its answers to all examples, and their quality."""
+
+    candidate: Candidate
+    worker: Worker
+    answers: np.ndarray
+    quality: quality.Quality
+
+    @property
+    def precision(self) -> str:
+        """The precision that was asked for; of MODEL's own file, the one in the file."""
+        return self.worker.precision if self.candidate.is_source else self.candidate.precision
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one input."""
+        return self.worker.input_shape
 
 
 def run(
@@ -22,73 +65,158 @@ def run(
     threads: int,
     rounds: int,
     store: Path,
+    limits: Limits = NO_LIMITS,
+    softmax: bool = False,
+    reference: np.ndarray | None = None,
+    say: Callable[[str], None] = progress.say,
 ) -> list[Row]:
     """A Row for each candidate, in their order; those with valid answers are measured and stored.
 
     Every file answers all examples, in its own process, so that a file that crashes a runtime ends
-    only that process. Then all files are timed in turns, one example a call.
+    only that process; `limits` are those of each. With `softmax`, probabilities are compared
+    instead of logits. Answers are compared with `reference`, MODEL's answers for all examples;
+    without it with those of MODEL's own file, or else of the first file. verdicts explains the
+    limits. Then all files with right answers are timed in turns, one example a call. RaceStopped
+    after Ctrl-C, with the records of the complete rounds stored, or if a record cannot be stored.
     """
-    rows: dict[Candidate, Row] = {}
-    workers: dict[Candidate, Worker] = {}
-    with ExitStack() as stack:
-        for candidate in candidates:
-            if candidate.path is None:
-                rows[candidate] = without_file(candidate)
-                continue
-            try:
-                workers[candidate] = stack.enter_context(Worker(candidate.path, threads))
-            except (RuntimeError, ValueError, OSError) as error:
-                rows[candidate] = without_file(candidate, reason(error))
-        answers = {}
-        found = {}
-        for candidate, worker in workers.items():
-            try:
-                answers[candidate] = worker.predict(examples.x)
-                found[candidate] = quality.of(task, answers[candidate], examples.y)
-            except (RuntimeError, ValueError, quality.AnswersError) as error:
-                rows[candidate] = without_file(candidate, reason(error))
-        racing = {candidate: workers[candidate] for candidate in found}
-        if racing:
-            reference = answers[next(iter(racing))]
-            before = device.conditions()
-            latencies: dict = timing.benchmark(racing, rounds=rounds)
-            after = device.conditions()
-            for candidate, worker in racing.items():
-                latency = latencies[candidate]
-                record = _record(candidate, worker, latency, before, after, found[candidate])
-                results.append_result(store, record)
-                row = of_candidate(candidate, worker, latency, found[candidate], record)
-                rows[candidate] = with_difference(row, answers[candidate], reference)
-    return [rows[candidate] for candidate in candidates]
+    known: dict[Candidate, Row] = {}
+    with started(candidates, threads, known, limits, examples.x.shape) as workers:
+        entrants = _checked(workers, examples, task, softmax, known)
+        judged = _judged(entrants, task, softmax, reference, examples.y)
+        for candidate, verdict in judged.items():
+            if verdict.state == verdicts.WRONG and entrants[candidate].precision != "int8":
+                known[candidate] = of_wrong(candidate, verdict)
+                del entrants[candidate]
+        if entrants:
+            say(f"racing {len(entrants)} files, {rounds} rounds ...")
+        before = device.conditions()
+        latencies, done = _measured(entrants, known, rounds, say)
+        after = device.conditions()
+        saved, problem = _stored(entrants, latencies, judged, before, after, known, store)
+    _add_operators(entrants, known)
+    rows = [known.get(one) or without_file(one, "it was not measured") for one in candidates]
+    if problem:
+        raise RaceStopped(f"{problem} ({saved} of {len(latencies)} records were saved)", rows)
+    if latencies and done < rounds:
+        raise RaceStopped(
+            f"Interrupted after {done} of {rounds} rounds. {saved} records of these rounds are in "
+            f"{display_path(store)}.",
+            rows,
+            EXIT_INTERRUPTED,
+        )
+    return rows
 
 
-def _record(
-    candidate: Candidate,
-    worker: Worker,
-    latency: timing.Latency,
+def _checked(
+    workers: Mapping[Candidate, Worker],
+    examples: Examples,
+    task: str,
+    softmax: bool,
+    known: dict[Candidate, Row],
+) -> dict[Candidate, Entrant]:
+    """The candidates that answer all examples; `known` gets a row for each other one."""
+
+    def check(candidate: Candidate) -> Entrant | str:
+        worker = workers[candidate]
+        try:
+            answers = worker.predict(examples.inputs_for(worker))
+            found = _quality(task, answers, examples.y)
+            if softmax:
+                answers = quality.compared(task, answers)
+            return Entrant(candidate, worker, answers, found)
+        except (RuntimeError, ValueError, OSError, WorkbookError) as error:
+            return reason(error)
+
+    entrants = {}
+    with two_at_a_time() as pool:
+        for candidate, found in zip(workers, pool.map(check, workers)):
+            if isinstance(found, str):
+                known[candidate] = without_file(candidate, found)
+            else:
+                entrants[candidate] = found
+    return entrants
+
+
+def _measured(
+    entrants: dict[Candidate, Entrant],
+    known: dict[Candidate, Row],
+    total: int,
+    say: Callable[[str], None],
+) -> tuple[dict[Candidate, timing.Latency], int]:
+    """The latencies, and the number of rounds. A file whose process ends is no longer raced."""
+    racing = {candidate: entrant.worker for candidate, entrant in entrants.items()}
+    while racing:
+        finished = progress.Rounds(total, say).finished
+        try:
+            return interleaved.measure(racing, total, finished)
+        except interleaved.WorkerEnded as error:
+            say(f"{error}; the race starts again without it")
+            known[error.name] = without_file(error.name, str(error))
+            del racing[error.name]
+    return {}, 0
+
+
+def _stored(
+    entrants: Mapping[Candidate, Entrant],
+    latencies: Mapping[Candidate, timing.Latency],
+    judged: Mapping[Candidate, Verdict],
     before: dict,
     after: dict,
-    found: quality.Quality,
-) -> dict:
-    facts = results.model_facts(*candidate.parts)
-    facts |= {"input_shape": worker.input_shape, "precision": worker.precision}
-    peak = worker.peak_rss()
-    stated = {"metric": found.metric, "value": found.value, "n": found.n}
-    if found.low is not None:
-        stated["ci"] = [found.low, found.high]
-    return results.record(
-        latency,
-        before=before,
-        after=after,
-        model=facts,
-        runtime={"name": worker.runtime, "version": worker.version, "threads": worker.threads},
-        peak_rss={"run": peak} if peak else None,
-        quality=stated,
-        method={"seed": 0, "discard": 1},
+    known: dict[Candidate, Row],
+    store: Path,
+) -> tuple[int, str]:
+    """Store a record and know a row of each; the number of stored records, and what stopped it."""
+    saved = 0
+    problem = ""
+    for candidate, latency in latencies.items():
+        entrant = entrants[candidate]
+        stated = quality_facts(entrant.quality)
+        record = record_of(candidate, entrant.worker, latency, before, after, stated)
+        row = of_candidate(candidate, entrant.worker, latency, entrant.quality, record)
+        row = replace(row, precision=entrant.precision)
+        known[candidate] = with_verdict(row, judged[candidate])
+        if problem:
+            continue
+        try:
+            results.append_result(store, record)
+            saved += 1
+        except OSError as error:
+            problem = str(error)
+    return saved, problem
+
+
+def _quality(task: str, answers: np.ndarray, y: Any) -> quality.Quality:
+    """The quality of answers; without true answers `y` there is none."""
+    if y is None:
+        return quality.Quality("", None, None, None, len(answers), {})
+    return quality.of(task, answers, y)
+
+
+def _judged(
+    entrants: Mapping[Candidate, Entrant],
+    task: str,
+    softmax: bool,
+    reference: np.ndarray | None,
+    y: Any,
+) -> dict[Candidate, Verdict]:
+    """The verdict on the answers of each entrant."""
+    if reference is not None and softmax:
+        reference = quality.compared(task, reference)
+    return verdicts.of_all(
+        {candidate: entrant.answers for candidate, entrant in entrants.items()},
+        {candidate: entrant.precision for candidate, entrant in entrants.items()},
+        reference,
+        y if task == "classification" else None,
     )
 
 
-def as_json(rows: Sequence[Row]) -> list[dict]:
-    """The rows as plain values for JSON."""
-    plain = [results.to_json(asdict(replace(row, latency=None))) for row in rows]
-    return [{name: value for name, value in row.items() if name != "latency"} for row in plain]
+def _add_operators(entrants: Mapping[Candidate, Entrant], known: dict[Candidate, Row]) -> None:
+    """Complete the rows that were measured by what their runtimes report."""
+    measured = [
+        (candidate, candidate.path, entrant.shape)
+        for candidate, entrant in entrants.items()
+        if candidate.path and candidate in known
+    ]
+    reports = operators.of_files([(path, shape) for _, path, shape in measured])
+    for (candidate, _, _), report in zip(measured, reports):
+        known[candidate] = with_operators(known[candidate], report)

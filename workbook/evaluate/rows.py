@@ -1,28 +1,31 @@
 """The table of `workbook evaluate`: a row for each runtime and precision."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 
-import numpy as np
-
-from helpers import metrics, timing
+from helpers import results, timing
 from helpers.workers import Worker
 from workbook.evaluate.candidates import Candidate
+from workbook.evaluate.operators import Operators
 from workbook.evaluate.quality import Quality
 from workbook.evaluate.runtimes import RUNTIMES
-
-WORKS = "works"
-FAILS = "fails"
+from workbook.evaluate.verdicts import FAILS, WORKS, Verdict
+from workbook.evaluate.watched import WatchedWorker
 
 
 @dataclass(frozen=True)
 class Row:
     """What is known of one candidate. A field is None if it was not measured.
 
-    `state` is "works" or "fails"; `why` gives the reason for the second. `ratio` is p50 of the
-    fastest valid row over this row's, with its 95 % interval: 1 for the fastest, 0.5 for one that
-    takes twice as long. `ties` says that the interval holds 1. `difference` is the largest
-    difference of an output from the first row's.
+    `state` is one of verdicts.TITLES; `why` gives the reason for all but "works". `ratio` is p50 of
+    the fastest valid row over this row's, with its 95 % interval: 1 for the fastest, 0.5 for one
+    that takes twice as long. `ties` says that the interval holds 1.
+
+    `difference` is the largest difference of an answer from MODEL's, and `relative` the same as a
+    share of MODEL's largest answer. `changed` of `compared` examples have another class than with
+    MODEL. For int8, `accuracy_change` is the accuracy minus MODEL's, on the same examples, with its
+    interval and McNemar's p. `peak_mb` and `average_mb` are the memory of the file's own process.
+    `delegated` of `operators` run in `delegate`; `int8_share` is the share of time in int8.
     """
 
     runtime: str
@@ -47,7 +50,19 @@ class Row:
     accuracy: float | None = None
     others: dict[str, float] = field(default_factory=dict)
     difference: float | None = None
+    relative: float | None = None
+    changed: int | None = None
+    compared: int | None = None
+    accuracy_change: float | None = None
+    accuracy_change_low: float | None = None
+    accuracy_change_high: float | None = None
+    accuracy_change_p: float | None = None
     peak_mb: float | None = None
+    average_mb: float | None = None
+    delegate: str | None = None
+    delegated: int | None = None
+    operators: int | None = None
+    int8_share: float | None = None
     valid: bool | None = None
     void_reasons: Sequence[str] = ()
     latency: timing.Latency | None = field(default=None, repr=False)
@@ -55,10 +70,16 @@ class Row:
 
 def without_file(candidate: Candidate, why: str = "") -> Row:
     """The row of a candidate that cannot be measured."""
-    precision = "int8" if candidate.is_int8 else "float32"
+    state = FAILS if why else candidate.state
     file = candidate.path.name if candidate.path else None
     title = RUNTIMES[candidate.runtime].title
-    return Row(title, precision, FAILS, why or candidate.problem, file)
+    why = why or candidate.problem
+    return Row(title, candidate.precision, state, why, file, difference=candidate.difference)
+
+
+def of_wrong(candidate: Candidate, verdict: Verdict) -> Row:
+    """The row of a file whose answers are wrong: its time would be of no use."""
+    return with_verdict(without_file(candidate, verdict.why), verdict)
 
 
 def of_candidate(
@@ -70,6 +91,7 @@ def of_candidate(
 ) -> Row:
     """The row of a candidate that was measured; `with_ratios` adds how the rows compare."""
     peak = worker.peak_rss()
+    average = worker.average_rss() if isinstance(worker, WatchedWorker) else None
     return Row(
         runtime=worker.runtime,
         precision=worker.precision,
@@ -88,17 +110,45 @@ def of_candidate(
         accuracy=found.value if found.metric == "accuracy" else None,
         others=found.others,
         peak_mb=peak / 1e6 if peak else None,
+        average_mb=average / 1e6 if average else None,
         valid=record["valid"],
         void_reasons=record["void_reasons"],
         latency=latency,
     )
 
 
-def with_difference(row: Row, answers: np.ndarray, reference: np.ndarray) -> Row:
-    """The row with the largest difference of its answers from those of the first file."""
-    if answers.shape != reference.shape:
+def with_verdict(row: Row, verdict: Verdict) -> Row:
+    """The row with the comparison of its answers with MODEL's."""
+    row = replace(
+        row,
+        state=verdict.state,
+        why=verdict.why,
+        difference=verdict.difference,
+        relative=verdict.relative,
+        changed=verdict.changed,
+        compared=verdict.compared,
+    )
+    paired = verdict.paired
+    if paired is None or row.precision in ("float32", "float16"):
         return row
-    return replace(row, difference=float(metrics.largest_difference(answers, reference)))
+    return replace(
+        row,
+        accuracy_change=paired.value,
+        accuracy_change_low=paired.low,
+        accuracy_change_high=paired.high,
+        accuracy_change_p=paired.p,
+    )
+
+
+def with_operators(row: Row, found: Operators) -> Row:
+    """The row with what its runtime reports about its operators."""
+    return replace(
+        row,
+        delegate=found.delegate,
+        delegated=found.delegated,
+        operators=found.all,
+        int8_share=found.int8_share,
+    )
 
 
 def with_ratios(rows: Sequence[Row]) -> list[Row]:
@@ -119,43 +169,7 @@ def _compared(row: Row, fastest: Row | None) -> Row:
     return replace(row, ratio=found.value, ratio_low=found.low, ratio_high=found.high, ties=ties)
 
 
-def as_text(rows: Sequence[Row]) -> str:
-    """The rows as a table for people, the fastest first; those that fail below, with the reason."""
-    import pandas
-
-    works = sorted(
-        (row for row in rows if row.state == WORKS), key=lambda row: (not row.valid, row.p50_ms)
-    )
-    lines = []
-    if works:
-        table = pandas.DataFrame([_columns(row) for row in works])
-        lines.append(table.to_string(index=False))
-    lines += [f"{row.runtime}, {row.precision}: {row.why}" for row in rows if row.state == FAILS]
-    return "\n".join(lines)
-
-
-def _columns(row: Row) -> dict[str, str]:
-    compared = "fastest"
-    if row.ratio != 1.0 or row.ties:
-        compared = f"{row.ratio:.2f} [{row.ratio_low:.2f}, {row.ratio_high:.2f}]"
-    if row.ties:
-        compared += " ties"
-    quality = f"{row.quality:.4g}"
-    if row.metric == "accuracy":
-        quality = f"{row.quality:.1%} [{row.quality_low:.1%}, {row.quality_high:.1%}]"
-    peak = "-" if row.peak_mb is None else f"{row.peak_mb:.0f}"
-    difference = "-" if row.difference is None else f"{row.difference:.1e}"
-    return {
-        "runtime": f"{row.runtime} {row.version}",
-        "precision": row.precision,
-        "threads": str(row.threads),
-        "kB": f"{(row.bytes or 0) / 1e3:,.0f}",
-        "first call (ms)": f"{row.first_call_ms:.2f}",
-        "p50 (ms)": f"{row.p50_ms:.3f}",
-        "p90 (ms)": f"{row.p90_ms:.3f}",
-        "speed, of the fastest": compared,
-        str(row.metric): quality,
-        "largest difference": difference,
-        "peak (MB)": peak,
-        "valid": "yes" if row.valid else "; ".join(row.void_reasons),
-    }
+def as_json(rows: Sequence[Row]) -> list[dict]:
+    """The rows as plain values for JSON."""
+    plain = [results.to_json(asdict(replace(row, latency=None))) for row in rows]
+    return [{name: value for name, value in row.items() if name != "latency"} for row in plain]
