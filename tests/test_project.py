@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 import zipfile
 
 import pytest
@@ -80,6 +81,41 @@ def test_the_pi_pins_have_wheels_on_64_bit_raspberry_pi_os(python):
     packages = {line.split("==")[0] for line in done.stdout.splitlines()}
     assert {"onnxruntime", "ai-edge-litert", "ncnn", "mnn", "jupyterlab", "mlxtend"} <= packages
     assert not packages & {"torch", "tensorflow", "tensorflow-cpu", "executorch"}
+
+
+def extras() -> dict[str, list[str]]:
+    content = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    return content["project"]["optional-dependencies"]
+
+
+def test_extras_are_names_that_requirements_in_knows():
+    from workbook.evaluate.runtimes import RUNTIMES
+
+    known = {(name, marker) for name, marker in listed("requirements.in")}
+    for extra, lines in extras().items():
+        for line in lines:
+            if line.startswith("pi-workbook["):
+                assert line[len("pi-workbook[") : -1] in extras()
+                continue
+            name, version, marker, _ = REQUIREMENT.match(line.replace("'", '"')).groups()
+            assert version is None, f"{extra}: requirements.txt alone pins {name}"
+            assert (name.lower(), marker) in known, f"{extra}: {line}"
+    assert {runtime.extra for runtime in RUNTIMES.values()} <= set(extras())
+
+
+@pytest.mark.parametrize("extra", sorted(extras()))
+def test_an_extra_resolves_with_the_pins(extra):
+    command = [sys.executable, "-m", "uv", "pip", "compile", "pyproject.toml", "--extra", extra]
+    command += ["--constraint", "requirements.txt", "--no-config", "--quiet", "--no-header"]
+    command += ["--no-annotate", "--python-platform", "x86_64-manylinux_2_28"]
+    command += ["--python-version", "3.11"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    pinned = {(name, version) for (name, _), version in listed("requirements.txt").items()}
+    found = set(re.findall(r"^([\w.-]+)(==\S+)", done.stdout, re.MULTILINE))
+    assert {name for name, _ in found} >= {"numpy", "pandas"}
+    known = {name for name, _ in pinned}
+    assert not {(name, version) for name, version in found - pinned if name in known}
 
 
 def test_the_installed_package_has_all_rooms_and_their_other_files(tmp_path):

@@ -1,6 +1,7 @@
 """The command `workbook COMMAND`, or `python -m workbook COMMAND`.
 
 cli          the command line; each command imports its modules when it is called
+arguments    its parser of arguments
 book           executes a notebook in a fresh kernel
 book_run       `make workbook`: runs what has changed, two notebooks at a time
 book_progress  its progress line
@@ -11,6 +12,7 @@ digit          the website's canvas for digits, and int8 inference in JavaScript
 doctor         checks this machine, with advice
 free_memory    how much memory is free, for the doctor
 evaluate       `workbook evaluate`: a model in several runtimes
+commands       small commands: train, convert, accuracy, timers
 pi             the commands of `workbook pi`
 cpp_build      builds the C++ programs of cpp/
 """

@@ -8,6 +8,11 @@ import io
 import sys
 
 from modelfiles.errors import EXIT_INTERRUPTED, WorkbookError
+from workbook.arguments import Parser
+from workbook.commands import accuracy as accuracy_command
+from workbook.commands import convert as convert_command
+from workbook.commands import timers as timers_command
+from workbook.commands import train as train_command
 from workbook.evaluate import command as evaluate_command
 from workbook.pi import commands as pi_commands
 
@@ -17,6 +22,9 @@ examples:
   workbook pi start pi@raspberrypi.local           JupyterLab on a Pi, in this machine's browser
   workbook pi run 08_benchmark_on_the_pi pi@raspberrypi.local
                                                    measure on a Pi and fetch the records
+  workbook train lenet --save-model                train a network, save it as lenet.pt2
+  workbook convert lenet.pt2 tflite                write lenet.tflite, and check its answers
+  workbook accuracy lenet.tflite                   its time and accuracy on 1,000 images
   workbook evaluate net.onnx digits.npz            race a model of your own in several runtimes
   workbook results                                 the table of all measurements
   workbook book in-place 03_measure_latency        execute a notebook in a fresh kernel
@@ -59,9 +67,10 @@ def _replace_what_cannot_be_shown() -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="workbook",
-        description="Check this machine, use a Raspberry Pi, run the notebooks, show results.",
+        description="Check this machine, train, convert and measure networks, use a Raspberry Pi, "
+        "run the notebooks, show results.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -69,7 +78,11 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(metavar="COMMAND")
     _add_doctor(commands)
     pi_commands.add_to(commands)
+    train_command.add_to(commands)
+    convert_command.add_to(commands)
+    accuracy_command.add_to(commands)
     evaluate_command.add_to(commands)
+    timers_command.add_to(commands)
     _add_results(commands)
     _add_book(commands)
     _add_cpp(commands)
