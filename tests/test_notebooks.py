@@ -24,8 +24,10 @@ QUICK = {
         "rounds": 6,
         "busy_rounds": 2,
         "repeats": 2,
+        "calls_each": 30,
         "measurements": 6,
         "pause_s": 0,
+        "switches": 3,
         "batches": [1, 10],
         "image_count": 100,
     },
@@ -61,6 +63,14 @@ QUICK = {
         "peak_seconds": 0.05,
         "sustained_s": 2,
         "profiled_calls": 3,
+    },
+    "08b_evaluate_your_own_model": {
+        "runtimes": ["torch", "onnx", "mnn"],
+        "own_runtimes": ["onnx"],
+        "rounds": 6,
+        "image_count": 100,
+        "calibration_count": 20,
+        "own_epochs": 20,
     },
     "09_object_detection": {
         "page_epochs": 1,
@@ -191,7 +201,7 @@ def test_it_has_the_parts_of_every_notebook(name):
 @pytest.mark.parametrize("name", book.names())
 def test_its_links_lead_somewhere(name):
     text = "\n".join(cell.source for cell in committed(name).cells)
-    for link in re.findall(r"\]\((\d\d_\w+\.ipynb)\)", text):
+    for link in re.findall(r"\]\((\d\d[a-z]?_\w+\.ipynb)\)", text):
         assert (book.HERE / link).exists(), f"{link} does not exist"
 
 
