@@ -47,12 +47,8 @@ def names() -> list[str]:
 
 def names_with_figures() -> list[str]:
     """The notebooks with figures from a longer run: they have the parameter `train_everything`."""
-    found = []
-    for name in names():
-        notebook = nbformat.read(HERE / f"{name}.ipynb", 4)
-        if "train_everything" in parameters(notebook):
-            found.append(name)
-    return found
+    read = {name: nbformat.read(HERE / f"{name}.ipynb", 4) for name in names()}
+    return [name for name, notebook in read.items() if "train_everything" in parameters(notebook)]
 
 
 def execute(
@@ -96,13 +92,15 @@ async def execute_cells(
     """Execute the cells of `notebook` in a fresh kernel, which writes their outputs into it.
 
     Of all notebooks with the same `turns`, a cell tagged `measures-time` runs while no other does,
-    and not while cells tagged `runs-on` have left a process running. The other parameters are those
-    of `execute`. The time that the cells ran, in seconds, is written to the notebook's metadata.
-    After NotebookFailed, the outputs of the cells before are there.
+    and not while cells tagged `runs-on` have left a process running. Other parameters: `execute`.
+    The seconds that the cells ran are written to the notebook's metadata. After NotebookFailed, the
+    outputs of the cells before are there.
     """
     code = [i for i, cell in enumerate(notebook.cells) if cell.cell_type == "code"]
     started: list[int] = []
+    alone = [i for i in code if MEASURES_TIME in _tags(notebook.cells[i])]
     turn = contextlib.AsyncExitStack()
+    measuring = contextlib.AsyncExitStack()  # until the last of these cells
     keeps_turn = False
     began = 0.0
     running_s = 0.0
@@ -117,12 +115,14 @@ async def execute_cells(
             progress(code.index(cell_index) + 1, len(code))
         began = time.monotonic()
 
-    async def on_cell_executed(cell: nbformat.NotebookNode, **_: object) -> None:
+    async def on_cell_executed(cell: nbformat.NotebookNode, cell_index: int, **_: object) -> None:
         nonlocal keeps_turn, running_s
         running_s += time.monotonic() - began
         keeps_turn = RUNS_ON in _tags(cell)
         if not keeps_turn:
             await turn.aclose()
+        if cell_index in alone[-1:]:
+            await measuring.aclose()
 
     client = NotebookClient(
         notebook,
@@ -136,7 +136,9 @@ async def execute_cells(
         on_cell_executed=on_cell_executed,
     )
     try:
-        async with turn:
+        async with turn, measuring:
+            if turns and alone:
+                await measuring.enter_async_context(turns.measuring())
             await client.async_execute()
     except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
         if isinstance(error, CellExecutionError):
@@ -191,11 +193,6 @@ def parameters(notebook: nbformat.NotebookNode) -> set[str]:
 
 def _parameter_cells(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
     return [cell for cell in notebook.cells if "parameters" in _tags(cell)]
-
-
-def measures_time(notebook: nbformat.NotebookNode) -> bool:
-    """Whether it has cells that must run alone."""
-    return any(MEASURES_TIME in _tags(cell) for cell in notebook.cells)
 
 
 def _tags(cell: nbformat.NotebookNode) -> list[str]:

@@ -1,7 +1,6 @@
 """`make workbook`: run what has changed, two notebooks at a time, and build the pages."""
 
 import asyncio
-import contextlib
 import math
 import re
 import subprocess
@@ -162,14 +161,8 @@ async def _execute(chapter: Chapter, turns: Turns, progress: Progress) -> float:
         show_cell(number, count)
 
     about: dict = {"executed": datetime.now(UTC).isoformat(timespec="seconds")} | _environment()
-    beside: contextlib.AbstractAsyncContextManager = contextlib.nullcontext()
-    if book.measures_time(chapter.notebook):
-        beside = turns.measuring()
     try:
-        async with beside:
-            await book.execute_cells(
-                chapter.notebook, chapter.name, turns=turns, progress=begin_cell
-            )
+        await book.execute_cells(chapter.notebook, chapter.name, turns=turns, progress=begin_cell)
     except book.NotebookFailed as error:
         chapter.failure = str(error)
         about["failed"] = error.sentence

@@ -21,7 +21,7 @@ class Turns:
 
     @asynccontextmanager
     async def measuring(self) -> AsyncIterator[None]:
-        """Inside, a notebook runs that has cells to run alone."""
+        """Inside, a notebook still has cells to run alone."""
         self._will_measure += 1
         try:
             yield
