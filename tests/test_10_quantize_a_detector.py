@@ -302,8 +302,7 @@ def test_files_in_half_precision_are_half_as_large_and_compute_the_same(tmp_path
         ]
         assert 0.45 < sizes[0] / sizes[1] < 0.6, name
         model = open_model(file)
-        # LiteRT has its float16 weights as float32 by the time it computes
-        assert model.precision == ("float32" if name == "tflite" else "float16")
+        assert model.precision == "float16"
         assert np.abs(model.predict(x) - exact).max() < 0.02 * np.abs(exact).max(), name
 
 

@@ -190,6 +190,7 @@ def what_was_sent(folder):
                 "is_int8": False,
                 "is_half": False,
                 "is_source": True,
+                "is_given": False,
                 "name": "net.onnx",
             }
         ],

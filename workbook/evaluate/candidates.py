@@ -29,7 +29,7 @@ class Candidate:
     """A runtime and its file; without a file, `problem` says why there is none.
 
     `is_wrong` says that a file was written, and deleted because its answers differ from MODEL's by
-    up to `difference`. `is_source` marks MODEL's own file.
+    up to `difference`. `is_source` marks MODEL's own file, `is_given` one that came by --also.
     """
 
     runtime: str
@@ -40,6 +40,7 @@ class Candidate:
     is_wrong: bool = False
     difference: float | None = None
     is_source: bool = False
+    is_given: bool = False
 
     @property
     def parts(self) -> list[Path]:
@@ -109,5 +110,5 @@ def others(files: Sequence[str]) -> list[Candidate]:
         if runtime is None or not path.exists():
             raise CandidateError(f"{path} does not exist, or is no model file that is known here")
         is_half = "half" in path.stem
-        found.append(Candidate(runtime, "int8" in path.stem, path, is_half=is_half))
+        found.append(Candidate(runtime, "int8" in path.stem, path, is_half=is_half, is_given=True))
     return found

@@ -75,6 +75,7 @@ def run(
                 "is_int8": one.is_int8,
                 "is_half": one.is_half,
                 "is_source": one.is_source,
+                "is_given": one.is_given,
                 "name": one.path.name,
             }
             for one in sent

@@ -37,6 +37,7 @@ def work(folder: Path) -> None:
             folder / entry["name"],
             is_half=entry["is_half"],
             is_source=entry["is_source"],
+            is_given=entry["is_given"],
         )
         for entry in request["files"]
     ]

@@ -56,7 +56,11 @@ def add_to(commands) -> argparse.ArgumentParser:
     )
     parser.add_argument("--task", choices=("classification", "regression", "detection"))
     parser.add_argument(
-        "--also", nargs="+", metavar="FILE", default=[], help="files of the same network to race"
+        "--also",
+        nargs="+",
+        metavar="FILE",
+        default=[],
+        help="files of the same network to race; they are compared, not judged",
     )
     parser.add_argument(
         "--softmax",

@@ -199,15 +199,19 @@ def _judged(
     reference: np.ndarray | None,
     y: Any,
 ) -> dict[Candidate, Verdict]:
-    """The verdict on the answers of each entrant."""
+    """The verdict on the answers of each entrant; a file that was given is only compared."""
     if reference is not None and softmax:
         reference = quality.compared(task, reference)
-    return verdicts.of_all(
+    found = verdicts.of_all(
         {candidate: entrant.answers for candidate, entrant in entrants.items()},
         {candidate: entrant.precision for candidate, entrant in entrants.items()},
         reference,
         y if task == "classification" else None,
     )
+    return {
+        candidate: replace(verdict, state=verdicts.WORKS, why="") if candidate.is_given else verdict
+        for candidate, verdict in found.items()
+    }
 
 
 def _add_operators(entrants: Mapping[Candidate, Entrant], known: dict[Candidate, Row]) -> None:
