@@ -352,16 +352,21 @@ def least_seconds(function, calls=20):
 
 
 @pytest.mark.alone
-def test_a_thousand_boxes_take_two_milliseconds():
+def test_a_thousand_boxes_take_a_small_part_of_a_table_of_their_overlaps():
     rng = np.random.default_rng(0)
     size = rng.uniform(10, 200, (1000, 2))
     corner = rng.uniform(0, [640, 480], (1000, 2))
     spread = np.concatenate([corner, corner + size], axis=1)
     crowded = spread[rng.integers(0, 60, 1000)] + np.tile(rng.normal(0, 3, (1000, 2)), 2)
     scores = rng.random(1000)
+    # what the simple way computes first, on the same processor: machines differ more than ratios
+    table = least_seconds(functools.partial(metrics.box_iou, spread, spread))
     for boxes in (spread, crowded.astype(np.float32)):
         for threshold in (0.45, 0.6):
             suppress = functools.partial(vision.nms, boxes, scores, threshold)
             took = least_seconds(suppress, calls=200)
-            print(f"{len(suppress())} of 1,000 kept: {took * 1e3:.2f} ms")
-            assert took < 2e-3
+            print(
+                f"{len(suppress())} of 1,000 kept: {took * 1e3:.2f} ms, "
+                f"{took / table:.2f} of a table of IoU"
+            )
+            assert took < table / 4
