@@ -104,6 +104,7 @@ async def _run(chapters: list[Chapter]) -> None:
     free = asyncio.Semaphore(AT_A_TIME)
     turns = Turns()
     progress = Progress({chapter.name: chapter.expected_s for chapter in chapters})
+    unfinished = {chapter.name for chapter in chapters}
     runs = []
     # the longest first: else it would run last, and one processor would wait for it
     for chapter in sorted(chapters, key=lambda chapter: -chapter.expected_s):
@@ -114,7 +115,7 @@ async def _run(chapters: list[Chapter]) -> None:
             for network, is_saved in reversed(earlier.saved.items())
             if chapter.loads(network)
         ]
-        runs.append(_run_chapter(chapter, first, free, turns, progress))
+        runs.append(_run_chapter(chapter, first, free, turns, progress, unfinished))
     async with progress.shown():
         await asyncio.gather(*runs)
 
@@ -125,8 +126,12 @@ async def _run_chapter(
     free: asyncio.Semaphore,
     turns: Turns,
     progress: Progress,
+    unfinished: set[str],
 ) -> None:
-    """Run one notebook, if it has to run, after the events `first`, and build its page."""
+    """Run one notebook, if it has to run, after the events `first`, and build its page.
+
+    The pages of the last one are left to the build at the end.
+    """
     for event in first:
         await event.wait()
     async with free:
@@ -137,9 +142,12 @@ async def _run_chapter(
             line = f"{chapter.name:36}{seconds:6.0f} s  {outcome:6}  ({reason})"
             progress.end(chapter.name, line)
             _note_saved(chapter)  # also if it failed: the others train what is missing
-            async with turns.turn():  # building pages would disturb a measurement
-                await asyncio.to_thread(site.build)
+            unfinished.discard(chapter.name)
+            if unfinished:
+                async with turns.turn():  # building pages would disturb a measurement
+                    await asyncio.to_thread(site.build)
         else:
+            unfinished.discard(chapter.name)
             _keep_outputs(chapter)
             progress.skip(chapter.name, f"{chapter.name:36}          unchanged since its last run")
             _note_saved(chapter)
