@@ -7,6 +7,7 @@ import json
 
 import numpy as np
 import pytest
+from evaluate_files import digit_detector
 from PIL import Image
 from sklearn import metrics as reference
 
@@ -334,51 +335,25 @@ def test_edge_cases_of_classification_equal_scikit_learn(labels, best):
     assert found.value == pytest.approx(reference.accuracy_score(y, best), abs=1e-12)
 
 
-DETECTOR = """
-import torch
-from helpers.digit_detector import DigitDetector
-
-class Net(DigitDetector):
-    def __init__(self):
-        torch.manual_seed(0)
-        super().__init__()
-"""
-
-
 def test_detection_from_end_to_end(tmp_path, capsys, monkeypatch):
     """The digit detector: its file gives the AP that helpers.vision finds with it."""
-    from helpers.data import scenes
     from helpers.metrics import coco_map
-    from helpers.vision import open_detector, xyxy_to_xywh
+    from helpers.vision import open_detector
     from workbook import cli
 
     monkeypatch.setenv("WORKBOOK_BUILD", str(tmp_path / "build"))
-    (tmp_path / "net.py").write_text(DETECTOR)
-    listed = []
-    objects = []
-    (tmp_path / "scenes").mkdir()
-    for number, scene in enumerate(scenes(4, 0, "test")):
-        name = f"{number}.png"
-        Image.fromarray(scene.image).save(tmp_path / "scenes" / name)
-        listed.append({"id": number, "file_name": name})
-        boxes = xyxy_to_xywh(scene.boxes).tolist()
-        for box, digit in zip(boxes, scene.classes.tolist()):
-            objects.append({"image_id": number, "category_id": digit, "bbox": box})
-    names = [{"id": digit, "name": str(digit)} for digit in range(10)]
-    content = {"images": listed, "annotations": objects, "categories": names}
-    (tmp_path / "scenes" / "labels.json").write_text(json.dumps(content))
-    arguments = [f"{tmp_path}/net.py:Net", str(tmp_path / "scenes"), "--task", "detection"]
+    detector, folder, objects = digit_detector(tmp_path)
     capsys.readouterr()  # the digits report where they come from
+    arguments = [detector, str(folder), "--task", "detection"]
     status = cli.main(
         ["evaluate", *arguments, "--runtimes", "onnx", "mnn", "--rounds", "6", "--json"]
     )
     shown = capsys.readouterr()
     assert status == 0 and "net is a digit detector of 96 x 96" in shown.err
-    detector = open_detector(tmp_path / "build" / "evaluate" / "net.onnx")
+    reference = open_detector(tmp_path / "build" / "evaluate" / "net.onnx")
     found = []
-    for entry in listed:
-        detections = detector.detect(tmp_path / "scenes" / entry["file_name"])
-        found += detections.as_coco(entry["id"])
+    for number, path in enumerate(sorted(folder.glob("*.png"))):
+        found += reference.detect(path).as_coco(number)
     wanted = coco_map(objects, found)
     rows = json.loads(shown.out)
     assert [row["runtime"] for row in rows] == ["ONNX Runtime", "MNN"]

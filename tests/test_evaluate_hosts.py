@@ -10,7 +10,7 @@ import sysconfig
 import emulated_pi
 import numpy as np
 import pytest
-from evaluate_files import command, product
+from evaluate_files import command, digit_detector, product
 from ssh_servers import Laptop, needs_sshd, real_python
 
 from helpers import results
@@ -101,6 +101,21 @@ def test_two_pis_one_of_which_does_not_answer(laptop, garage, files, tmp_path):
     assert "no machine" in (tmp_path / "table.csv").read_text()
     log = (garage.workbook / ".pi/evaluate.log").read_text()
     assert "racing 1 files" in log, log
+
+
+@needs_sshd
+def test_a_detector_has_the_same_ap_there(laptop, garage, tmp_path):
+    model, folder, _ = digit_detector(tmp_path)
+    arguments = [model, folder, "--task", "detection", "--runtimes", "onnx", "--rounds", 6]
+    status, out, errors = evaluate(laptop, *arguments, "--host", "garage", "--json")
+    assert status == 0, errors
+    [there] = json.loads(out)
+    _, out, _ = evaluate(laptop, *arguments, "--json")
+    [here] = json.loads(out)
+    assert (there["state"], there["metric"]) == ("works", "AP")
+    assert there["quality"] > 0.1, "both would be 0 for a detector that finds nothing"
+    assert there["quality"] == pytest.approx(here["quality"], abs=1e-9)
+    assert there["others"] == pytest.approx(here["others"], abs=1e-9)
 
 
 @needs_sshd

@@ -100,8 +100,6 @@ def _check(options: argparse.Namespace) -> None:
         raise UsageError("--min-accuracy is a fraction from 0 to 1, such as 0.98")
     if options.host and (options.plan or options.convert_only):
         raise UsageError("--host races or tunes; leave out --plan and --convert-only")
-    if options.host and options.task == "detection":
-        raise UsageError("--task detection runs on this machine only; leave out --host")
     if options.tune and (options.csv or options.html):
         raise UsageError("--tune makes no table: use --json, without --csv and --html")
     if options.armnn_path:

@@ -1,6 +1,6 @@
 """Detectors: the inputs of photographs, and the average precision of raw outputs."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,6 +50,27 @@ class Truth:
 
     def __len__(self) -> int:
         return len(self.images)
+
+
+def as_json(truth: Truth) -> dict:
+    """`truth` in plain values, for another machine."""
+    return {
+        "layout": truth.kind.layout.name,
+        "height": truth.kind.height,
+        "width": truth.kind.width,
+        "fits": [asdict(fit) for fit in truth.fits],
+        "images": truth.images,
+        "objects": truth.objects,
+        "classes": truth.classes,
+    }
+
+
+def from_json(content: dict) -> Truth:
+    """What as_json described."""
+    layout = next(layout for layout in LAYOUTS if layout.name == content["layout"])
+    kind = Kind(layout, content["height"], content["width"])
+    fits = [Fit(**fit) for fit in content["fits"]]
+    return Truth(kind, fits, content["images"], content["objects"], content["classes"])
 
 
 def kind_of_file(path: Path, limits: Limits) -> Kind:

@@ -12,8 +12,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-
 from helpers.paths import build_dir, display_path
 from workbook.evaluate import on_host
 from workbook.evaluate.candidates import Candidate
@@ -108,9 +106,7 @@ def _bundle(
     scratch: Path, request: dict, sent: Sequence[Candidate], examples: Examples
 ) -> dict[str, Path]:
     """{path on the Pi: file here}. The same command gives the same folder, so it can reattach."""
-    np.savez(scratch / on_host.DATA, x_data=examples.x, y_data=examples.y)
-    (scratch / on_host.REQUEST).write_text(json.dumps(request), encoding="utf-8")
-    files = [scratch / on_host.REQUEST, scratch / on_host.DATA]
+    files = on_host.save(scratch, request, examples)
     files += [part for one in sent for part in one.parts]
     digest = hashlib.sha256()
     for file in files:

@@ -8,10 +8,13 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from helpers import device
 from helpers.paths import build_path, whole_file
 from workbook.evaluate import examples, progress, race, rows, tuning
 from workbook.evaluate.candidates import Candidate
+from workbook.evaluate.examples import Examples
 from workbook.evaluate.rows import Row
 
 REQUEST = "request.json"
@@ -29,7 +32,7 @@ def work(folder: Path) -> None:
     for other in folder.parent.iterdir():  # what earlier commands sent
         if other.is_dir() and other != folder:
             shutil.rmtree(other, ignore_errors=True)
-    data = examples.read(folder / DATA)
+    data = _data(folder, request)
     files = [
         Candidate(
             entry["runtime"],
@@ -65,6 +68,30 @@ def work(folder: Path) -> None:
         _write_rows(folder, error.rows)
         raise
     _write_rows(folder, raced)
+
+
+def save(folder: Path, request: dict, data: Examples) -> list[Path]:
+    """Write REQUEST and DATA for `work`, and return their paths."""
+    arrays = {"x_data": data.x}
+    if request["task"] == "detection":
+        from workbook.evaluate import detection
+
+        request = request | {"truth": detection.as_json(data.y)}
+    else:
+        arrays["y_data"] = data.y
+    np.savez(folder / DATA, **arrays)
+    (folder / REQUEST).write_text(json.dumps(request), encoding="utf-8")
+    return [folder / REQUEST, folder / DATA]
+
+
+def _data(folder: Path, request: dict) -> Examples:
+    """What `save` wrote."""
+    if request["task"] != "detection":
+        return examples.read(folder / DATA)
+    from workbook.evaluate import detection
+
+    with np.load(folder / DATA, allow_pickle=False) as arrays:
+        return Examples(arrays["x_data"], detection.from_json(request["truth"]))
 
 
 def store() -> Path:
