@@ -15,7 +15,7 @@ STYLE = """
 @media (prefers-color-scheme: dark) { :root { --paper: #16181b; --ink: #ececec; --soft: #a4a9af;
   --line: #3a3e44; --best: #7cb7ff; --on-best: #10243c; } }
 body { background: var(--paper); color: var(--ink); font: 16px/1.5 system-ui, sans-serif;
-  margin: 2rem auto; max-width: 75rem; padding: 0 1rem; }
+  margin: 2rem auto; max-width: 100rem; padding: 0 1rem; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; font-size: .875rem; }
 th, td { border-bottom: 1px solid var(--line); padding: .3rem .6rem; text-align: left;

@@ -9,7 +9,7 @@ from workbook.evaluate.rows import Row
 
 WIDTH = 460
 HEIGHT = 300
-LEFT = 64
+LEFT = 76
 RIGHT = 20
 TOP = 16
 BOTTOM = 48
@@ -75,7 +75,7 @@ def _frame(
     )
     half = (TOP + bottom) / 2
     parts.append(
-        f'<text class="tick" transform="translate(14 {half:.1f}) rotate(-90)">'
+        f'<text class="tick" transform="translate(12 {half:.1f}) rotate(-90)">'
         f"{html.escape(metric)}</text>"
     )
     return parts
@@ -104,7 +104,8 @@ def _log_axis(values: Sequence[float]) -> tuple[float, float, list[float]]:
 
 def _axis(values: Sequence[float]) -> tuple[float, float, list[float]]:
     """The ends, with room at both, and ticks at steps of 1, 2 or 5 times a power of ten."""
-    room = (max(values) - min(values)) * 0.15 or abs(max(values)) * 0.01 or 1
+    span = max(values) - min(values)
+    room = max(span * 0.15, abs(max(values)) * 0.02) or 1
     low = min(values) - room
     high = max(values) + room
     power = 10.0 ** math.floor(math.log10(high - low))
