@@ -12,6 +12,7 @@ digit          the website's canvas for digits, and int8 inference in JavaScript
 doctor         checks this machine, with advice
 free_memory    how much memory is free, for the doctor
 evaluate       `workbook evaluate`: a model in several runtimes
+live           `workbook live`: a camera's picture with labels, on a page
 commands       small commands: train, convert, accuracy, timers
 pi             the commands of `workbook pi`
 cpp_build      builds the C++ programs of cpp/

@@ -14,6 +14,7 @@ from workbook.commands import convert as convert_command
 from workbook.commands import timers as timers_command
 from workbook.commands import train as train_command
 from workbook.evaluate import command as evaluate_command
+from workbook.live import command as live_command
 from workbook.pi import commands as pi_commands
 
 EXAMPLES = """
@@ -26,6 +27,7 @@ examples:
   workbook convert lenet.pt2 tflite                write lenet.tflite, and check its answers
   workbook accuracy lenet.tflite                   its time and accuracy on 1,000 images
   workbook evaluate net.onnx digits.npz            race a model of your own in several runtimes
+  workbook live                                    a camera's picture with boxes, in the browser
   workbook results                                 the table of all measurements
   workbook book in-place 03_measure_latency        execute a notebook in a fresh kernel
 
@@ -82,6 +84,7 @@ def _parser() -> argparse.ArgumentParser:
     convert_command.add_to(commands)
     accuracy_command.add_to(commands)
     evaluate_command.add_to(commands)
+    live_command.add_to(commands)
     timers_command.add_to(commands)
     _add_results(commands)
     _add_book(commands)

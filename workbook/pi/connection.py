@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, cast
 
 from workbook.pi import ssh_problems
-from workbook.pi.on_device import answers, evaluations, files, jobs
+from workbook.pi.on_device import answers, evaluations, files, jobs, live
 from workbook.pi.on_device.answers import RESULT
 from workbook.pi.openssh import QUIET, PiError, Program, options, target, why_not_connected
 
@@ -137,7 +137,7 @@ class Pi:
 def _program() -> str:
     """One line of Python that loads the modules for the Pi and answers requests."""
     sources = [("workbook", ""), ("workbook.pi", ""), ("workbook.pi.on_device", "")]
-    for module in (jobs, files, evaluations, answers):
+    for module in (jobs, files, evaluations, live, answers):
         sources.append((module.__name__, Path(str(module.__file__)).read_text(encoding="utf-8")))
     loader = f"""
 import sys, types

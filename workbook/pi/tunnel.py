@@ -20,8 +20,11 @@ class Tunnel:
     `open` may be called again after the connection broke: `local_port` stays as it is.
     """
 
-    def __init__(self, host: str) -> None:
+    def __init__(self, host: str, service: str = "JupyterLab", path: str = "/api") -> None:
+        """`service` answers at `path` with JSON that contains its version."""
         self.host = host
+        self.service = service
+        self.path = path
         self.local_port = _free_port()
         self._ssh: Program | None = None
 
@@ -41,17 +44,17 @@ class Tunnel:
             self._ssh.end()
 
     def open(self, port: int) -> None:
-        """Forward to `port` of the Pi; PiError unless JupyterLab answers there, tried from here."""
+        """Forward to `port` of the Pi; PiError unless the service answers there."""
         self.close()
         forward = f"127.0.0.1:{self.local_port}:127.0.0.1:{port}"
         command = ["ssh", *options(self.host), *TUNNEL, "-L", forward, *target(self.host)]
         ssh = Program(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
         self._ssh = ssh
         deadline = time.monotonic() + ANSWER_S
-        while not _answers(self.local_port):
+        while not _answers(self.local_port, self.path):
             problem = self._problem(ssh)
             if problem is None and time.monotonic() > deadline:
-                problem = f"JupyterLab does not answer through the tunnel within {ANSWER_S} s"
+                problem = f"{self.service} does not answer through the tunnel within {ANSWER_S} s"
             if problem:
                 self.close()
                 raise PiError(f"{self.host}: {problem}")
@@ -61,7 +64,7 @@ class Tunnel:
         complaint = ssh.complaint()
         if "administratively prohibited" in complaint or "forwarding is disabled" in complaint:
             return (
-                "its SSH server forbids forwarding, which the tunnel to JupyterLab needs; set "
+                f"its SSH server forbids forwarding, which the tunnel to {self.service} needs; set "
                 "`AllowTcpForwarding yes` in /etc/ssh/sshd_config there, or remove what "
                 "forbids it from your key's line in ~/.ssh/authorized_keys there. "
                 "`workbook pi run` works without it"
@@ -79,11 +82,11 @@ def _free_port() -> int:
         return probe.getsockname()[1]
 
 
-def _answers(port: int) -> bool:
-    """Whether a Jupyter server answers at 127.0.0.1:`port`."""
+def _answers(port: int, path: str) -> bool:
+    """Whether the service answers at 127.0.0.1:`port`."""
     no_proxy = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with no_proxy.open(f"http://127.0.0.1:{port}/api", timeout=ANSWER_S) as answer:
+        with no_proxy.open(f"http://127.0.0.1:{port}{path}", timeout=ANSWER_S) as answer:
             return "version" in json.load(answer)
     except (OSError, ValueError):  # not yet
         return False

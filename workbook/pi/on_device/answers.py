@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 
-from workbook.pi.on_device import evaluations, files, jobs
+from workbook.pi.on_device import evaluations, files, jobs, live
 from workbook.pi.on_device.jobs import FOLDER, PYTHON, STATE, Problem, read_state, write_state
 
 RESULT = "\x1e"  # starts every answer, and is no part of any text
@@ -223,6 +223,9 @@ COMMANDS = {
         follow,
         done,
         jupyter,
+        live.live,
+        live.live_beat,
+        live.live_end,
         status,
         doctor,
         stop,

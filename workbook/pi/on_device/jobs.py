@@ -86,8 +86,11 @@ def last_line(job):
     return (text.strip().splitlines() or ["no output"])[-1]
 
 
-def launch(job, command, **variables):
-    """Start `command` as a job that outlives this connection; one job of a name at a time."""
+def launch(job, command, with_pipes=False, **variables):
+    """Start `command` as a job that outlives this connection; one job of a name at a time.
+
+    Its log gets its output. `with_pipes`, the caller writes its input, and reads its output.
+    """
     make_state()
     delete_state(f"{job}.result", "stopped")
     # the owner's own Jupyter variables could set another token, port or configuration
@@ -104,20 +107,23 @@ def launch(job, command, **variables):
     )
     if (FOLDER / "build/idx").exists():
         own["WORKBOOK_DATA"] = str(FOLDER / "build/idx")
+    pipes = {"stdin": subprocess.DEVNULL}
+    if with_pipes:
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "bufsize": 0}
     with open(STATE / f"{job}.log", "w") as log:
         process = subprocess.Popen(
             command,
             cwd=FOLDER,
             env=own,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
+            stderr=log,
             start_new_session=True,
+            **dict({"stdout": log}, **pipes),
         )
     # for a moment after its start, a process seems to have no environment
     while process.poll() is None and _job_of(process.pid) != job:
         time.sleep(0.01)
     write_state(f"{job}.pid", process.pid)
+    return process
 
 
 def processes():
