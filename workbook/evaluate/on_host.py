@@ -7,6 +7,7 @@ import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -72,7 +73,7 @@ def work(folder: Path) -> None:
 
 def save(folder: Path, request: dict, data: Examples) -> list[Path]:
     """Write REQUEST and DATA for `work`, and return their paths."""
-    arrays = {"x_data": data.x}
+    arrays: dict[str, Any] = {"x_data": data.x}
     if request["task"] == "detection":
         from workbook.evaluate import detection
 
