@@ -545,6 +545,28 @@ def test_a_classifier_sees_colours_in_their_order(tmp_path, colour, name):
     assert drawn.shape == (336, 448, 3)
 
 
+@pytest.mark.parametrize(
+    "raw, best, score",
+    [
+        ([0.1, 0.2, 0.7], "class 2", 0.7),
+        ([0.25, 0.0, 0.125], "class 0", 0.25),  # probabilities that were rounded to int8
+        ([0.0, 2.0, 0.0], "class 1", 0.787),  # logits
+        ([-9.0, -9.0, -9.0], "class 0", 0.333),
+        ([1e6, 0.0, 0.0], "class 0", 1.0),
+    ],
+)
+def test_scores_become_probabilities(tmp_path, raw, best, score):
+    step = open_step(colours(tmp_path / "colours.onnx"))
+    labels = step.best(np.array([raw], np.float32))
+    assert labels[0].name == best and labels[0].score == pytest.approx(score, abs=1e-3)
+
+
+def test_scores_that_are_not_finite_are_an_error(tmp_path):
+    step = open_step(colours(tmp_path / "colours.onnx"))
+    with pytest.raises(ValueError, match="colours.onnx returns NaN or infinity"):
+        step.best(np.array([[0, np.nan, 1]], np.float32))
+
+
 def test_a_classifier_shows_ten_labels_and_numbers_without_names(tmp_path):
     path = colours(tmp_path / "many.onnx", 20)
     step = open_step(path)
@@ -585,7 +607,7 @@ def test_mobilenet_knows_the_shared_pictures():
     folder = Path(os.environ["WORKBOOK_DATA"], "images")
     step(read_image(folder / "cat_720p.jpg"))
     assert "cat" in step.labels[0].name.lower(), step.labels
-    assert 0 < step.labels[0].score <= 1 and len(step.labels) == 10
+    assert 0.2 < step.labels[0].score <= 1 and len(step.labels) == 10
 
 
 @pytest.mark.parametrize(
