@@ -227,6 +227,7 @@ def test_pictures_move_and_the_figures_fit_them(live):
         assert picture.shape == (48, 64, 3)
         reds.append(int(picture[24, 32, 2]))
         turns.append(int(headers["X-Turn"]))
+        assert json.loads(headers["X-Labels"]) == [{"name": "<b>cat</b>", "score": 0.75}]
     assert turns == sorted(set(turns)) and len(set(reds)) == 5
     wait_until(lambda: json.loads(ask(live)[2]).get("fps"), 5)
     state = json.loads(ask(live)[2])
@@ -472,6 +473,17 @@ def test_the_newest_picture_replaces_the_others():
     assert newest.after(0, 0.01) is None
     newest.put(b"again", (), frames[0])
     assert newest.after(3, 0).turn == 4, "turns go on, so a browser sees the first new one"
+
+
+def test_labels_travel_with_their_picture_whatever_they_contain(live):
+    """Line breaks of a label would otherwise become headers."""
+    names = ["ÿ ü 猫", "a\r\nX-Other: 1", *map(str, range(50))]
+    live.session.stop()
+    frame = Frame(np.zeros((2, 2, 3), np.uint8), 1, 1)
+    live.session.newest.put(b"jpeg", tuple(Label(name, 0.5) for name in names), frame)
+    _, headers, body = ask(live, "/frame?after=0")
+    found = [label["name"] for label in json.loads(headers["X-Labels"])]
+    assert found == names[:10] and "X-Other" not in headers and body == b"jpeg"
 
 
 # ---- networks

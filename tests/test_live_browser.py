@@ -64,7 +64,9 @@ def opened_address(command: subprocess.Popen) -> str:
 
 def looked_at(page, errors: list) -> set[int]:
     """Wait for a picture that moves, and return the sums of its pixels."""
-    page.wait_for_function("document.getElementById('picture').dataset.turn > 3", timeout=30_000)
+    canvas = page.locator("#picture")
+    # not wait_for_function, which the page's policy forbids as it forbids all scripts but its own
+    wait_until(lambda: int(canvas.get_attribute("data-turn") or 0) > 3, 30)
     sums = set()
     for _ in range(20):
         sums.add(page.evaluate(SUM))

@@ -16,6 +16,7 @@ import secrets
 import socket
 import sys
 import time
+from dataclasses import asdict
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.resources import files
@@ -30,6 +31,7 @@ HOST = "127.0.0.1"
 NAMES = ("127.0.0.1", "localhost")  # in Host; the port is that of the tunnel's other end
 WAIT_S = 5.0  # for a picture; then the answer is empty, and the page asks again
 IDLE_S = 20.0  # a connection on which nothing moves for so long is closed
+MOST_LABELS = 10
 MOST_CONNECTIONS = 32  # a browser opens two or three per page
 POLICY = (
     "default-src 'none'; img-src blob:; connect-src 'self'; style-src 'nonce-{nonce}'; "
@@ -194,7 +196,12 @@ class Handler(BaseHTTPRequestHandler):
         if shown is None:
             self._send(HTTPStatus.NO_CONTENT, "", b"", {})
             return
-        more = {"X-Turn": str(shown.turn), "X-Exposed": str(shown.exposed_ns)}
+        labels = [asdict(label) for label in shown.labels[:MOST_LABELS]]
+        more = {
+            "X-Turn": str(shown.turn),
+            "X-Exposed": str(shown.exposed_ns),
+            "X-Labels": json.dumps(labels),  # in ASCII, and without line breaks
+        }
         if 0 < exposed_ns <= now_ns:
             more["X-Age-Ms"] = f"{(now_ns - exposed_ns) / 1e6:.1f}"
         self._send(HTTPStatus.OK, "image/jpeg", shown.jpeg, more)
