@@ -19,7 +19,7 @@ from helpers.vision.camera import CameraError, Frame, Latest
 from helpers.vision.stages import StageClock
 from modelfiles.errors import ModelFileError, WorkbookError
 from workbook.cli import main
-from workbook.live import command, defaults, pipeline, server, view
+from workbook.live import command, defaults, handler, pipeline, server, view
 from workbook.live.networks import ClassifierStep, DetectorStep, open_step
 from workbook.live.pipeline import Label, Newest
 from workbook.live.server import LiveServer
@@ -255,7 +255,7 @@ def test_a_number_that_is_none_counts_as_zero(live, query):
 
 
 def test_without_a_new_picture_the_answer_is_empty(live, monkeypatch):
-    monkeypatch.setattr(server, "WAIT_S", 0.1)
+    monkeypatch.setattr(handler, "WAIT_S", 0.1)
     live.session.stop()
     status, _, body = ask(live, "/frame?after=0")
     assert (status, body) == (204, b"")
