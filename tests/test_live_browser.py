@@ -1,5 +1,6 @@
 """`workbook live` in a headless Chromium: here, and on a Pi through a real SSH server."""
 
+import os
 import re
 import signal
 import subprocess
@@ -7,11 +8,14 @@ import sys
 import time
 from pathlib import Path
 
+import nbformat
 import pytest
 from ssh_servers import (
     INSTALL,
     Laptop,
+    answers,
     children,
+    free_port,
     kill,
     listening,
     needs_sshd,
@@ -60,7 +64,9 @@ def opened_address(command: subprocess.Popen) -> str:
 
 def looked_at(page, errors: list) -> set[int]:
     """Wait for a picture that moves, and return the sums of its pixels."""
-    page.wait_for_function("document.getElementById('picture').dataset.turn > 3", timeout=30_000)
+    canvas = page.locator("#picture")
+    # not wait_for_function, which the page's policy forbids as it forbids all scripts but its own
+    wait_until(lambda: int(canvas.get_attribute("data-turn") or 0) > 3, 30)
     sums = set()
     for _ in range(20):
         sums.add(page.evaluate(SUM))
@@ -122,6 +128,56 @@ def test_the_page_fits_the_screen(browser, here, width, tmp_path):
     wide = page.evaluate("document.documentElement.scrollWidth")
     assert wide <= width, "no part is outside"
     page.screenshot(path=tmp_path / f"live-{width}.png", full_page=True)
+    page.close()
+
+
+@pytest.fixture
+def jupyter(digit_file, tmp_path):  # noqa: F811
+    """JupyterLab with a notebook that shows the live picture: the address of the notebook."""
+    code = f"from workbook.live.view import view\nseen = view('scenes', {str(digit_file)!r})"
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)])
+    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3"}
+    nbformat.write(notebook, tmp_path / "live.ipynb")
+    port = free_port()
+    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root"]
+    command += ["--ip=127.0.0.1", f"--port={port}", "--IdentityProvider.token=only-for-this-test"]
+    folders = {name: str(tmp_path / name) for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_RUNTIME_DIR")}
+    with open(tmp_path / "log", "w") as log:
+        process = subprocess.Popen(
+            command, cwd=tmp_path, env=os.environ | folders, stdout=log, stderr=log
+        )
+    wait_until(lambda: answers(port), 60)
+    yield f"http://127.0.0.1:{port}/lab/tree/live.ipynb?token=only-for-this-test"
+    process.terminate()
+    process.wait(30)
+
+
+def test_the_picture_moves_in_a_notebook(browser, jupyter):
+    pytest.importorskip("ipywidgets")
+    page = browser.new_page(viewport={"width": 1200, "height": 900})
+    page.goto(jupyter)
+    cell = page.locator(".jp-Notebook .jp-CodeCell").first
+    cell.wait_for(timeout=60_000)
+    page.get_by_text(re.compile(r"Python 3 \(?.*\| Idle")).wait_for(timeout=60_000)
+    cell.click()
+    page.keyboard.press("Shift+Enter")
+    button = page.locator(".jp-OutputArea button", has_text="Start")
+    button.wait_for(timeout=60_000)
+    button.click()
+    picture = page.locator(".jp-OutputArea img").first
+    seen = set()
+    for _ in range(40):
+        seen.add(picture.get_attribute("src"))
+        page.wait_for_timeout(250)
+    page.screenshot(path=Path(os.environ.get("WORKBOOK_BUILD", "."), "live-notebook.png"))
+    assert len(seen) > 5, seen
+    assert page.get_by_text("frames per second").count() == 1
+    page.locator(".jp-OutputArea button", has_text="Stop").click()
+    page.locator(".jp-OutputArea button", has_text="Start").wait_for(timeout=20_000)
+    page.wait_for_timeout(1000)
+    still = picture.get_attribute("src")
+    page.wait_for_timeout(1000)
+    assert picture.get_attribute("src") == still
     page.close()
 
 

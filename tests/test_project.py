@@ -138,7 +138,8 @@ def test_the_installed_package_has_all_rooms_and_their_other_files(tmp_path):
         for suffix in ("js", "css", "html")
         for path in (ROOT / "workbook/digit").glob(f"*.{suffix}")
     }
-    assert modules | sources | digit | {"helpers/data/files.csv"} <= names
+    others = {"helpers/data/files.csv", "workbook/live/page.html"}
+    assert modules | sources | digit | others <= names
 
 
 WITHOUT_TORCH = """

@@ -126,11 +126,14 @@ class ClassifierStep:
         return np.ascontiguousarray(pixels[None])
 
     def best(self, raw: np.ndarray) -> tuple[Label, ...]:
-        """The best labels; scores that are no probabilities become some, by the softmax."""
+        """The best labels; scores that are no probabilities become some, by the softmax.
+
+        The sum does not tell: rounded to int8, many small probabilities are zero.
+        """
         scores = raw.reshape(-1).astype(np.float64)
         if not np.isfinite(scores).all():
             raise ValueError(f"{self.name} returns NaN or infinity: its weights are damaged")
-        if scores.min() < 0 or abs(scores.sum() - 1) > 0.1:  # int8 scores are rounded
+        if scores.min() < 0 or scores.max() > 1:
             scores = np.exp(scores - scores.max())
             scores /= scores.sum()
         order = np.argsort(-scores, kind="stable")[:TOP]
