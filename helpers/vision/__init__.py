@@ -9,6 +9,7 @@ suppression    non-maximum suppression
 detector       open_detector: the stages together, for a model file
 drawing        boxes with labels on a picture
 own_pictures   a folder of pictures with labels in COCO's format
+mobilenet      MobileNetV2 with published weights, its classes and its input
 published      FastestDet in PyTorch, with its weights; it needs torch and is imported by its name
 
 The room needs OpenCV and Pillow.
@@ -27,6 +28,7 @@ from helpers.vision.drawing import draw_boxes
 from helpers.vision.fitting import Fit, letterbox, stretch
 from helpers.vision.heads import LAYOUTS, Layout
 from helpers.vision.images import list_images, read_image
+from helpers.vision.mobilenet import as_input, imagenet_names, mobilenet_v2
 from helpers.vision.own_pictures import OwnPicture, read_own_pictures
 from helpers.vision.suppression import class_wise_nms, nms
 
@@ -37,13 +39,16 @@ __all__ = [
     "Fit",
     "Layout",
     "OwnPicture",
+    "as_input",
     "box_area",
     "class_wise_nms",
     "clip_boxes",
     "cxcywh_to_xyxy",
     "draw_boxes",
+    "imagenet_names",
     "letterbox",
     "list_images",
+    "mobilenet_v2",
     "nms",
     "open_detector",
     "read_image",
