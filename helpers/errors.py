@@ -7,6 +7,7 @@ WorkbookError
     ProgramFailed            a program that the workbook started failed (RuntimeError)
     DelegateUnavailable      Arm NN is missing or cannot be loaded (ImportError)
     data.ChecksumError       a download is not the expected file (ValueError)
+    vision.sources.CameraError  a camera, a video or a folder cannot be read (OSError)
     workbook.pi.openssh.PiError     a Pi cannot be used (RuntimeError)
     workbook.cpp_build.BuildFailed  a C++ program does not compile (RuntimeError)
     workbook.book.NotebookFailed    a cell of a notebook failed (RuntimeError)

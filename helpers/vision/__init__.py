@@ -1,16 +1,21 @@
 """Find objects in pictures: open_detector(path).detect(image), nms, letterbox, draw_boxes.
 
-boxes          x1 y1 x2 y2, conversions from and to other formats
-images         read a picture of any kind
-fitting        letterbox and stretch, and the way back
-heads          the known kinds of detectors, and their decoders
-digit_head     the same for the digit detector: numpy only
-suppression    non-maximum suppression
-detector       open_detector: the stages together, for a model file
-drawing        boxes with labels on a picture
-own_pictures   a folder of pictures with labels in COCO's format
-mobilenet      MobileNetV2 with published weights, its classes and its input
-published      FastestDet in PyTorch, with its weights; it needs torch and is imported by its name
+boxes           x1 y1 x2 y2, conversions from and to other formats
+images          read a picture of any kind
+fitting         letterbox and stretch, and the way back
+heads           the known kinds of detectors, and their decoders
+digit_head      the same for the digit detector: numpy only
+suppression     non-maximum suppression
+detector        open_detector: the stages together, for a model file
+drawing         boxes with labels on a picture
+camera          open_source: frames from a camera, a video, a folder; Latest: only the newest
+sources         what all sources share, and the sources that are files
+pi_camera       the camera on a Pi's ribbon cable
+opencv_cameras  cameras on USB and streams
+stages          where the time of a frame goes, from light to result
+own_pictures    a folder of pictures with labels in COCO's format
+mobilenet       MobileNetV2 with published weights, its classes and its input
+published       FastestDet in PyTorch, with its weights; it needs torch and is imported by its name
 
 The room needs OpenCV and Pillow.
 """
