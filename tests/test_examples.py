@@ -17,6 +17,7 @@ MODULES = (
     "helpers.data.download",
     "helpers.vision.boxes",
     "helpers.vision.fitting",
+    "helpers.vision.stages",
     "helpers.vision.suppression",
 )
 

@@ -20,7 +20,8 @@ from helpers.vision.sources import (
 
 # Debian 12 compiled picamera2's simplejpeg for numpy 1, and binaries for numpy 1 do not load with
 # numpy 2 (https://github.com/raspberrypi/picamera2/issues/1211). Those for numpy 2.2, which
-# Debian 13 has, load with every later numpy 2.
+# Debian 13 has, load with every later numpy 2
+# (https://numpy.org/doc/stable/dev/depending_on_numpy.html).
 FOR_NUMPY_1 = "size changed", "compiled using NumPy 1"
 BUSY = "busy", "-16", "acquire", "Configured state"  # -16 is EBUSY
 

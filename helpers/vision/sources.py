@@ -5,6 +5,7 @@ helpers.vision.camera.open_source opens every kind.
 
 import itertools
 import math
+import os
 import threading
 import time
 from abc import ABC, abstractmethod
@@ -32,6 +33,9 @@ FRAMES_PER_SCENE = 90
 DIFFERENT_SCENES = 20
 SHAKE = 24  # pixels that a scene moves to each side, as before a camera held in the hand
 Size = tuple[int, int]  # width, height
+
+# FFmpeg in OpenCV prints a line for each damaged block; -8 is its level "quiet"
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 
 
 class CameraError(WorkbookError, OSError):
