@@ -92,8 +92,8 @@ def files(networks: Sequence[str] = tuple(NETWORKS)) -> list[ModelFile]:
 def network_info() -> dict[str, dict]:
     """What build_missing counted: {network: {"parameters", "macs", "input_shape", "weights"}}.
 
-    "weights" is "trained" or "random". The result is empty if no file was built yet. A Pi cannot
-    count without torch, so it reads the stored numbers.
+    "weights" is "trained", "published" or "random". The result is empty if no file was built yet.
+    A Pi cannot count without torch, so it reads the stored numbers.
     """
     path = _network_info_file()
     if not path.exists():
@@ -128,8 +128,9 @@ def build_missing(
 ) -> list[Path]:
     """Convert the missing files of `networks`, and of mnist_cnn for `batches`; return new paths.
 
-    Files older than the checkpoint of a trained network are recreated. mobilenet_v2 and resnet18
-    have random weights: as fast as trained ones, but useless for accuracy. A file whose converter
+    Files older than the checkpoint of a trained network are recreated. mobilenet_v2 has published
+    weights where its file can be had (see vision.mobilenet). Otherwise it has random weights like
+    resnet18: as fast as trained ones, but useless for accuracy. A file whose converter
     is not installed is skipped, with a message. ImportError if torch is missing.
     """
     made: list[Path] = []
@@ -168,17 +169,23 @@ def _make(name: str, missing: list[Path]) -> list[Path]:
     from torch.fx.experimental.optimization import fuse
 
     from helpers import metrics, models, training
+    from helpers.vision import mobilenet
 
-    is_trained = name in models.BY_NAME
-    if is_trained:
+    weights = "trained" if name in models.BY_NAME else "random"
+    if weights == "trained":
         network = training.trained(name)
+    elif name in TOY_NETWORKS:
+        network = _six_convs(name)
+    elif name == "mobilenet_v2":
+        network, weights = mobilenet.published_or_random()
     else:
-        network = _six_convs(name) if name in TOY_NETWORKS else models.torchvision_model(name)
+        network = models.torchvision_model(name)
+    if weights == "random":
         print(
             f"{name} has random weights: as fast as trained ones, and no accuracy is shown for it"
         )
     # converters fold batch normalizations too, but take twice as long
-    folded = network if is_trained else fuse(network)
+    folded = network if weights == "trained" else fuse(network)
     made = []
     for path in missing:
         try:
@@ -191,7 +198,7 @@ def _make(name: str, missing: list[Path]) -> list[Path]:
         "parameters": metrics.count_parameters(network),
         "macs": metrics.count_macs(network, shape),
         "input_shape": shape,
-        "weights": "trained" if is_trained else "random",
+        "weights": weights,
     }
     with whole_file(_network_info_file()) as part:
         part.write_text(json.dumps(network_info() | {name: counted}, indent=1))
@@ -234,8 +241,11 @@ def _calibration(name: str):
     import numpy as np
 
     from helpers.data import mnist, normalize
+    from helpers.vision import mobilenet
 
     if name == "mnist_cnn":
         return normalize(mnist("train").images[:CALIBRATION_IMAGES])
+    if name == "mobilenet_v2":
+        return mobilenet.calibration_images(NOISE_IMAGES)
     shape = (NOISE_IMAGES, *_INPUT_SHAPES[name][1:])
     return np.random.default_rng(0).standard_normal(shape, np.float32)

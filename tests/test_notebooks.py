@@ -91,6 +91,16 @@ QUICK = {
         "half_forms": ["onnx", "mnn"],
         "rounds": 6,
     },
+    "11_live_camera": {
+        "watch_s": 0.5,
+        "rounds": 6,
+        "frames_each": 1,
+        "picture_count": 12,
+        "page_epochs": 1,
+        "page_scenes": 320,
+        "photo_count": 20,
+        "mending_steps": 8,
+    },
 }
 # they save networks under the names that others load, so they get a build folder of their own
 TRAIN_THE_SHARED = {"01_train_mnist_cnn"}

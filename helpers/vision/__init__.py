@@ -14,6 +14,7 @@ pi_camera       the camera on a Pi's ribbon cable
 opencv_cameras  cameras on USB and streams
 stages          where the time of a frame goes, from light to result
 own_pictures    a folder of pictures with labels in COCO's format
+mobilenet       MobileNetV2 with published weights, its classes and its input
 published       FastestDet in PyTorch, with its weights; it needs torch and is imported by its name
 
 The room needs OpenCV and Pillow.
@@ -32,6 +33,7 @@ from helpers.vision.drawing import draw_boxes
 from helpers.vision.fitting import Fit, letterbox, stretch
 from helpers.vision.heads import LAYOUTS, Layout
 from helpers.vision.images import list_images, read_image
+from helpers.vision.mobilenet import as_input, imagenet_names, mobilenet_v2
 from helpers.vision.own_pictures import OwnPicture, read_own_pictures
 from helpers.vision.suppression import class_wise_nms, nms
 
@@ -42,13 +44,16 @@ __all__ = [
     "Fit",
     "Layout",
     "OwnPicture",
+    "as_input",
     "box_area",
     "class_wise_nms",
     "clip_boxes",
     "cxcywh_to_xyxy",
     "draw_boxes",
+    "imagenet_names",
     "letterbox",
     "list_images",
+    "mobilenet_v2",
     "nms",
     "open_detector",
     "read_image",

@@ -6,6 +6,8 @@ Fields are numbered in the order of the schema; a union has two numbers, for its
 import struct
 from dataclasses import dataclass
 
+import numpy as np
+
 
 @dataclass(frozen=True)
 class Table:
@@ -44,6 +46,14 @@ class Table:
             return b""
         start = at + _u32(self.content, at)
         return self.content[start + 4 : start + 4 + _u32(self.content, start)]
+
+    def numbers(self, field: int, layout: str) -> np.ndarray:
+        """A vector of numbers, stored as numpy's `layout`."""
+        at = self._place(field)
+        if not at:
+            return np.empty(0, layout)
+        start = at + _u32(self.content, at)
+        return np.frombuffer(self.content, layout, _u32(self.content, start), start + 4)
 
     def texts(self, field: int) -> list[str]:
         """A vector of strings."""
