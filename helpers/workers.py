@@ -28,6 +28,7 @@ from helpers.paths import ROOT, display_path
 from modelfiles import child_process
 from modelfiles.child_process import ChildProcess, ProcessEnded
 from modelfiles.limits import NO_LIMITS, Limits
+from modelfiles.runtimes import pyarmnn_file
 from modelfiles.runtimes.opening import check_threads
 
 # Not under WORKBOOK_BUILD: the programs contain no results, and compiling them again takes minutes.
@@ -46,10 +47,10 @@ class Worker:
     It times calls with one fixed random image. Use it in a `with` block: the process ends with the
     block. `runtime`, `version`, `precision` and `input_shape` describe the model; `load_ns` is the
     time to import the runtime and load the file. A `program`, such as cpp_program("ncnn"), replaces
-    Python; `delegate` is that of runtimes.open_model. The process gets `limits`, for files of
-    unknown origin, and `settings` as environment variables. `example` is the shape of an input, for
-    sizes that the file leaves free. `rounds` is whether the file takes whole numbers without a
-    scale.
+    Python; `delegate` is that of runtimes.open_model, and "pyarmnn" starts the system's Python. The
+    process gets `limits`, for files of unknown origin, and `settings` as environment variables.
+    `example` is the shape of an input, for sizes that the file leaves free. `rounds` is whether the
+    file takes whole numbers without a scale.
 
     ValueError if the model cannot be opened, RuntimeError if the process cannot be started or ends.
     """
@@ -68,7 +69,8 @@ class Worker:
             raise ValueError(f"{Path(program).name} takes no delegate: pass only one of the two")
         self.path = Path(path)
         self.threads = check_threads(threads)
-        command = [sys.executable, "-m", "helpers.workers"]
+        python = pyarmnn_file.python() if delegate == "pyarmnn" else sys.executable
+        command = [python, "-m", "helpers.workers"]
         if program:
             command = [str(program)]
         command += [str(self.path.resolve()), str(threads)]

@@ -1,7 +1,4 @@
-"""Arm NN's delegate: the messages where it is missing, and a delegate that is really loaded.
-
-The loaded one has the same interface and is compiled here.
-"""
+"""Arm NN: its delegate, with a stand-in that is compiled here, and Arm NN itself in PyArmNN."""
 
 import os
 import shutil
@@ -13,9 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from helpers import convert
+from helpers import convert, metrics
+from helpers.data import mnist, normalize
+from helpers.errors import DelegateUnavailable
 from helpers.runtimes import open_model
 from helpers.workers import Worker
+from modelfiles.runtimes import pyarmnn_file
 
 # The interface of an external delegate, as Arm NN's library has it: two functions, and the
 # structure that the first returns. This one writes down the options and how many layers it was
@@ -167,7 +167,7 @@ def test_a_library_that_is_no_delegate(tflite_file, library, tmp_path, monkeypat
 def test_other_files_and_other_names_are_refused(tflite_file, tmp_path):
     with pytest.raises(ValueError, match=r"supports only \.tflite files"):
         open_model(tmp_path / "net.onnx", delegate="armnn")
-    with pytest.raises(ValueError, match='no delegate is called "coral"; the only one is "armnn"'):
+    with pytest.raises(ValueError, match='no delegate is called "coral"; there are armnn, pyarmnn'):
         open_model(tflite_file, delegate="coral")
 
 
@@ -190,3 +190,63 @@ def test_the_messages_are_one_sentence_and_nothing_follows_them(tflite_file, tmp
     assert done.stderr == ""
     assert done.stdout.count("\n") == 1
     assert done.stdout.startswith("Arm NN's delegate text.so")
+
+
+# ---- PyArmNN: Arm NN itself, from Debian's packages
+
+
+@pytest.fixture(scope="module")
+def pyarmnn():
+    """Skip without PyArmNN in the system's Python."""
+    try:
+        pyarmnn_file.python()
+    except DelegateUnavailable as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="module")
+def book_files(quick_networks, tmp_path_factory):
+    """The book's .tflite files, float32 and int8."""
+    folder = tmp_path_factory.mktemp("book")
+    example = torch.zeros(1, 1, 28, 28)
+    made = convert.to_tflite(quick_networks["mnist_cnn"], example, folder / "mnist_cnn.tflite")
+    calibration = normalize(mnist("train").images[:20])
+    int8 = convert.to_tflite_int8(made, folder / "mnist_cnn_int8.tflite", calibration)
+    return {"float32": made, "int8": int8}
+
+
+def test_arm_nn_answers_the_digits(pyarmnn, book_files):
+    """On x86 with CpuRef, Arm's reference: two images of each digit, a second per image."""
+    test = mnist("test")
+    chosen = np.concatenate([np.flatnonzero(test.labels == digit)[:2] for digit in range(10)])
+    x = normalize(test.images[chosen])
+    wanted = open_model(book_files["float32"]).predict(x)
+    with Worker(book_files["float32"], delegate="pyarmnn") as worker:
+        found = worker.predict(x)
+        assert worker.runtime in ("Arm NN (CpuRef)", "Arm NN (CpuAcc)")
+        assert (worker.version, worker.precision) == ("22.0.0", "float32")
+        assert worker.input_shape == (1, 1, 28, 28)
+        assert worker.time_calls(2, discard=0)[0].shape == (2,)
+    difference = metrics.largest_difference(found, wanted)
+    print(f"Arm NN and LiteRT differ by at most {difference:.1e}")
+    assert difference <= 1e-4
+    assert (found.argmax(1) == wanted.argmax(1)).all()
+
+
+def test_files_that_its_parser_does_not_support(pyarmnn, book_files, tflite_file, tmp_path):
+    (tmp_path / "text.tflite").write_text("words, not a network")
+    for path, said in {
+        tflite_file: "has a layer without a bias, which Arm NN's parser does not support",
+        book_files["int8"]: "has an empty buffer, as the present converters write",
+        tmp_path / "text.tflite": "is it damaged, or not supported by Arm NN",
+    }.items():
+        with pytest.raises(ValueError, match=said):
+            Worker(path, delegate="pyarmnn")
+
+
+def test_without_pyarmnn_it_says_what_to_install(tflite_file, monkeypatch):
+    monkeypatch.setenv("PYARMNN_PYTHON", "/nowhere/python3")
+    with pytest.raises(ImportError, match="sudo apt install python3-pyarmnn"):
+        Worker(tflite_file, delegate="pyarmnn")
+    with pytest.raises(ImportError, match="PyArmNN is not in this Python"):
+        open_model(tflite_file, delegate="pyarmnn")

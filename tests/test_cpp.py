@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import time
 from collections import OrderedDict
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -72,14 +73,13 @@ def model(tmp_path):
 
 @pytest.fixture(scope="module")
 def built():
-    """Both programs that packages make possible, built as `make cpp` does.
+    """All three programs, built from packages as `make cpp` does.
 
     This is quick where it was done before.
     """
     skipped = cpp_build.build()
-    if "ncnn" in skipped:
-        pytest.skip(skipped["ncnn"])
-    assert skipped == {} or (list(skipped) == ["mnn"] and "MNN_ROOT" in skipped["mnn"])
+    if skipped:
+        pytest.skip("; ".join(skipped.values()))
 
 
 @pytest.fixture(scope="module")
@@ -88,14 +88,16 @@ def files(quick_networks, tmp_path_factory):
     folder = tmp_path_factory.mktemp("models")
     network = quick_networks["mnist_cnn"]
     example = torch.zeros(1, 1, 28, 28)
+    onnx = convert.to_onnx(network, example, folder / "mnist_cnn.onnx")
     return {
         "libtorch": convert.to_torchscript(network, example, folder / "mnist_cnn.torchscript"),
         "ncnn": convert.to_ncnn(network, example, folder / "mnist_cnn.ncnn.param"),
+        "mnn": convert.to_mnn(onnx, folder / "mnist_cnn.mnn"),
     }
 
 
 @pytest.mark.alone
-@pytest.mark.parametrize("runtime", ["libtorch", "ncnn"])
+@pytest.mark.parametrize("runtime", ["libtorch", "ncnn", "mnn"])
 def test_cpp_against_python(built, files, capsys, runtime):
     x = normalize(mnist("test").images)
     with (
@@ -106,6 +108,8 @@ def test_cpp_against_python(built, files, capsys, runtime):
         there = cpp.predict(x)
         assert here.shape == there.shape == (1000, 10)
         assert metrics.largest_difference(here, there) <= 1e-4 * np.abs(here).max()
+        if runtime == "mnn":  # the same library, called from two languages
+            assert (here == there).all()
         assert cpp.version == python.version
         assert (cpp.input_shape, cpp.precision) == ((1, 1, 28, 28), "float32")
         measured = timing.benchmark({"Python": python, "C++": cpp}, rounds=12)
@@ -118,7 +122,7 @@ def test_cpp_against_python(built, files, capsys, runtime):
         print(f"\n{runtime}: C++ is {ratio} times as fast as Python, in {cpp_us:.0f} us a call")
 
 
-@pytest.mark.parametrize("runtime", ["libtorch", "ncnn"])
+@pytest.mark.parametrize("runtime", ["libtorch", "ncnn", "mnn"])
 def test_what_is_not_a_model(built, files, tmp_path, runtime):
     program = cpp_program(runtime)
     suffix = "".join(files[runtime].suffixes)
@@ -282,6 +286,43 @@ def test_the_ncnn_source_is_that_of_the_pinned_package():
     pinned = re.search(r"^ncnn==(\S+)", (ROOT / "requirements.txt").read_text(), re.MULTILINE)[1]
     # workbook/cpp_build.py: the SHA-256 of the source distribution
     assert list(cpp_build.NCNN_SHA256) == [pinned]
+
+
+def test_the_interface_of_mnn_is_that_of_the_pinned_package():
+    pinned = re.search(r"^mnn==(\S+)", (ROOT / "requirements.txt").read_text(), re.MULTILINE)[1]
+    # cpp/mnn_wheel: compare it with the headers of the new version
+    assert pinned == cpp_build.MNN_VERSION
+
+
+def test_another_mnn_than_the_program_was_built_for(built, files, tmp_path):
+    """The program checks the version by itself: the package may be replaced after the build."""
+    found = cpp_build._mnn_package()
+    package = Path(found["MNN_PACKAGE"])
+    places = [package.parent, package.parent / "mnn.libs", Path(found["PYTHON_LIBRARY"]).parent]
+    options = ["-std=c++20", '-DMNN_VERSION="1.0"', f"-I{ROOT / 'cpp'}"]
+    options += [f"-I{ROOT / 'cpp/mnn_wheel'}", "-Wl,--no-as-needed", "-Wl,--allow-shlib-undefined"]
+    options += [f"-Wl,-rpath,{place}" for place in places]
+    libraries = [package, found["PYTHON_LIBRARY"]]
+    old = [*options, "-o", tmp_path / "old", ROOT / "cpp/bench_mnn.cpp", *libraries]
+    subprocess.run(["c++", *old], check=True)
+    with pytest.raises(ValueError, match=r"built for MNN 1\.0, and MNN \S+ is installed"):
+        Worker(files["mnn"], program=tmp_path / "old")
+
+
+@pytest.mark.parametrize(
+    "name, replaced, said",
+    [
+        ("importlib.metadata.version", lambda name: "9.9", r"the interface of MNN 9\.9 is unknown"),
+        ("sysconfig.get_config_vars", lambda *names: ["/nowhere", None, "libpython3.so"], "sudo"),
+        ("sysconfig.get_config_vars", lambda *names: ["/usr/lib", "", "libpython3.a"], "sudo apt"),
+        ("sys.platform", "darwin", "only on Linux"),
+        ("importlib.util.find_spec", lambda name: None, "does not contain its library"),
+    ],
+)
+def test_why_mnn_is_skipped(monkeypatch, name, replaced, said):
+    monkeypatch.setattr(name, replaced)
+    with pytest.raises((OSError, ValueError, ImportError), match=said):
+        cpp_build._mnn_package()
 
 
 def test_a_source_that_was_tampered_with_is_refused(tmp_path, monkeypatch):

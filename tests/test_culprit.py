@@ -105,7 +105,7 @@ def test_an_error_that_is_complete_starts_no_search(monkeypatch, tmp_path):
 
 
 def test_a_branch_that_depends_on_the_pixels(tmp_path):
-    with pytest.raises(ConversionError, match=r"but TwoPaths.forward cannot"):
+    with pytest.raises(ConversionError, match=r"decides by the values in the image \(test_culprit"):
         convert.to_torchscript(TwoPaths(), IMAGE, tmp_path / "two.torchscript")
 
 

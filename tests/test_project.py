@@ -132,7 +132,11 @@ def test_the_installed_package_has_all_rooms_and_their_other_files(tmp_path):
         for package in (*PACKAGES, "workbook")
         for path in (ROOT / package).rglob("*.py")
     }
-    sources = {f"workbook/cpp/{path.name}" for path in (ROOT / "cpp").iterdir()}
+    sources = {
+        f"workbook/{path.relative_to(ROOT).as_posix()}"
+        for path in (ROOT / "cpp").rglob("*")
+        if path.is_file()
+    }
     digit = {
         path.relative_to(ROOT).as_posix()
         for suffix in ("js", "css", "html")

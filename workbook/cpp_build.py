@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tarfile
 import tomllib
 import urllib.request
@@ -18,6 +19,7 @@ from helpers.workers import CPP_FOLDER, cpp_program
 from modelfiles.errors import WorkbookError
 
 RUNTIMES = ("libtorch", "ncnn", "mnn")
+MNN_VERSION = "3.6.1"  # cpp/mnn_wheel declares the interface of this version
 NCNN_SHA256 = {"1.0.20261020": "ad8cdd63e9755cfa8e23b9b6d9ce46156077d80298a89e7c3ba325ffccfca200"}
 
 
@@ -40,6 +42,7 @@ def build() -> dict[str, str]:
         "TORCH_ROOT": "",
         "NCNN_SOURCE": "",
         "MNN_ROOT": os.environ.get("MNN_ROOT", ""),
+        "MNN_PACKAGE": "",
     }
     skipped = {}
     torch = importlib.util.find_spec("torch")
@@ -52,7 +55,10 @@ def build() -> dict[str, str]:
     except (OSError, ValueError, ImportError) as error:
         skipped["ncnn"] = str(error)
     if not cmake_options["MNN_ROOT"]:
-        skipped["mnn"] = "no package contains its headers: build MNN and set MNN_ROOT to its folder"
+        try:
+            cmake_options |= _mnn_package()
+        except (OSError, ValueError, ImportError) as error:
+            skipped["mnn"] = f"{error}; or build MNN and set MNN_ROOT to its folder"
     settings = [f"-D{name}={place}" for name, place in cmake_options.items()]
     sources = str(_sources())
     cache = CPP_FOLDER / "CMakeCache.txt"
@@ -124,6 +130,42 @@ def _ncnn_source() -> tuple[str, str]:
         (scratch / unpacked.name).rename(unpacked)
         scratch.rmdir()
     return str(unpacked), version.split(".")[-1]
+
+
+def _mnn_package() -> dict[str, str]:
+    """CMake options for the library in the Python package MNN, which also has the C++ interface.
+
+    ImportError or ValueError if it cannot be linked against, OSError without Python's own library.
+    """
+    try:
+        version = importlib.metadata.version("MNN")
+    except importlib.metadata.PackageNotFoundError as error:
+        raise ImportError("the Python package MNN is not installed") from error
+    if version != MNN_VERSION:
+        raise ValueError(
+            f"the interface of MNN {version} is unknown (cpp/mnn_wheel has that of {MNN_VERSION})"
+        )
+    if sys.platform != "linux":
+        raise ValueError("programs can be linked against MNN's Python package only on Linux")
+    package = importlib.util.find_spec("_mnncengine")
+    if not package or not package.origin:
+        raise ImportError("the Python package MNN does not contain its library _mnncengine")
+    options = {"MNN_PACKAGE": package.origin, "MNN_VERSION": version}
+    return options | {"PYTHON_LIBRARY": str(_python_library())}
+
+
+def _python_library() -> Path:
+    """libpython, the interpreter as a library. OSError if this Python has none."""
+    settings = sysconfig.get_config_vars("LIBDIR", "MULTIARCH", "INSTSONAME")
+    folder, machine, name = (str(setting or "") for setting in settings)
+    for place in (Path(folder), Path(folder, machine)):
+        if ".so" in name and (place / name).exists():
+            return place / name
+    short = "python{}.{}".format(*sys.version_info)
+    raise OSError(
+        f"MNN's Python package needs Python as a library, which this one does not have: install it "
+        f"(sudo apt install lib{short}), or use another Python"
+    )
 
 
 def _download(version: str, archive: Path) -> None:

@@ -12,6 +12,7 @@ half_form       ONNX with float16 weights
 first_wrong     the first layer whose outputs are wrong in a file
 onnx_source     an ONNX file as the source of another file
 onnx_layers     the layers of an ONNX file, and int8 for any of them; onnx_grids writes it
+tracing         traces a network, or rejects one that decides by values
 ncnn_form       runs pnnx to write ncnn's pair of files
 tensorflow_form  TensorFlow's models to TFLite, in tensorflow_process
 """

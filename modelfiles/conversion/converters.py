@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from modelfiles.conversion import compare, ncnn_form
+from modelfiles.conversion import compare, ncnn_form, tracing
 from modelfiles.conversion.lowering import lower_to_xnnpack
 from modelfiles.conversion.writing import write_network
 
@@ -18,6 +18,7 @@ def to_pt2(model: torch.nn.Module, example: torch.Tensor, path: Path | str) -> P
 def to_torchscript(model: torch.nn.Module, example: torch.Tensor, path: Path | str) -> Path:
     """TorchScript: the traced graph, its weights, and the example's shape.
 
+    A network with an `if` on the values in its images is rejected: a trace keeps only one branch.
     PyTorch has deprecated it. Unlike .pt2, one file works in both Python and C++.
     """
     return write_network(model, example, path, ".torchscript", _write_torchscript)
@@ -56,7 +57,7 @@ def _write_pt2(network: torch.nn.Module, example: torch.Tensor, scratch: Path) -
 
 
 def _write_torchscript(network: torch.nn.Module, example: torch.Tensor, scratch: Path) -> None:
-    frozen = torch.jit.freeze(torch.jit.trace(network, example.clone(), check_trace=False))
+    frozen = torch.jit.freeze(tracing.trace(network, example))
     shape = " ".join(map(str, example.shape))
     torch.jit.save(frozen, scratch, _extra_files={"input_shape": shape})
 

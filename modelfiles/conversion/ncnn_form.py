@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from modelfiles.conversion import tracing
 from modelfiles.errors import ConversionError, ExplainedError
 from modelfiles.programs import ProgramFailed, run_program
 
@@ -60,7 +61,7 @@ def _run_pnnx(network: torch.nn.Module, example: torch.Tensor, scratch: Path, ha
     shape = ",".join(map(str, example.shape))
     with tempfile.TemporaryDirectory() as folder:
         stem = os.path.join(folder, "model")
-        torch.jit.trace(network, example.clone(), check_trace=False).save(stem + ".pt")
+        tracing.trace(network, example).save(stem + ".pt")
         # pnnx.export would also run the Python that pnnx writes, which fails for layers named 0, 1
         command = [
             pnnx.EXEC_PATH,

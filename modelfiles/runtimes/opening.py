@@ -13,9 +13,11 @@ from modelfiles.runtimes.mnn_file import open_mnn
 from modelfiles.runtimes.model import Model, Unsupported
 from modelfiles.runtimes.ncnn_file import open_ncnn
 from modelfiles.runtimes.onnx_file import open_onnx
+from modelfiles.runtimes.pyarmnn_file import open_pyarmnn
 from modelfiles.runtimes.tflite_file import open_tflite
 from modelfiles.runtimes.torch_files import open_pt2, open_pte, open_torchscript
 
+DELEGATES = ("armnn", "pyarmnn")
 MAX_THREADS = 256  # more than any Pi or laptop has; with thousands, runtimes crash or hang
 
 # suffix: the function that opens it, and the package that must be installed
@@ -39,6 +41,7 @@ def open_model(path: Path | str, threads: int = 1, delegate: str | None = None) 
 
     `threads` is a whole number from 1 to MAX_THREADS. With delegate="armnn", Arm NN computes the
     layers of a .tflite file that it supports; modelfiles.runtimes.armnn explains how to install it.
+    With delegate="pyarmnn", Arm NN runs the whole file, in the system's Python; see pyarmnn_file.
 
     Raises FileNotFoundError, ModelFileError for a file that cannot be used, ValueError for wrong
     arguments, ImportError (with the install command) for a missing runtime or delegate.
@@ -51,12 +54,10 @@ def open_model(path: Path | str, threads: int = 1, delegate: str | None = None) 
         raise ModelFileError(
             f"{path.name} has an unsupported file extension; supported are {known}"
         )
-    if delegate not in (None, "armnn"):
-        raise ValueError(f'no delegate is called "{delegate}"; the only one is "armnn"')
+    if delegate not in (None, *DELEGATES):
+        raise ValueError(f'no delegate is called "{delegate}"; there are {", ".join(DELEGATES)}')
     if delegate and suffix != ".tflite":
-        raise ValueError(
-            f"{path.name}: Arm NN's delegate supports only .tflite files; remove `delegate`"
-        )
+        raise ValueError(f"{path.name}: Arm NN supports only .tflite files; remove `delegate`")
     if not path.exists():
         raise FileNotFoundError(
             f"{display_path(path)} does not exist; notebook 02 creates the book's model files"
@@ -66,6 +67,8 @@ def open_model(path: Path | str, threads: int = 1, delegate: str | None = None) 
     opener, package = OPENERS[suffix]
     try:
         with quiet():
+            if delegate == "pyarmnn":
+                return open_pyarmnn(path, threads)
             return opener(path, threads, delegate) if delegate else opener(path, threads)
     except ModuleNotFoundError as error:
         raise ImportError(
