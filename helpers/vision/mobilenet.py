@@ -5,7 +5,7 @@ int8 file are one network in two precisions, and no other download is needed.
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import cv2
 import numpy as np
@@ -65,10 +65,10 @@ def mobilenet_v2(quantized: Path | None = None) -> "nn.Module":
         for conv, norm, (weights, bias) in zip(convs, norms, _for_imagenet(layers)):
             conv.weight.copy_(torch.tensor(weights))
             # the file has no batch norms any more: these only add the bias
-            norm.running_var.fill_(1 - norm.eps)
+            cast(torch.Tensor, norm.running_var).fill_(1 - norm.eps)
             norm.bias.copy_(torch.tensor(bias))
         weights, bias = layers[-1]
-        linear = network.classifier[1]
+        linear = cast(nn.Linear, network.get_submodule("classifier.1"))
         linear.weight.copy_(torch.tensor(weights[1:, :, 0, 0]))  # the first class is "background"
         linear.bias.copy_(torch.tensor(bias[1:]))
     for block in list(network.modules()):
