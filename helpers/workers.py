@@ -69,13 +69,12 @@ class Worker:
             raise ValueError(f"{Path(program).name} takes no delegate: pass only one of the two")
         self.path = Path(path)
         self.threads = check_threads(threads)
-        python = pyarmnn_file.python() if delegate == "pyarmnn" else sys.executable
-        command = [python, "-m", "helpers.workers"]
+        file = [str(self.path.resolve()), str(threads)]
         if program:
-            command = [str(program)]
-        command += [str(self.path.resolve()), str(threads)]
-        if not program:
-            command += [delegate or "", json.dumps(example)]
+            command = [str(program), *file]
+        else:
+            python = pyarmnn_file.python() if delegate == "pyarmnn" else sys.executable
+            command = [python, "-m", "helpers.workers", *file, delegate or "", json.dumps(example)]
         try:
             self._process = ChildProcess(command, self.threads, limits, settings)
         except OSError as error:

@@ -126,7 +126,6 @@ def test_every_module_of_helpers_serves_a_notebook_or_a_lab():
                 lines = "".join(cell["source"]).splitlines()
                 code = "\n".join(line for line in lines if not line.lstrip().startswith(("%", "!")))
                 used |= imported(ast.parse(code)) & set(modules())
-    used |= {"helpers.vision.camera", "helpers.vision.stages"}  # `workbook live`
     todo = set(used)
     while todo:
         name = todo.pop()
