@@ -114,6 +114,14 @@ def test_a_failure_leaves_the_others_and_names_its_cell(toy, capsys):
     assert "(it failed)" in said and re.search("02_good +unchanged", said)
 
 
+def test_an_interrupted_notebook_is_called_so(toy, capsys):
+    toy("01_a", "raise KeyboardInterrupt")
+    for _ in range(2):
+        with pytest.raises(WorkbookError):
+            book_run.run([])
+    assert "(it was interrupted)" in capsys.readouterr().out
+
+
 def test_two_run_at_a_time_and_cells_that_measure_run_alone(toy, tmp_path):
     log = tmp_path / "log.jsonl"
     cell = "note('{0} begins'); time.sleep(0.3); note('{0} ends')"

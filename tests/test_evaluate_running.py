@@ -16,7 +16,16 @@ from helpers.paths import ROOT
 from helpers.timing import WarmUp
 from helpers.workers import Worker
 from modelfiles.runtimes.options import VARIABLE
-from workbook.evaluate import candidates, interleaved, kept, opening, progress, race, reuse
+from workbook.evaluate import (
+    candidates,
+    interleaved,
+    kept,
+    opening,
+    pieces,
+    progress,
+    race,
+    reuse,
+)
 from workbook.evaluate.candidates import Candidate
 from workbook.evaluate.examples import Examples
 from workbook.evaluate.rows import FAILS, WORKS
@@ -113,6 +122,103 @@ def test_a_process_that_ends_is_named():
     workers = {"a": Fake(1000), "b": Fake(2000, end)}
     with pytest.raises(interleaved.WorkerEnded, match="of b ended") as caught:
         interleaved.measure(workers, 20, lambda done: None, min_round_s=0)
+    assert caught.value.name == "b"
+
+
+def simulated(generator, of_process=0.01, of_round=0.005):
+    """A worker whose process is slower or faster by some fraction for as long as it lives."""
+    ns = 100_000 * (1 + of_process * generator.standard_normal())
+
+    class Simulated(Fake):
+        def time_calls(self, calls, discard):
+            self.ns = int(ns * (1 + of_round * generator.standard_normal()))
+            return super().time_calls(calls, discard)
+
+    return Simulated(int(ns))
+
+
+def simulated_race(generator, rounds=20, names="ab"):
+    def start():
+        return {name: simulated(generator) for name in names}
+
+    return pieces.run(start(), start, rounds, lambda done: None)
+
+
+def test_identical_files_tie_although_their_processes_differ():
+    """By Student's t, 1 in 20 intervals is beside 1; over the rounds of one process, most are."""
+    generator = np.random.default_rng(0)
+    held = held_by_rounds = 0
+    for _ in range(200):
+        found, _ = simulated_race(generator)
+        ratio = pieces.speedup(found["a"], found["b"])
+        held += ratio.low <= 1 <= ratio.high
+        one, _ = simulated_race(generator, rounds=17)
+        by_rounds = pieces.speedup(one["a"], one["b"])
+        held_by_rounds += by_rounds.low <= 1 <= by_rounds.high
+    assert 180 <= held <= 198
+    assert held_by_rounds < 80
+
+
+def test_each_piece_has_fresh_processes_and_the_same_number_of_calls():
+    starts = []
+
+    def start():
+        # a later process seems to be faster, and would get more calls in a round
+        starts.append(len(starts))
+        ns = 1_000_000 // (1 + len(starts))
+        return {"a": Fake(ns), "b": Fake(2 * ns)}
+
+    seen = []
+    found, done = pieces.run(start(), start, 20, seen.append)
+    assert len(starts) == 6 and done == 20 and seen == list(range(1, 21))
+    assert [len(one.samples_ns) for one in found["a"].pieces] == [4, 4, 3, 3, 3, 3]
+    assert found["a"].whole.samples_ns.shape == (20, 40)
+    ratio = pieces.speedup(found["b"], found["a"])
+    assert np.allclose([ratio.value, ratio.low, ratio.high], 2), "the drift cancels out"
+    across = found["a"].across_pieces
+    assert across.low < across.value < across.high
+
+
+def test_a_short_race_is_one_piece():
+    def no_restart():
+        raise AssertionError("a short race starts its processes once")
+
+    found, done = pieces.run({"a": Fake(1000), "b": Fake(2000)}, no_restart, 17, lambda n: None)
+    assert done == 17 and len(found["a"].pieces) == 1 and found["a"].across_pieces is None
+    assert pieces.speedup(found["a"], found["b"]).value == 0.5
+
+
+@pytest.mark.parametrize(("at", "rounds", "complete"), [(3, 10, 2), (1, 8, 2), (0, 8, 2)])
+def test_an_interrupted_race_keeps_its_rounds(at, rounds, complete):
+    started = []
+
+    def start():
+        started.append(True)
+        event = interrupt(at) if len(started) == 3 else interrupt(None)
+        return {"a": Fake(2_000_000), "b": Fake(4_000_000, event)}
+
+    found, done = pieces.run(start(), start, 20, lambda number: None)
+    assert done == rounds and found["b"].whole.samples_ns.shape == (rounds, 10)
+    assert len(found["b"].pieces) == complete and len(started) == 3
+    assert pieces.speedup(found["a"], found["b"]).value == 0.5
+
+
+def test_a_race_interrupted_while_processes_start_again():
+    def restart():
+        raise KeyboardInterrupt
+
+    workers = {"a": Fake(2_000_000), "b": Fake(4_000_000)}
+    found, done = pieces.run(workers, restart, 60, lambda number: None)
+    assert done == 10 and found["a"].whole.samples_ns.shape[0] == 10
+    with pytest.raises(KeyboardInterrupt):
+        pieces.run({"a": Fake(2_000_000), "b": Fake(4_000_000)}, restart, 20, lambda number: None)
+
+
+def test_a_process_that_does_not_start_again_is_named():
+    with pytest.raises(interleaved.WorkerEnded, match="b did not start again") as caught:
+        pieces.run(
+            {"a": Fake(2_000_000), "b": Fake(4_000_000)}, lambda: {"a": Fake(2_000_000)}, 20, print
+        )
     assert caught.value.name == "b"
 
 

@@ -67,6 +67,8 @@ class Chapter:
         """Why it has to run, in a few words; empty if nothing that it depends on has changed."""
         if not self.last:
             return "it has not run yet"
+        if "KeyboardInterrupt" in self.last.get("failed", ""):
+            return "it was interrupted"
         if "failed" in self.last:
             return "it failed"
         changed = changes(self.last["fingerprint"], fingerprint(self.name, self.notebook))

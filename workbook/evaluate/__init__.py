@@ -25,6 +25,7 @@ starting           starts the processes of a race
 measured           the record of a measured file
 watched            a worker whose memory is read between rounds
 operators          what a runtime delegates, and its share of time in int8
+pieces             a race in several pieces, each with fresh processes
 interleaved        the rounds of a race, which survive Ctrl-C
 progress           lines on standard error
 other_timers       the timers of the runtimes' authors, next to ours

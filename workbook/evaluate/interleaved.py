@@ -26,9 +26,15 @@ class _Watched:
     """A worker of timing.benchmark whose rounds are kept as they are measured."""
 
     def __init__(
-        self, name: object, worker, finished: Callable[[], None], is_interrupted: threading.Event
+        self,
+        name: object,
+        worker,
+        finished: Callable[[], None],
+        is_interrupted: threading.Event,
+        calls: int | None,
     ) -> None:
         self.threads = worker.threads
+        self._calls = calls
         self.rounds: list[tuple] = []
         self._name = name
         self._worker = worker
@@ -41,6 +47,8 @@ class _Watched:
         return self.warm
 
     def time_calls(self, calls: int, discard: int) -> tuple:
+        if self._is_calibrated:
+            calls = self._calls or calls
         taken = self._ask(self._worker.time_calls, calls, discard)
         if self._is_calibrated:
             self.rounds.append(taken)
@@ -91,12 +99,14 @@ def measure(
     rounds: int,
     finished: Callable[[int], None],
     min_round_s: float = 0.02,
+    least: int = SMALLEST_ROUNDS,
+    calls: Mapping[Name, int] | None = None,
 ) -> tuple[dict[Name, Latency], int]:
     """{name: Latency} of `workers` after `rounds` interleaved rounds, and the number of rounds.
 
     After each round, `finished` gets the number of complete rounds. If Ctrl-C interrupts the race,
-    the complete rounds are returned. KeyboardInterrupt if these are too few for an interval.
-    WorkerEnded if a process ends.
+    the complete rounds are returned. KeyboardInterrupt if these are fewer than `least`. `calls` are
+    the calls of a round, if they are known from an earlier piece. WorkerEnded if a process ends.
     """
     watched: dict[Name, _Watched] = {}
 
@@ -110,11 +120,11 @@ def measure(
 
     with _between_calls() as is_interrupted:
         for name, worker in workers.items():
-            watched[name] = _Watched(name, worker, report, is_interrupted)
+            watched[name] = _Watched(name, worker, report, is_interrupted, (calls or {}).get(name))
         try:
             timing.benchmark(watched, rounds=rounds, min_round_s=min_round_s)
         except KeyboardInterrupt:
-            if complete() < SMALLEST_ROUNDS:
+            if complete() < least:
                 raise
     done = complete()
     return {name: one.latency(done) for name, one in watched.items()}, done

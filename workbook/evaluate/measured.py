@@ -1,6 +1,7 @@
 """The record of one measured file, as helpers.results stores it."""
 
 from helpers import results, timing
+from helpers.timing import Interval
 from helpers.workers import Worker
 from workbook.evaluate.candidates import Candidate
 from workbook.evaluate.quality import Quality
@@ -24,8 +25,12 @@ def record_of(
     after: dict,
     stated: dict | None = None,
     options: dict | None = None,
+    between: Interval | None = None,
 ) -> dict:
-    """The record of one measurement. `stated` is its quality, `options` are unusual settings."""
+    """The record of one measurement.
+
+    `stated` is its quality, `options` are unusual settings. `between` is p50 across processes.
+    """
     facts = results.model_facts(*candidate.parts)
     facts |= {"input_shape": worker.input_shape, "precision": worker.precision}
     peak = worker.peak_rss()
@@ -36,6 +41,7 @@ def record_of(
         after=after,
         model=facts,
         runtime=runtime | {"options": options},
+        between=between,
         peak_rss={"run": peak} if peak else None,
         quality=stated,
         method={"seed": 0, "discard": 1},

@@ -48,9 +48,9 @@ def page(
     parts += [f"<p>{_lines(note)}</p>" for note in notes if note]
     parts.append(
         f'<p class="void">workbook evaluate, {date}, on Python {platform.python_version()}. '
-        "The speed of a row is p50 of the fastest row divided by its own p50, with its 95 % "
-        "interval. In the pictures, filled points are on the Pareto front: no other file is "
-        "faster, smaller and better.</p>"
+        "The speed of a row is p50 of the fastest row divided by its own p50, with the 95 % "
+        "interval over several starts of both processes. In the pictures, filled points are on the "
+        "Pareto front: no other file is faster, smaller and better.</p>"
     )
     return "\n".join(
         [

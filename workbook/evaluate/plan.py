@@ -15,6 +15,7 @@ import numpy as np
 from helpers.workers import Worker
 from modelfiles.errors import reason
 from workbook.evaluate import kept, reuse
+from workbook.evaluate.pieces import split
 from workbook.evaluate.progress import duration
 from workbook.evaluate.runtimes import RUNTIMES, runtime_of
 from workbook.evaluate.source import Source
@@ -83,9 +84,10 @@ def plan(
     lines += [f"  {step.text}" for step in steps]
     convert_s = sum(step.convert_s for step in steps)
     start_s = sum(step.start_s for step in steps) / min(STARTING, os.cpu_count() or 1)
+    start_s *= len(split(rounds))
     round_s = max(ROUND_S, MIN_CALLS * call_s)
     answer_s = len(steps) * len(x) * call_s
-    race_s = len(steps) * (WARM_UP_S + rounds * round_s)
+    race_s = len(steps) * (WARM_UP_S * len(split(rounds)) + rounds * round_s)
     total_s = convert_s + start_s + answer_s + race_s
     lines.append(
         f"Time, an estimate: {duration(total_s)} (converting {duration(convert_s)}, starting "

@@ -1,21 +1,24 @@
 """Time all files in turns, each in a process of its own, and store a record of each."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from helpers import device, results, timing
+from helpers import device, results
 from helpers.paths import display_path
 from helpers.workers import Worker
 from modelfiles.errors import EXIT_INTERRUPTED, WorkbookError, reason
 from modelfiles.limits import NO_LIMITS, Limits
-from workbook.evaluate import interleaved, operators, progress, quality, verdicts
+from workbook.evaluate import operators, pieces, progress, quality, verdicts
 from workbook.evaluate.candidates import Candidate
 from workbook.evaluate.examples import Examples
+from workbook.evaluate.interleaved import WorkerEnded
 from workbook.evaluate.measured import quality_facts, record_of
+from workbook.evaluate.pieces import Timed
 from workbook.evaluate.rows import (
     Row,
     of_candidate,
@@ -76,11 +79,15 @@ def run(
     only that process; `limits` are those of each. With `softmax`, probabilities are compared
     instead of logits. Answers are compared with `reference`, MODEL's answers for all examples;
     without it with those of MODEL's own file, or else of the first file. verdicts explains the
-    limits. Then all files with right answers are timed in turns, one example a call. RaceStopped
+    limits. Then all files with right answers are timed in turns, one example a call, in several
+    pieces with processes of their own (pieces). RaceStopped
     after Ctrl-C, with the records of the complete rounds stored, or if a record cannot be stored.
     """
     known: dict[Candidate, Row] = {}
-    with started(candidates, threads, known, limits, examples.x.shape) as workers:
+    with ExitStack() as processes:
+        workers = processes.enter_context(
+            started(candidates, threads, known, limits, examples.x.shape)
+        )
         entrants = _checked(workers, examples, task, softmax, known)
         judged = _judged(entrants, task, softmax, reference, examples.y)
         for candidate, verdict in judged.items():
@@ -89,15 +96,22 @@ def run(
                 del entrants[candidate]
         if entrants:
             say(f"racing {len(entrants)} files, {rounds} rounds ...")
+
+        def restart(racing: Sequence[Candidate]) -> dict[Candidate, Worker]:
+            processes.close()
+            return processes.enter_context(
+                started(racing, threads, known, limits, examples.x.shape)
+            )
+
         before = device.conditions()
-        latencies, done = _measured(entrants, known, rounds, say)
+        timed, done = _measured(entrants, restart, known, rounds, say)
         after = device.conditions()
-        saved, problem = _stored(entrants, latencies, judged, before, after, known, store)
+        saved, problem = _stored(entrants, timed, judged, before, after, known, store)
     _add_operators(entrants, known)
     rows = [known.get(one) or without_file(one, "it was not measured") for one in candidates]
     if problem:
-        raise RaceStopped(f"{problem} ({saved} of {len(latencies)} records were saved)", rows)
-    if latencies and done < rounds:
+        raise RaceStopped(f"{problem} ({saved} of {len(timed)} records were saved)", rows)
+    if timed and done < rounds:
         raise RaceStopped(
             f"Interrupted after {done} of {rounds} rounds. {saved} records of these rounds are in "
             f"{display_path(store)}.",
@@ -139,26 +153,38 @@ def _checked(
 
 def _measured(
     entrants: dict[Candidate, Entrant],
+    restart: Callable[[Sequence[Candidate]], dict[Candidate, Worker]],
     known: dict[Candidate, Row],
     total: int,
     say: Callable[[str], None],
-) -> tuple[dict[Candidate, timing.Latency], int]:
-    """The latencies, and the number of rounds. A file whose process ends is no longer raced."""
-    racing = {candidate: entrant.worker for candidate, entrant in entrants.items()}
+) -> tuple[dict[Candidate, Timed], int]:
+    """The times, and the number of rounds. A file whose process ends is no longer raced.
+
+    Each entrant gets the process that ran its last piece.
+    """
+    racing = list(entrants)
+
+    def again() -> dict[Candidate, Worker]:
+        workers = restart(racing)
+        for candidate, worker in workers.items():
+            entrants[candidate] = replace(entrants[candidate], worker=worker)
+        return workers
+
     while racing:
         finished = progress.Rounds(total, say).finished
+        workers = {candidate: entrants[candidate].worker for candidate in racing}
         try:
-            return interleaved.measure(racing, total, finished)
-        except interleaved.WorkerEnded as error:
+            return pieces.run(workers, again, total, finished)
+        except WorkerEnded as error:
             say(f"{error}; the race starts again without it")
             known[error.name] = without_file(error.name, str(error))
-            del racing[error.name]
+            racing.remove(error.name)
     return {}, 0
 
 
 def _stored(
     entrants: Mapping[Candidate, Entrant],
-    latencies: Mapping[Candidate, timing.Latency],
+    timed: Mapping[Candidate, Timed],
     judged: Mapping[Candidate, Verdict],
     before: dict,
     after: dict,
@@ -168,11 +194,19 @@ def _stored(
     """Store a record and know a row of each; the number of stored records, and what stopped it."""
     saved = 0
     problem = ""
-    for candidate, latency in latencies.items():
+    for candidate, times in timed.items():
         entrant = entrants[candidate]
         stated = quality_facts(entrant.quality)
-        record = record_of(candidate, entrant.worker, latency, before, after, stated)
-        row = of_candidate(candidate, entrant.worker, latency, entrant.quality, record)
+        record = record_of(
+            candidate,
+            entrant.worker,
+            times.whole,
+            before,
+            after,
+            stated,
+            between=times.across_pieces,
+        )
+        row = of_candidate(candidate, entrant.worker, times, entrant.quality, record)
         row = replace(row, precision=entrant.precision)
         known[candidate] = with_verdict(row, judged[candidate])
         if problem:

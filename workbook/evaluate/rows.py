@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 
-from helpers import results, timing
+from helpers import results
 from helpers.workers import Worker
+from workbook.evaluate import pieces
 from workbook.evaluate.candidates import Candidate
 from workbook.evaluate.operators import Operators
+from workbook.evaluate.pieces import Timed
 from workbook.evaluate.quality import Quality
 from workbook.evaluate.runtimes import RUNTIMES
 from workbook.evaluate.verdicts import FAILS, WORKS, Verdict
@@ -18,8 +20,8 @@ class Row:
     """What is known of one candidate. A field is None if it was not measured.
 
     `state` is one of verdicts.TITLES; `why` gives the reason for all but "works". `ratio` is p50 of
-    the fastest valid row over this row's, with its 95 % interval: 1 for the fastest, 0.5 for one
-    that takes twice as long. `ties` says that the interval holds 1.
+    the fastest valid row over this row's, with its 95 % interval (pieces.speedup): 1 for the
+    fastest, 0.5 for one that takes twice as long. `ties` says that the interval holds 1.
 
     `difference` is the largest difference of an answer from MODEL's, and `relative` the same as a
     share of MODEL's largest answer. `changed` of `compared` examples have another class than with
@@ -65,7 +67,7 @@ class Row:
     int8_share: float | None = None
     valid: bool | None = None
     void_reasons: Sequence[str] = ()
-    latency: timing.Latency | None = field(default=None, repr=False)
+    times: Timed | None = field(default=None, repr=False)
 
 
 def without_file(candidate: Candidate, why: str = "") -> Row:
@@ -85,11 +87,12 @@ def of_wrong(candidate: Candidate, verdict: Verdict) -> Row:
 def of_candidate(
     candidate: Candidate,
     worker: Worker,
-    latency: timing.Latency,
+    times: Timed,
     found: Quality,
     record: dict,
 ) -> Row:
     """The row of a candidate that was measured; `with_ratios` adds how the rows compare."""
+    latency = times.whole
     peak = worker.peak_rss()
     average = worker.average_rss() if isinstance(worker, WatchedWorker) else None
     return Row(
@@ -113,7 +116,7 @@ def of_candidate(
         average_mb=average / 1e6 if average else None,
         valid=record["valid"],
         void_reasons=record["void_reasons"],
-        latency=latency,
+        times=times,
     )
 
 
@@ -152,24 +155,24 @@ def with_operators(row: Row, found: Operators) -> Row:
 
 
 def with_ratios(rows: Sequence[Row]) -> list[Row]:
-    """The rows with their ratio to the fastest valid one; without `latency`, which has served."""
-    measured = [row for row in rows if row.latency is not None]
+    """The rows with their ratio to the fastest valid one; without `times`, which have served."""
+    measured = [row for row in rows if row.times is not None]
     valid = [row for row in measured if row.valid] or measured
     fastest = min(valid, key=lambda row: row.p50_ms or 0, default=None)
-    return [replace(_compared(row, fastest), latency=None) for row in rows]
+    return [replace(_compared(row, fastest), times=None) for row in rows]
 
 
 def _compared(row: Row, fastest: Row | None) -> Row:
-    if row.latency is None or fastest is None or fastest.latency is None:
+    if row.times is None or fastest is None or fastest.times is None:
         return row
     if row is fastest:
         return replace(row, ratio=1.0, ratio_low=1.0, ratio_high=1.0)
-    found = timing.speedup(fastest.latency, row.latency)
+    found = pieces.speedup(fastest.times, row.times)
     ties = found.low <= 1 <= found.high
     return replace(row, ratio=found.value, ratio_low=found.low, ratio_high=found.high, ties=ties)
 
 
 def as_json(rows: Sequence[Row]) -> list[dict]:
     """The rows as plain values for JSON."""
-    plain = [results.to_json(asdict(replace(row, latency=None))) for row in rows]
-    return [{name: value for name, value in row.items() if name != "latency"} for row in plain]
+    plain = [results.to_json(asdict(replace(row, times=None))) for row in rows]
+    return [{name: value for name, value in row.items() if name != "times"} for row in plain]
