@@ -8,8 +8,10 @@ MnistNet with random weights, one thread. It prints its results and asserts noth
 3. ratios of `evaluate` next to those of a loop written by hand
 """
 
+import contextlib
 import json
 import os
+import random
 import shutil
 import subprocess
 import sys
@@ -70,32 +72,54 @@ def ratios_of(files: list[Path], examples: Examples, store: Path) -> list[rows.R
 
 
 BY_HAND = """
-import json, random, sys, time
-from statistics import median
+import json, sys, time
 import numpy as np
 from helpers.runtimes import open_model
 
-models = {file: open_model(file) for file in sys.argv[1:]}
+model = open_model(sys.argv[1])
 image = np.random.default_rng(0).standard_normal((1, 1, 28, 28), np.float32)
-taken = {file: [] for file in models}
-for _ in range(10):
-    for file in random.sample(list(models), len(models)):
-        models[file].run(image)
-        for _ in range(150):
-            start = time.perf_counter_ns()
-            models[file].run(image)
-            taken[file].append(time.perf_counter_ns() - start)
-print(json.dumps([median(times) for times in taken.values()]))
+for line in sys.stdin:
+    model.run(image)
+    times = []
+    for _ in range(int(line)):
+        start = time.perf_counter_ns()
+        model.run(image)
+        times.append(time.perf_counter_ns() - start)
+    print(json.dumps(times), flush=True)
 """
 
 
 def by_hand(files: list[Path]) -> dict[str, float]:
-    """p50 in ns by the simplest loop, in random order; the geometric mean of six processes."""
+    """p50 in ns by the simplest loop, one process a file, in random order.
+
+    The geometric mean over six starts of the processes.
+    """
     found = []
     for _ in range(6):
-        command = [sys.executable, "-c", BY_HAND, *map(str, files)]
-        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-        found.append(json.loads(done.stdout))
+        taken: dict[str, list[int]] = {file.name: [] for file in files}
+        with contextlib.ExitStack() as stack:
+            processes = {
+                file.name: stack.enter_context(
+                    subprocess.Popen(
+                        [sys.executable, "-c", BY_HAND, file],
+                        stdin=subprocess.PIPE,
+                        stdout=subprocess.PIPE,
+                        text=True,
+                    )
+                )
+                for file in files
+            }
+            for number in range(11):
+                for name in random.sample(list(processes), len(processes)):
+                    process = processes[name]
+                    process.stdin.write("150\n")
+                    process.stdin.flush()
+                    times = json.loads(process.stdout.readline())
+                    if number:  # the first round warms up
+                        taken[name] += times
+            for process in processes.values():
+                process.stdin.close()
+        found.append([float(np.median(times)) for times in taken.values()])
     means = np.exp(np.log(found).mean(axis=0))
     return dict(zip([file.name for file in files], means))
 
