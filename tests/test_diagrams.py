@@ -225,3 +225,63 @@ def test_text_and_lines_have_enough_contrast(scheme):
     for line in ("line", "blue-line", "orange-line", "green-line", "violet-line"):
         assert contrast(colours[line], colours["paper"]) >= 3
     assert math.isclose(contrast("#ffffff", "#000000"), 21)
+
+
+TERM = re.compile(
+    r'<a id="(?P<anchor>[\w-]+)"></a>\*\*(?P<term>[^*]+)\*\*(?: \((?P<long>[^)]+)\))?: '
+    r"(?P<text>.+) \[(?P<label>[^\]]+)\]\((?P<file>\w+\.ipynb)(?:#(?P<section>[^)\s]+))?\)"
+)
+TO_TERM = re.compile(r"\]\((?:\.\./)?glossary\.md(?:#([^)]*))?\)")
+NOT_SPLIT_YET = {"04b_codebooks_to_the_last_byte.ipynb", "05b_integer_only_inference.ipynb"}
+
+
+def glossary() -> list[re.Match]:
+    """The terms of the glossary in their order."""
+    text = (ROOT / "notebooks/glossary.md").read_text(encoding="utf-8")
+    lines = [line for line in text.splitlines() if line and not line.startswith("#")][1:]
+    found = [TERM.fullmatch(line) for line in lines]
+    assert all(found), [line for line, term in zip(lines, found) if not term]
+    return found
+
+
+def sections(path) -> set[str]:
+    """The names that Jupyter gives the headings of a notebook."""
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    texts = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown"]
+    headings = [h for text in texts for h in re.findall(r"^#+ (.+)$", text, re.MULTILINE)]
+    return {heading.strip().replace(" ", "-") for heading in headings}
+
+
+def test_terms_are_in_order_and_defined_once():
+    names = [term["term"].casefold() for term in glossary()]
+    assert len(names) >= 80
+    assert names == sorted(set(names))
+    anchors = [term["anchor"] for term in glossary()]
+    assert len(set(anchors)) == len(anchors)
+    for name, anchor in zip(names, anchors):
+        assert anchor == re.sub(r"[^\w-]", "", name.replace(" ", "-"))
+
+
+def test_definitions_are_short():
+    for term in glossary():
+        sentences = re.findall(r"[.!?](?= [A-Z0-9]|$)", term["text"])
+        assert 1 <= len(sentences) <= 2, term["term"]
+        assert len(term["text"].split()) <= 40, term["term"]
+
+
+def test_each_term_leads_to_the_section_that_explains_it():
+    for term in glossary():
+        path = ROOT / "notebooks" / term["file"]
+        if term["file"] in NOT_SPLIT_YET and not path.exists():
+            continue
+        assert path.exists(), f"{term['term']} leads to {term['file']}"
+        if term["section"]:
+            assert term["section"] in sections(path), f"{term['term']}: {term['section']}"
+
+
+def test_notebooks_link_to_terms_that_exist():
+    anchors = {term["anchor"] for term in glossary()} | {""}
+    folder = ROOT / "notebooks"
+    for path in [*folder.glob("*.ipynb"), *folder.glob("solutions/*.ipynb")]:
+        targets = set(TO_TERM.findall(path.read_text(encoding="utf-8")))
+        assert targets <= anchors, f"{path.name} links to {targets - anchors}"
