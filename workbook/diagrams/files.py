@@ -3,8 +3,6 @@
 from workbook.diagrams.parts import file
 from workbook.diagrams.picture import SMALL, Picture
 
-QUESTIONS = ("small enough?", "fast enough?", "few answers lost?")
-
 
 def qdq_qoperator() -> Picture:
     """A quantized convolution in ONNX, written in two ways."""
@@ -93,34 +91,36 @@ def _two_operators(picture: Picture, x: float, gap: int) -> None:
 
 
 def decision() -> Picture:
-    """From a budget to the file that ships."""
+    """From a budget to the form of the file."""
     picture = Picture(
         "From the budget to the file",
-        "Each file passes three questions: small enough, fast enough, few answers lost. Files "
-        "that fail one are out. Of those left, the fastest ships, of ties the smallest. If none "
-        "is left: better ranges or a layer in float, then quantization-aware training.",
-        470,
+        "Does the float file keep the budget? Ship it. Is only its size too large? float16, or "
+        "int8 for the weights alone. Is it too slow? Static int8, and if it loses few answers it "
+        "ships. If not: check the preprocessing, use grids per channel, leave a layer in float. "
+        "If it still loses too many: quantization-aware training.",
+        548,
     )
-    file(picture, 150, 16, 130, 48, "all files", "plain")
-    for row, question in enumerate(QUESTIONS):
-        y = 96 + 76 * row
-        picture.arrow((215, y - 32 if row == 0 else y - 28), (215, y))
-        picture.block(95, y, 240, 48, question, look="blue")
-        picture.arrow((335, y + 24), (450, y + 24))
-        picture.text(392, y + 10, "no", "quiet", SMALL)
-        picture.text(466, y + 24, "out", "quiet", anchor="start")
-        if row:
-            picture.text(228, y - 15, "yes", "quiet", SMALL, anchor="start")
-    picture.arrow((215, 296), (215, 324))
-    picture.text(228, 309, "yes", "quiet", SMALL, anchor="start")
-    picture.block(95, 324, 240, 48, "any file left?", look="blue")
-    picture.arrow((335, 348), (430, 348))
-    picture.text(382, 334, "no", "quiet", SMALL)
-    picture.block(430, 306, 234, 84, "repair", "ranges, a float layer,", "then QAT", look="orange")
-    picture.arrow((548, 306), (548, 40), (280, 40))
-    picture.arrow((215, 372), (215, 404))
-    picture.text(228, 386, "yes", "quiet", SMALL, anchor="start")
-    picture.block(12, 404, 406, 50, "ship the fastest, of ties the smallest", look="green")
+    questions = (
+        (20, "float keeps the budget?", "ship float", "no"),
+        (104, "only the size too large?", "float16, or int8 weights", "no: too slow"),
+        (284, "few answers lost?", "ship int8", "no"),
+    )
+    for y, question, answer, otherwise in questions:
+        picture.block(16, y, 290, 48, question, look="blue")
+        picture.arrow((306, y + 24), (390, y + 24))
+        picture.text(346, y + 10, "yes", "quiet", SMALL)
+        picture.block(390, y, 274, 48, answer, look="green")
+        picture.arrow((161, y + 48), (161, y + 84))
+        picture.text(174, y + 64, otherwise, "quiet", SMALL, anchor="start")
+    picture.block(16, 188, 290, 60, "static int8", "in the fastest runtime", look="orange")
+    picture.arrow((161, 248), (161, 284))
+    picture.block(
+        16, 368, 290, 84, "mend", "preprocessing, per channel,", "a layer in float", look="orange"
+    )
+    picture.arrow((306, 410), (340, 410), (340, 340), (240, 340), (240, 332))
+    picture.arrow((161, 452), (161, 486))
+    picture.text(174, 468, "still too many", "quiet", SMALL, anchor="start")
+    picture.block(16, 486, 290, 48, "train: QAT", look="orange")
     return picture
 
 
@@ -129,7 +129,7 @@ def fake_quantization() -> Picture:
     picture = Picture(
         "Fake quantization, forward and backward",
         "Forward, a weight is rounded to the grid and clipped before the layer uses it. Backward, "
-        "the gradient passes rounding as if it were not there, and stops where it was clipped.",
+        "rounding counts as a straight line: slope 1 inside the grid, slope 0 where it clips.",
         430,
     )
     picture.block(16, 50, 110, 66, "w", "float", look="orange")
@@ -145,7 +145,7 @@ def fake_quantization() -> Picture:
     picture.text(664, 142, "backward: straight through", "bold", SMALL, anchor="end")
     picture.arrow((364, 142), (310, 142), look="orange-line dashed")
     _staircase(picture, 60, 380)
-    _gradient(picture, 400, 380)
+    _straight(picture, 400, 380)
     return picture
 
 
@@ -162,16 +162,13 @@ def _staircase(picture: Picture, left: int, floor: int) -> None:
     picture.text(left + 125, floor + 24, "w", size=SMALL)
 
 
-def _gradient(picture: Picture, left: int, floor: int) -> None:
-    """What the backward pass uses as its slope: 1 inside the grid, 0 where it was clipped."""
-    picture.text(left + 110, floor - 192, "slope used backward", "bold", SMALL)
-    low = left + 40
-    high = left + 184
-    points = [(left, floor - 3), (low, floor - 3), (low, floor - 100)]
-    points += [(high, floor - 100), (high, floor - 3), (left + 240, floor - 3)]
+def _straight(picture: Picture, left: int, floor: int) -> None:
+    """What the backward pass works with: a straight line inside the grid, flat outside."""
+    picture.text(left + 110, floor - 192, "backward: as if", "bold", SMALL)
+    points = [(left, floor - 10), (left + 22, floor - 10)]
+    points += [(left + 202, floor - 160), (left + 240, floor - 160)]
     picture.line(*points, look="orange-line")
     picture.arrow((left, floor), (left + 250, floor))
     picture.text(left + 125, floor + 24, "w", size=SMALL)
-    picture.text((low + high) / 2, floor - 118, "1", size=SMALL)
-    picture.text(left + 16, floor - 20, "0", size=SMALL)
-    picture.text(high + 32, floor - 20, "0", size=SMALL)
+    picture.text(left + 130, floor - 66, "slope 1", "quiet", SMALL, anchor="start")
+    picture.text(left + 200, floor - 132, "slope 0", "quiet", SMALL, anchor="start")

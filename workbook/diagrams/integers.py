@@ -24,25 +24,25 @@ LANES_BEFORE = np.array([10, 0, -7, 21])
 
 
 def four_terms() -> Picture:
-    """The product of (q_x - z_x)(q_w - z_w) as four sums, with an example."""
-    n = len(Q_X)
+    """The product of (q_w - z_w)(q_x - z_x) as four sums, with an example."""
     values = terms(Q_X, Q_W, Z_X, Z_W)
     total = int(((Q_X - Z_X) * (Q_W - Z_W)).sum())
     assert sum(values) == total
     picture = Picture(
         "The four terms of a product",
-        f"For {n} products with z_x = {Z_X} and z_w = {Z_W}, the sum is {total}: the sum of the "
-        f"integers' products, {values[0]}, and three corrections, {values[1]}, {values[2]} and "
-        f"{values[3]}. The second is zero if the weights are symmetric. The last two are known "
-        "before the first image and become a part of the bias.",
+        f"For {len(Q_X)} products with z_w = {Z_W} and z_x = {Z_X}, the sum is {total}: the "
+        f"products of the integers, {values[0]}, and three corrections, {values[1]}, {values[2]} "
+        f"and {values[3]}. The first correction is known before the first image and becomes a "
+        "part of the bias. The other two are zero if the weights are symmetric.",
         330,
     )
-    picture.text(340, 30, f"Σ (q_{{x}} − z_{{x}}) (q_{{w}} − z_{{w}}) = {number(total)}", "bold")
+    product = "Σ (q_{w} − z_{w}) (q_{x} − z_{x})"
+    picture.text(340, 30, f"{product} = {number(total)}", "bold")
     blocks = (
-        ("Σ q_{x} q_{w}", "violet"),
-        ("− z_{w} Σ q_{x}", "blue"),
+        ("Σ q_{w} q_{x}", "violet"),
         ("− z_{x} Σ q_{w}", "orange"),
-        ("+ n z_{x} z_{w}", "plain"),
+        ("− z_{w} Σ q_{x}", "blue"),
+        ("+ N z_{w} z_{x}", "plain"),
     )
     for place, ((term, look), value) in enumerate(zip(blocks, values)):
         x = 12 + 168 * place
@@ -50,28 +50,25 @@ def four_terms() -> Picture:
         picture.block(x, 92, 152, 60, term, look=look)
         picture.text(x + 76, 176, number(value))
     picture.lines(88, 220, "int8 times int8,", "every image", look="quiet")
-    picture.lines(256, 220, "0 if weights are", "symmetric", look="quiet")
+    picture.lines(256, 220, "known before:", "part of the bias", look="quiet")
     brace(picture, 348, 668, 200)
-    picture.lines(508, 226, "known before the first image:", "part of the bias", look="quiet")
-    for x, name, values_of, zero in ((190, "x", Q_X, Z_X), (490, "w", Q_W, Z_W)):
+    picture.lines(508, 226, "0 if weights are symmetric:", "z_{w} = 0", look="quiet")
+    for x, name, values_of, zero in ((190, "w", Q_W, Z_W), (490, "x", Q_X, Z_X)):
         picture.text(x, 286, f"q_{{{name}}} = {_list(values_of)}", "quiet", SMALL)
         picture.text(x, 312, f"z_{{{name}}} = {number(zero)}", "quiet", SMALL)
     return picture
 
 
 def terms(q_x: np.ndarray, q_w: np.ndarray, z_x: int, z_w: int) -> list[int]:
-    """The four terms of the sum of (q_x - z_x)(q_w - z_w).
+    """The four terms of the sum of (q_w - z_w)(q_x - z_x).
 
     >>> terms(np.array([2]), np.array([3]), 1, 1)
-    [6, -2, -3, 1]
+    [6, -3, -2, 1]
     """
-    n = len(q_x)
-    return [
-        int((q_x * q_w).sum()),
-        int(-z_w * q_x.sum()),
-        int(-z_x * q_w.sum()),
-        n * z_x * z_w,
-    ]
+    products = int((q_w * q_x).sum())
+    weights = int(-z_x * q_w.sum())
+    inputs = int(-z_w * q_x.sum())
+    return [products, weights, inputs, len(q_x) * z_w * z_x]
 
 
 def int8_layer() -> Picture:
