@@ -20,6 +20,7 @@ DIAGRAMS: dict[str, Callable[[], Picture]] = {
     "05_ruler": grids.ruler,
     "05_grids": grids.granularity,
     "05_ranges": grids.ranges,
+    "05_least_error": grids.least_error,
     "05b_four_terms": integers.four_terms,
     "05b_int8_layer": integers.int8_layer,
     "06_qdq_qoperator": files.qdq_qoperator,

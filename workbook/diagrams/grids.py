@@ -10,7 +10,7 @@ HIGH = 2.5
 Q_MIN = -4  # three bits
 Q_MAX = 3
 REALS = (-0.7, 0.0, 0.8, 2.8)
-LEVELS = 8  # of the two grids in `ranges`
+LEVELS = 8  # of the two grids in `least_error`
 
 
 def affine_parameters(low: float, high: float) -> tuple[float, int]:
@@ -133,26 +133,26 @@ def least_error_end(values: np.ndarray) -> float:
     return float(ends[int(np.argmin(errors))])
 
 
-def ranges() -> Picture:
+def least_error() -> Picture:
     """The values of an activation with a grid over all of them, and with a shorter grid."""
     n = 2000
     values = -np.log1p(-(np.arange(n) + 0.5) / n)  # an exponential distribution, evenly sampled
     longest = float(values.max())
     best = least_error_end(values)
     picture = Picture(
-        "The range of an activation, before and after",
+        "A grid up to the maximum, and the grid with the least error",
         f"Most values are small, a few are large. A grid up to the maximum, {longest:.1f}, has "
         f"steps of {longest / (LEVELS - 1):.2f}. The grid with the least error ends at {best:.1f}, "
         f"has steps of {best / (LEVELS - 1):.2f} and clips what is above.",
         480,
     )
-    ends = (("before: up to the maximum", longest), ("after: the least error", best))
+    ends = (("up to the maximum", longest), ("the least error", best))
     for place, (title, end) in enumerate(ends):
-        _range(picture, 30 + 234 * place, title, end, longest)
+        _density(picture, 30 + 234 * place, title, end, longest)
     return picture
 
 
-def _range(picture: Picture, top: int, title: str, end: float, longest: float) -> None:
+def _density(picture: Picture, top: int, title: str, end: float, longest: float) -> None:
     """A density with the marks of a grid from 0 to `end`; the axis goes to `longest`."""
     unit = 620 / longest
     floor = top + 140
@@ -171,3 +171,63 @@ def _range(picture: Picture, top: int, title: str, end: float, longest: float) -
     if end < longest:
         picture.arrow((right, floor + 14), (marks[-1] + 4, floor + 14), look="orange-line")
         picture.text((marks[-1] + right) / 2, floor + 42, "clipped", "quiet", SMALL)
+
+
+def ranges() -> Picture:
+    """The values of a normalized image, and three grids from three ways to prepare images."""
+    from helpers.data import normalize
+
+    extremes = normalize(np.array([[[0, 255]]], np.uint8)).ravel()
+    low = float(extremes[0])
+    high = float(extremes[1])
+    grids = (
+        ("normalized images", low, high, "nothing is clipped"),
+        ("pixels from 0 to 1", 0.0, 1.0, "most is clipped"),
+        ("pixels from 0 to 255", 0.0, 255.0, "four marks are left"),
+    )
+    coarse = (255.0 - 0.0) / 255
+    picture = Picture(
+        "The range of the image, and what a wrong calibration does to it",
+        f"Normalized pixels lie between {low:.2f} and {high:.2f}. Calibrated with normalized "
+        "images, the 8-bit grid has that range. With pixels from 0 to 1 it ends at 1, and all "
+        f"above is clipped. With pixels from 0 to 255 the step is {coarse:.0f}, and only four "
+        "marks are near.",
+        452,
+    )
+    left = _place(low)
+    right = _place(high)
+    picture.text(left, 24, "what the network gets: normalized pixels", "bold", anchor="start")
+    _bar(picture, 58, low, high, "blue")
+    picture.text(left, 106, "its 8-bit grid, calibrated with", "bold", anchor="start")
+    for row, (title, start, end, note) in enumerate(grids):
+        y = 146 + 100 * row
+        picture.text(left, y, title, size=SMALL, anchor="start")
+        picture.text(right, y, note, "quiet", SMALL, anchor="end")
+        if _place(end) <= right:
+            _bar(picture, y + 34, start, end, "green")
+        else:
+            _few_marks(picture, y + 34, (end - start) / 255)
+        for outside, edge in ((left, _place(start)), (right, _place(end))):
+            if left < edge < right:
+                picture.arrow((outside, y + 34), (edge, y + 34), look="orange-line")
+    return picture
+
+
+def _place(value: float) -> float:
+    return 24 + 182 * (value + 0.43)
+
+
+def _bar(picture: Picture, y: float, low: float, high: float, look: str) -> None:
+    """A range of values as a bar with its ends written inside."""
+    picture.box(_place(low), y - 16, _place(high) - _place(low), 32, look, corner=0)
+    digits = 0 if low == 0 else 2
+    picture.text(_place(low) + 8, y, number(low, digits), size=SMALL, anchor="start")
+    picture.text(_place(high) - 8, y, number(high, digits), size=SMALL, anchor="end")
+
+
+def _few_marks(picture: Picture, y: float, step: float) -> None:
+    """The marks from 0 that are in the picture."""
+    for mark in range(4):
+        x = _place(step * mark)
+        picture.line((x, y - 16), (x, y + 16), look="green-line")
+        picture.text(x, y + 32, number(step * mark), size=SMALL)

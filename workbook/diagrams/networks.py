@@ -99,7 +99,7 @@ def shape_text(shape: tuple[int, ...]) -> str:
 
 
 def kernel() -> Picture:
-    """A 3 x 3 kernel at one place of a padded picture, and the output that it makes."""
+    """A 3 x 3 kernel at one place of a padded image, and the output that it makes."""
     image = np.zeros((5, 5), int)
     image[:, 2:4] = 1
     weights = np.array([[-1, 0, 1]] * 3)
@@ -112,8 +112,8 @@ def kernel() -> Picture:
     ]
     total = f"{' + '.join(products)} = {output[place]}"
     picture = Picture(
-        "A kernel slides over a padded picture",
-        "A 5×5 picture with a border of zeros, a 3×3 kernel, and the 5×5 output. At the marked "
+        "A kernel slides over a padded image",
+        "A 5×5 image with a border of zeros, a 3×3 kernel, and the 5×5 output. At the marked "
         f"place, the products of window and kernel have the sum {output[place]}.",
         384,
     )
@@ -135,7 +135,7 @@ def kernel() -> Picture:
     left = 484 + cell * place[1]
     picture.box(left, 92 + cell * place[0], cell, cell, "orange-line thick", corner=0)
 
-    picture.lines(138, 330, "picture 5×5,", "padded with zeros", look="quiet")
+    picture.lines(138, 330, "image 5×5,", "padded with zeros", look="quiet")
     picture.lines(374, 256, "kernel 3×3", look="quiet")
     picture.lines(574, 292, "output 5×5", look="quiet")
     picture.text(476, 342, f"here: {total}")
