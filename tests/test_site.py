@@ -10,6 +10,7 @@ import sys
 
 import nbformat
 import pytest
+from PIL import Image
 
 from helpers.paths import ROOT
 from workbook import cli, digit, site
@@ -121,7 +122,7 @@ CUT_OFF = """() => {
 def test_every_page_fits_and_loads_only_its_own_files(tab, built):
     requested = []
     tab.on("request", lambda request: requested.append(request.url))
-    for name in ["index", *NAMES]:
+    for name in ["index", *NAMES, "glossary"]:
         tab.goto(address(built, name))
         for width in (1400, 390):
             tab.set_viewport_size({"width": width, "height": 900})
@@ -152,9 +153,9 @@ def test_next_leads_through_the_book(tab, built):
         following.click()
         tab.wait_for_load_state()
         visited.append(re.search(r"(\w+)\.html", tab.url)[1])
-    assert visited == NAMES
+    assert visited == [*NAMES, "glossary"]
     tab.locator("a.left-prev").click()
-    assert NAMES[-2] in tab.url
+    assert NAMES[-1] in tab.url
 
 
 def focus_with_tab(tab, selector: str, most: int = 80) -> None:
@@ -374,11 +375,17 @@ def small(tmp_path, monkeypatch):
                 "# Part 1\n\n## A\n\n[one](01_train_mnist_cnn.ipynb), [two](02_none.ipynb), "
                 "[README](../README.md), `$HOME` and 5 $ stay, $x_1$\n\n$$\\frac{a}{b}$$"
             ),
+            nbformat.v4.new_markdown_cell(
+                "![a kernel](figures/00_kernel.svg)\n\nThe [mark of 0](glossary.md#zero-point), "
+                "[part](01_train_mnist_cnn.ipynb#Is-it-there,-too?)"
+            ),
         ]
     )
     failed.metadata["workbook"] = {"failed": "Code cell 1 of 1 failed: <division> by zero."}
     nbformat.write(failed, tmp_path / "notebooks/00_start_here.ipynb")
-    plain = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# What & why?")])
+    plain = nbformat.v4.new_notebook(
+        cells=[nbformat.v4.new_markdown_cell("# What & why?\n\n## Is it there, too?")]
+    )
     nbformat.write(plain, tmp_path / "notebooks/01_train_mnist_cnn.ipynb")
     return tmp_path / "html"
 
@@ -409,6 +416,33 @@ def test_failed_and_missing_chapters(small):
     assert not (small / "01_train_mnist_cnn.html").exists()
     page = (small / "00_start_here.html").read_text(encoding="utf-8")
     assert "01_train_mnist_cnn" not in page, "the list of chapters changed"
+
+
+def test_links_lead_to_sections_and_to_terms(small):
+    build_quietly()
+    page = (small / "00_start_here.html").read_text(encoding="utf-8")
+    section = re.search(r'href="01_train_mnist_cnn.html#([\w-]+)"', page)[1]
+    other = (small / "01_train_mnist_cnn.html").read_text(encoding="utf-8")
+    assert f'id="{section}"' in other
+    assert 'href="glossary.html#zero-point">mark of 0</a>' in page
+    terms = (small / "glossary.html").read_text(encoding="utf-8")
+    assert '<a id="zero-point">' in terms
+    assert 'href="01_train_mnist_cnn.html#' in terms or 'href="00_start_here.html#' in terms
+    assert "05_affine_quantization.html" not in terms, "it has no page here"
+
+
+@needs_chromium
+@pytest.mark.parametrize("tab", [(1400, "light"), (390, "dark")], indirect=True)
+def test_diagrams_follow_the_theme_of_the_page(tab, small):
+    build_quietly()
+    tab.goto(address(small, "00_start_here"))
+    picture = tab.locator('.bd-article img[src$="00_kernel.svg"]')
+    assert picture.get_attribute("alt") == "a kernel"
+    for theme, is_bright in (("light", True), ("dark", False), ("light", True)):
+        tab.evaluate("theme => { document.documentElement.dataset.theme = theme }", theme)
+        shown = Image.open(io.BytesIO(picture.screenshot())).convert("L")
+        corner = shown.getpixel((shown.width // 2, 4))
+        assert (corner > 200) == is_bright and (corner < 60) != is_bright
 
 
 def test_a_live_fragment_follows_each_tagged_cell():

@@ -7,6 +7,7 @@ book_run       `make workbook`: runs what has changed, two notebooks at a time
 book_progress  its progress line
 turns          lets cells that measure time run alone
 fingerprint    what the outputs of a notebook depend on
+diagrams       draws the SVG files of notebooks/figures
 site           the website of the executed notebooks, and the PDF
 digit          the website's canvas for digits, and int8 inference in JavaScript
 doctor         checks this machine, with advice

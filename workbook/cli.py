@@ -133,10 +133,11 @@ def _add_book(commands) -> None:
     )
     book.add_argument(
         "mode",
-        choices=["workbook", "in-place", "figures", "pdf"],
+        choices=["workbook", "in-place", "figures", "diagrams", "pdf"],
         help="workbook: copies, with a website of them under build/html; "
         "in-place: the notebooks themselves, to commit them; "
         "figures: the long runs of notebooks/figures/; "
+        "diagrams: the SVG files of notebooks/figures/; "
         "pdf: nothing is run, the website is printed to build/workbook.pdf",
     )
     book.add_argument("names", nargs="*", help="only these notebooks (default: all)")
@@ -146,6 +147,8 @@ def _add_book(commands) -> None:
 def run_book(options: argparse.Namespace) -> int:
     if options.mode == "pdf":
         return print_book(options.names)
+    if options.mode == "diagrams":
+        return draw_diagrams(options.names)
     from workbook import book
 
     if options.mode == "workbook":
@@ -166,6 +169,16 @@ def print_book(names: list[str]) -> int:
     if names:
         raise WorkbookError("`workbook book pdf` prints the whole book: name no notebooks.")
     print(f"Printed {display_path(site.pdf())}")
+    return 0
+
+
+def draw_diagrams(names: list[str]) -> int:
+    from workbook import diagrams
+
+    if names:
+        raise WorkbookError("`workbook book diagrams` draws all of them: name no notebooks.")
+    paths = diagrams.write_all()
+    print(f"Drew {len(paths)} diagrams in notebooks/figures")
     return 0
 
 

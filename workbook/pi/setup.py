@@ -21,8 +21,8 @@ LISTS = ("requirements-pi.txt", "requirements.txt", "pyproject.toml")
 def bundle() -> dict[str, Path]:
     """What a Pi gets, {path there: file here}.
 
-    The packages, the notebooks for it, requirements, model files and images; nothing that needs
-    torch.
+    The packages, the notebooks for it with their diagrams, the glossary, requirements, model files
+    and images; nothing that needs torch.
     """
     code = [
         path
@@ -32,8 +32,14 @@ def bundle() -> dict[str, Path]:
     ]
     notebooks = [ROOT / "notebooks" / f"{name}.ipynb" for name in ON_THE_PI]
     present = [path for path in notebooks if path.exists()]
+    shown = [
+        path
+        for name in ON_THE_PI
+        for path in (ROOT / "notebooks").glob(f"figures/{name.partition('_')[0]}_*.svg")
+    ]
+    glossary = ROOT / "notebooks" / "glossary.md"
     lists = [ROOT / name for name in LISTS]
-    paths = [*code, *present, *lists]
+    paths = [*code, *present, *shown, glossary, *lists]
     files = {path.relative_to(ROOT).as_posix(): path for path in paths}
     files |= {f"build/models/{path.name}": path for path in model_files.deployable_files()}
     return files | mnist_files()

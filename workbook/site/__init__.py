@@ -5,6 +5,7 @@ the whole book.
 
 chapters        what is known about each notebook: title, question, picture, minutes
 prepare         an executed notebook as Sphinx reads it
+links           links between files as links between pages
 embed           the place for a live demonstration in pages
 tables          the tables of results
 charts          the figures of results

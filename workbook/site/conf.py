@@ -9,6 +9,7 @@ nb_ipywidgets_js: dict = {}  # no notebook has widgets, and their scripts come f
 nb_merge_streams = True
 nb_render_markdown_format = "myst"
 myst_enable_extensions = ["dollarmath"]
+myst_heading_anchors = 4  # links lead to sections of chapters
 myst_dmath_allow_space = False  # "5 $ and 6 $" is no formula
 
 templates_path = ["templates"]

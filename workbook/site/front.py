@@ -7,6 +7,7 @@ from helpers.paths import build_dir, build_path
 from workbook.site import tables
 from workbook.site.chapters import Chapter, picture
 from workbook.site.embed import place
+from workbook.site.links import GLOSSARY
 
 INTRODUCTION = """
 These are hands-on notebooks for running neural networks on a Raspberry Pi. You train a small CNN on
@@ -14,6 +15,10 @@ MNIST in minutes on your laptop, export it to ONNX, TFLite, ncnn, MNN and ExecuT
 every file computes the same logits. You quantize it, first by hand and then with PTQ and QAT, and
 benchmark it on a Raspberry Pi so that someone else can reproduce your numbers.
 """
+WAY = (
+    "![A laptop trains, exports and quantizes; model files go to the Pi, records come back]"
+    "(figures/00_laptop_to_pi.svg)"
+)
 CHART = "runtimes.png"  # notebook 03 draws it
 
 
@@ -22,6 +27,7 @@ def source(chapters: Collection[Chapter], live_digit: str) -> str:
     parts = [
         "# Neural networks on a Raspberry Pi",
         INTRODUCTION.strip(),
+        WAY,
         _raw(_chart()),
         _raw(place(live_digit)),
         contents(chapters),
@@ -43,6 +49,7 @@ def contents(chapters: Collection[Chapter]) -> str:
         for chapter in chapters
         if chapter.notebook
     ]
+    lines.append(f"Glossary <{GLOSSARY}>")
     return "\n".join(["```{toctree}", ":hidden:", "", *lines, "```"])
 
 

@@ -1,14 +1,15 @@
 """Write the sources of the site, and have Sphinx build the pages that changed."""
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Collection
 from pathlib import Path
 
-from helpers.paths import build_dir, build_path
+from helpers.paths import ROOT, build_dir, build_path
 from modelfiles.errors import WorkbookError
-from workbook.site import front
+from workbook.site import front, links
 from workbook.site.chapters import PATTERN, Chapter, chapters
 from workbook.site.prepare import prepared
 
@@ -72,10 +73,21 @@ def _write_sources(known: Collection[Chapter], live_digit: str) -> bool:
         if chapter.notebook:
             text = prepared(chapter, available, live_digit)
             _write_if_changed(folder / f"{chapter.name}.ipynb", text)
+    _copy_diagrams(folder)
+    glossary = (ROOT / "notebooks" / f"{links.GLOSSARY}.md").read_text(encoding="utf-8")
+    _write_if_changed(folder / f"{links.GLOSSARY}.md", links.to_pages(glossary, available))
     index = folder / "index.md"
     has_same_list = index.exists() and front.contents(known) in index.read_text(encoding="utf-8")
     _write_if_changed(index, front.source(known, live_digit))
     return has_same_list
+
+
+def _copy_diagrams(folder: Path) -> None:
+    """The pictures that notebooks show, in the same place next to the sources."""
+    there = folder / "figures"
+    there.mkdir(exist_ok=True)
+    for path in (ROOT / "notebooks" / "figures").glob("*.svg"):
+        shutil.copy(path, there)
 
 
 def _write_if_changed(path: Path, text: str) -> None:

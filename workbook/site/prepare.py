@@ -6,6 +6,7 @@ from collections.abc import Collection
 
 import nbformat
 
+from workbook.site import links
 from workbook.site.chapters import Chapter
 from workbook.site.embed import after_tagged_cells, html_cell
 
@@ -16,7 +17,6 @@ METADATA = {
 HEADING = re.compile(r"^(#{1,5}) ", re.MULTILINE)
 CODE = re.compile(r"(```.*?```)", re.DOTALL)
 EMPTY_HEADING = re.compile(r"<th( [^>]*)?>(&nbsp;|\s)*</th>")
-LINK = re.compile(r"\[([^\]]+)\]\(([^)\s]+)\)")
 
 
 def prepared(chapter: Chapter, available: Collection[str], live_digit: str) -> str:
@@ -34,7 +34,7 @@ def prepared(chapter: Chapter, available: Collection[str], live_digit: str) -> s
     _keep_one_title(notebook)
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
-            cell.source = _with_links_to_pages(cell.source, available)
+            cell.source = _outside_code(cell.source, lambda text: links.to_pages(text, available))
     failed = chapter.run.get("failed")
     if failed:
         _insert_below_title(notebook, failure(failed))
@@ -115,19 +115,6 @@ def _outside_code(source: str, change) -> str:
     """`source` with `change` applied to the text between blocks of code."""
     parts = CODE.split(source)
     return "".join(part if part.startswith("```") else change(part) for part in parts)
-
-
-def _with_links_to_pages(source: str, available: Collection[str]) -> str:
-    """Links between notebooks lead to pages; links to files without a page become plain text."""
-
-    def replace(match: re.Match) -> str:
-        text, target = match.groups()
-        if re.match(r"https?:|#", target):
-            return match[0]
-        name = target.removesuffix(".ipynb")
-        return f"[{text}]({name}.ipynb)" if name in available else text
-
-    return _outside_code(source, lambda text: LINK.sub(replace, text))
 
 
 def _insert_below_title(notebook: nbformat.NotebookNode, text: str) -> None:

@@ -10,7 +10,7 @@ from workbook.site.pages import build, sphinx
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
-LINK = re.compile(r'href="(\d\d[a-z]?_\w+)\.html"')
+LINK = re.compile(r'href="(glossary|\d\d[a-z]?_\w+)\.html"')
 
 
 class NoChromium(WorkbookError, RuntimeError):
@@ -46,6 +46,7 @@ def _single_page() -> Path:
         shutil.copy(picture, folder)
     page = folder / "index.html"
     text = page.read_text(encoding="utf-8")
+    text = text.replace('href="glossary.html#', 'href="#')  # a term is on the same page
     page.write_text(LINK.sub(r'href="#document-\1"', text), encoding="utf-8")
     return page
 
