@@ -2,18 +2,22 @@
 
 import html
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+
+import nbformat
 
 GLOSSARY = "glossary"
 LINK = re.compile(r"(?<!!)\[([^\]]+)\]\(([^)\s]+)\)")  # not a picture, which begins with !
+HEADING = re.compile(r"^#{1,5} +(.+?) *$", re.MULTILINE)
 NOT_IN_SLUGS = re.compile(r"[^\w-]")
 
 
-def to_pages(text: str, available: Collection[str]) -> str:
+def to_pages(text: str, available: Mapping[str, Collection[str]]) -> str:
     """Markdown whose links lead to pages; links to files without a page become plain text.
 
-    `available` has the names of the chapters that have a page. The glossary always has one. Links
-    into it are HTML, because its terms are not headings, the only targets that MyST knows.
+    `available` has the chapters that have a page, with their sections. A link to any other section
+    leads to the page. The glossary always has a page. Links into it are HTML, because its terms
+    are not headings, the only targets that MyST knows.
     """
 
     def replace(match: re.Match) -> str:
@@ -27,9 +31,18 @@ def to_pages(text: str, available: Collection[str]) -> str:
         name = file.removesuffix(".ipynb")
         if name not in available:
             return words
-        return f"[{words}]({name}.ipynb{'#' * bool(anchor)}{slug(anchor)})"
+        section = slug(anchor)
+        place = f"#{section}" if section in available[name] else ""
+        return f"[{words}]({name}.ipynb{place})"
 
     return LINK.sub(replace, text)
+
+
+def sections(notebook: nbformat.NotebookNode) -> set[str]:
+    """The names of a notebook's sections in MyST."""
+    texts = [cell.source for cell in notebook.cells if cell.cell_type == "markdown"]
+    headings = [heading for text in texts for heading in HEADING.findall(text)]
+    return {slug(heading.replace(" ", "-")) for heading in headings}
 
 
 def slug(anchor: str) -> str:

@@ -56,9 +56,9 @@ def sphinx(builder: str, target: Path, everything: bool = False) -> str:
     return done.stderr.strip()
 
 
-def _available(known: Collection[Chapter]) -> set[str]:
-    """The names of the chapters that have a page."""
-    return {chapter.name for chapter in known if chapter.notebook}
+def _available(known: Collection[Chapter]) -> dict[str, set[str]]:
+    """The names of the chapters that have a page, with their sections."""
+    return {chapter.name: links.sections(chapter.notebook) for chapter in known if chapter.notebook}
 
 
 def _write_sources(known: Collection[Chapter], live_digit: str) -> bool:

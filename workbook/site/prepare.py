@@ -2,7 +2,7 @@
 
 import html
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 import nbformat
 
@@ -19,11 +19,11 @@ CODE = re.compile(r"(```.*?```)", re.DOTALL)
 EMPTY_HEADING = re.compile(r"<th( [^>]*)?>(&nbsp;|\s)*</th>")
 
 
-def prepared(chapter: Chapter, available: Collection[str], live_digit: str) -> str:
+def prepared(chapter: Chapter, available: Mapping[str, Collection[str]], live_digit: str) -> str:
     """The notebook of a chapter that was run, as the text of a file for Sphinx.
 
-    `available` has the names of the chapters that have a page. `live_digit` is HTML for cells
-    tagged `live-digit`; "" leaves it out.
+    `available` has the chapters that have a page, with their sections. `live_digit` is HTML for
+    cells tagged `live-digit`; "" leaves it out.
     """
     assert chapter.notebook is not None
     notebook = nbformat.from_dict(chapter.notebook)
