@@ -50,6 +50,24 @@ def quick_depthwise(build_folder, shared_folder):
     return _trained("depthwise", shared_folder)
 
 
+@pytest.fixture(scope="module")
+def browser():
+    """A headless Chromium; the test is skipped if none is installed."""
+    from playwright.sync_api import sync_playwright
+    from ssh_servers import INSTALL
+
+    from workbook.site import printing
+
+    if not printing.chromium():
+        pytest.skip(f"chromium is missing: {INSTALL}")
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(
+            executable_path=printing.chromium(), args=printing.FLAGS
+        )
+        yield chromium
+        chromium.close()
+
+
 def _trained(name, shared_folder):
     """A network that is trained once per run, by the process that asks first."""
     import shared_networks

@@ -84,16 +84,6 @@ def site(files, tmp_path_factory) -> Path:
     return page
 
 
-@pytest.fixture(scope="module")
-def browser():
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=printing.FLAGS)
-        yield browser
-        browser.close()
-
-
 @pytest.fixture
 def tab(browser, site):
     """The page, opened as a file; the test fails if a script fails."""

@@ -7,6 +7,8 @@ import pytest
 
 MODULES = (
     "helpers.data.digits",
+    "helpers.interactive.answers",
+    "helpers.interactive.guesses",
     "helpers.intervals",
     "modelfiles.runtimes.model",
     "helpers.metrics.classification",

@@ -8,14 +8,12 @@ import sys
 import time
 from pathlib import Path
 
-import nbformat
 import pytest
+from jupyter_pages import jupyter_lab, run_cells, write_notebook
 from ssh_servers import (
     INSTALL,
     Laptop,
-    answers,
     children,
-    free_port,
     kill,
     listening,
     needs_sshd,
@@ -39,16 +37,6 @@ SUM = """() => {
   const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
   return data.reduce((sum, value, i) => (sum + value * (i % 251)) % 1e9, 0);
 }"""
-
-
-@pytest.fixture(scope="module")
-def browser():
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=printing.FLAGS)
-        yield browser
-        browser.close()
 
 
 def opened_address(command: subprocess.Popen) -> str:
@@ -135,32 +123,16 @@ def test_the_page_fits_the_screen(browser, here, width, tmp_path):
 def jupyter(digit_file, tmp_path):  # noqa: F811
     """JupyterLab with a notebook that shows the live picture: the address of the notebook."""
     code = f"from workbook.live.view import view\nseen = view('scenes', {str(digit_file)!r})"
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)])
-    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3"}
-    nbformat.write(notebook, tmp_path / "live.ipynb")
-    port = free_port()
-    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root"]
-    command += ["--ip=127.0.0.1", f"--port={port}", "--IdentityProvider.token=only-for-this-test"]
-    folders = {name: str(tmp_path / name) for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_RUNTIME_DIR")}
-    with open(tmp_path / "log", "w") as log:
-        process = subprocess.Popen(
-            command, cwd=tmp_path, env=os.environ | folders, stdout=log, stderr=log
-        )
-    wait_until(lambda: answers(port), 60)
-    yield f"http://127.0.0.1:{port}/lab/tree/live.ipynb?token=only-for-this-test"
-    process.terminate()
-    process.wait(30)
+    write_notebook(tmp_path / "live.ipynb", code)
+    with jupyter_lab(tmp_path) as address:
+        yield address("live.ipynb")
 
 
 def test_the_picture_moves_in_a_notebook(browser, jupyter):
     pytest.importorskip("ipywidgets")
     page = browser.new_page(viewport={"width": 1200, "height": 900})
     page.goto(jupyter)
-    cell = page.locator(".jp-Notebook .jp-CodeCell").first
-    cell.wait_for(timeout=60_000)
-    page.get_by_text(re.compile(r"Python 3 \(?.*\| Idle")).wait_for(timeout=60_000)
-    cell.click()
-    page.keyboard.press("Shift+Enter")
+    run_cells(page, 1)
     button = page.locator(".jp-OutputArea button", has_text="Start")
     button.wait_for(timeout=60_000)
     button.click()

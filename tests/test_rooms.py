@@ -22,7 +22,10 @@ MOST_STATEMENTS = 2290  # of helpers: it stays a package that a reader can know
 # of a room that a reader can skip until the chapters on detection and the camera; 50 of them check
 # the labels of pictures that readers bring, 480 open cameras and say why one fails, and 60 make
 # MobileNetV2 from the weights of its int8 file
-MOST_STATEMENTS_OF_A_ROOM = {"helpers.vision": 1165}
+MOST_STATEMENTS_OF_A_ROOM = {
+    "helpers.vision": 1165,
+    "helpers.interactive": 250,  # what notebooks call is explained in them: ask, score, check, draw
+}
 IMPORT_TORCH = {
     "helpers.augmentation",
     "helpers.models",

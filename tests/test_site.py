@@ -76,16 +76,6 @@ def built(tmp_path_factory):
         yield folder / "html"
 
 
-@pytest.fixture(scope="module")
-def browser():
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=printing.FLAGS)
-        yield chromium
-        chromium.close()
-
-
 @pytest.fixture
 def tab(browser, request):
     """A new tab; `request.param` is its width and colour scheme, default 1400 pixels and light."""

@@ -40,9 +40,9 @@ class NotebookFailed(WorkbookError, RuntimeError):
         self.sentence = f"{where}: {reason}"
 
 
-def names() -> list[str]:
-    """The names of the notebooks in order, without file extension."""
-    return sorted(path.stem for path in HERE.glob("[0-9][0-9]*_*.ipynb"))
+def names(folder: str = "") -> list[str]:
+    """The names of the notebooks in order, without file extension. `folder` may be "solutions/"."""
+    return sorted(f"{folder}{path.stem}" for path in HERE.glob(f"{folder}[0-9][0-9]*_*.ipynb"))
 
 
 def names_with_figures() -> list[str]:
@@ -219,18 +219,19 @@ def _with_palette(picture: str) -> str:
     return base64.b64encode(small.getvalue()).decode()
 
 
-def chosen_names(chosen: list[str]) -> list[str]:
-    """`chosen` in the book's order, or all names; WorkbookError for an unknown one."""
-    if unknown := set(chosen) - set(names()):
+def chosen_names(chosen: list[str], known: list[str] | None = None) -> list[str]:
+    """`chosen` in the order of `known`, or all of these; WorkbookError for an unknown name."""
+    known = known or names()
+    if unknown := set(chosen) - set(known):
         raise WorkbookError(
-            f"no notebook is called {', '.join(sorted(unknown))}; there are {', '.join(names())}"
+            f"no notebook is called {', '.join(sorted(unknown))}; there are {', '.join(known)}"
         )
-    return [name for name in names() if name in chosen or not chosen]
+    return [name for name in known if name in chosen or not chosen]
 
 
 def run_in_place(chosen: list[str]) -> None:
-    """Execute the notebooks themselves, to commit them, one after the other."""
-    for name in chosen_names(chosen):
+    """Execute the notebooks and the solutions themselves, to commit them, one after the other."""
+    for name in chosen_names(chosen, [*names(), *names("solutions/")]):
         notebook = _timed(name)
         nbformat.write(with_small_pictures(notebook), HERE / f"{name}.ipynb")
     picture = build_path("html", "runtimes.png")

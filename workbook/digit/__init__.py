@@ -1,7 +1,8 @@
 """A canvas for the website: one draws a digit, and the int8 LeNet of notebook 05 classifies it.
 
-The inference is in network.js, which students read as well. drawing.js turns strokes into an input
-like MNIST's, page.js shows everything, and style.css has the layout and the colours.
+The inference is in network.js, which students read as well. drawing.js, which the notebooks use as
+well, turns strokes into an input like MNIST's: it is in helpers.interactive. page.js shows
+everything, and style.css has the layout and the colours.
 
 assets       writes the files that a page needs, and the HTML to embed
 parameters   the integers of the network, as network.js reads them

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from helpers.data import mnist
+from helpers.interactive import DRAWING_JS
 from helpers.paths import build_path
 from modelfiles.errors import ModelFileError
 from workbook.digit.onnx_file import read_onnx
@@ -16,7 +17,7 @@ from workbook.digit.tflite_file import read_tflite
 
 HERE = Path(__file__).parent
 MODEL = ("models", "integers", "lenet_channel_int8.onnx")  # notebook 05 writes it
-SCRIPTS_AND_STYLE = ("network.js", "drawing.js", "page.js", "style.css")
+SCRIPTS_AND_STYLE = (HERE / "network.js", DRAWING_JS, HERE / "page.js", HERE / "style.css")
 IMAGES_PER_DIGIT = 3
 READERS = {".onnx": read_onnx, ".tflite": read_tflite}
 
@@ -37,8 +38,8 @@ def write_assets(folder: Path, model: Path | None = None) -> bool:
         text = json.dumps(content, separators=(",", ":"))
         folder.mkdir(parents=True, exist_ok=True)
         parameters.write_text(f"globalThis.lenetParameters = {text};\n", encoding="utf-8")
-    for name in SCRIPTS_AND_STYLE:
-        shutil.copy(HERE / name, folder)
+    for path in SCRIPTS_AND_STYLE:
+        shutil.copy(path, folder)
     return True
 
 

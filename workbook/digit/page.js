@@ -3,7 +3,7 @@
 "use strict";
 
 (() => {
-  const { SIDE, PEN, canvas, drawStrokes, toInput } = globalThis.DigitDrawing;
+  const { SIDE, canvas, toInput, Pad } = globalThis.DigitDrawing;
   const { decode, run } = globalThis.IntegerNetwork;
   const parameters = globalThis.lenetParameters;
   const network = decode(parameters);
@@ -119,25 +119,23 @@
   // ---- Drawing
 
   function start(root) {
-    const pad = root.querySelector(".digit-pad");
-    const context = pad.getContext("2d");
+    const element = root.querySelector(".digit-pad");
+    const context = element.getContext("2d");
     const answer = root.querySelector(".digit-answer");
-    let strokes = [];
+    const pad = new Pad(element, update);
     let testImage = -1; // the number of the test image on the canvas, -1 for a drawing
     let nextImage = 0;
-    let isDrawing = false;
-    let isPlanned = false;
 
     const say = (text) => {
       if (answer.textContent !== text) answer.textContent = text; // read aloud once
     };
 
     function showDrawing() {
-      const width = (PEN / SIDE) * pad.width;
-      drawStrokes(context, strokes, width, ([x, y]) => [x * pad.width, y * pad.height]);
-      const winner = show(root, toInput(strokes), strokes.length === 0);
-      if (strokes.length === 0) say("Draw a digit.");
-      else if (!isDrawing) say(`The network reads a ${winner}.`);
+      pad.draw();
+      const isEmpty = pad.strokes.length === 0;
+      const winner = show(root, toInput(pad.strokes), isEmpty);
+      if (isEmpty) say("Draw a digit.");
+      else if (!pad.isDrawing) say(`The network reads a ${winner}.`);
     }
 
     function showTestImage() {
@@ -146,7 +144,7 @@
       const small = canvas(1, 1);
       paint(small, pixels, 1, 1, 0, 255);
       context.imageSmoothingEnabled = false;
-      context.drawImage(small, 0, 0, pad.width, pad.height);
+      context.drawImage(small, 0, 0, element.width, element.height);
       const winner = show(root, pixels);
       say(`The network reads a ${winner}. The label is ${labels[testImage]}.`);
       const origin = `Image number ${numbers[testImage]} of “${source}”.`;
@@ -154,43 +152,14 @@
     }
 
     function update() {
-      isPlanned = false;
+      if (pad.strokes.length > 0) testImage = -1; // the first stroke on it begins a new drawing
       if (testImage < 0) showDrawing();
       else showTestImage();
     }
 
-    // at most once per frame, however fast the pointer moves
-    function plan() {
-      if (!isPlanned) requestAnimationFrame(update);
-      isPlanned = true;
-    }
-
-    function add(event) {
-      const { left, top, width, height } = pad.getBoundingClientRect();
-      const point = [(event.clientX - left) / width, (event.clientY - top) / height];
-      strokes[strokes.length - 1].push(point);
-      plan();
-    }
-
-    pad.addEventListener("pointerdown", (event) => {
-      if (event.button !== 0 || isDrawing) return; // not the right button, nor a second finger
-      pad.setPointerCapture(event.pointerId);
-      isDrawing = true;
-      testImage = -1; // the first stroke on a test image begins a new drawing
-      strokes.push([]);
-      add(event);
-    });
-    pad.addEventListener("pointermove", (event) => isDrawing && add(event));
-    for (const end of ["pointerup", "pointercancel"])
-      pad.addEventListener(end, () => {
-        isDrawing = false;
-        plan();
-      });
-
     function begin(image) {
-      strokes = [];
       testImage = image;
-      plan();
+      pad.clear();
     }
     root.querySelector(".digit-clear").addEventListener("click", () => begin(-1));
     root.querySelector(".digit-test").addEventListener("click", () => {

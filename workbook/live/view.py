@@ -7,6 +7,7 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
+from helpers.interactive import has_widgets
 from helpers.vision.camera import Latest, Source, open_source
 from modelfiles.errors import WorkbookError
 from workbook.live.defaults import network_for
@@ -40,22 +41,6 @@ def view(
         show_one(opened, step)
         return None
     return View(Session(opened, step))
-
-
-def has_widgets() -> bool:
-    """Whether a browser that shows widgets asked for this cell.
-
-    Only front ends with cells, such as JupyterLab, send the id of the cell along with its code.
-    """
-    try:
-        import ipywidgets  # noqa: F401
-        from IPython import get_ipython
-    except ImportError:
-        return False
-    kernel = getattr(get_ipython(), "kernel", None)
-    if kernel is None:
-        return False
-    return "cellId" in kernel.get_parent("shell").get("metadata", {})
 
 
 def show_one(opened: Callable[[], Source], step: Callable) -> None:

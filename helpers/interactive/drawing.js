@@ -80,5 +80,61 @@ globalThis.DigitDrawing = (() => {
     return rasterize(strokes, scale, moved);
   }
 
-  return { SIDE, PEN, canvas, drawStrokes, toInput };
+  // What mouse, pen or finger draw on the canvas `element`. `changed` is called after a change, at
+  // most once per frame, however fast the pointer moves.
+  class Pad {
+    constructor(element, changed) {
+      this.element = element;
+      this.changed = changed;
+      this.strokes = [];
+      this.isDrawing = false;
+      this.isPlanned = false;
+      element.addEventListener("pointerdown", (event) => this.begin(event));
+      element.addEventListener("pointermove", (event) => this.isDrawing && this.add(event));
+      for (const end of ["pointerup", "pointercancel"])
+        element.addEventListener(end, () => this.end());
+    }
+
+    begin(event) {
+      if (event.button !== 0 || this.isDrawing) return; // not the right button, nor a second finger
+      this.element.setPointerCapture(event.pointerId);
+      this.isDrawing = true;
+      this.strokes.push([]);
+      this.add(event);
+    }
+
+    add(event) {
+      const { left, top, width, height } = this.element.getBoundingClientRect();
+      const point = [(event.clientX - left) / width, (event.clientY - top) / height];
+      this.strokes[this.strokes.length - 1].push(point);
+      this.plan();
+    }
+
+    end() {
+      this.isDrawing = false;
+      this.plan();
+    }
+
+    clear() {
+      this.strokes = [];
+      this.plan();
+    }
+
+    plan() {
+      if (this.isPlanned) return;
+      this.isPlanned = true;
+      requestAnimationFrame(() => {
+        this.isPlanned = false;
+        this.changed();
+      });
+    }
+
+    draw() {
+      const { width, height } = this.element;
+      const move = ([x, y]) => [x * width, y * height];
+      drawStrokes(this.element.getContext("2d"), this.strokes, (PEN / SIDE) * width, move);
+    }
+  }
+
+  return { SIDE, canvas, toInput, Pad };
 })();
