@@ -228,8 +228,9 @@ def test_text_and_lines_have_enough_contrast(scheme):
 
 
 TERM = re.compile(
-    r'<a id="(?P<anchor>[\w-]+)"></a>\*\*(?P<term>[^*]+)\*\*(?: \((?P<long>[^)]+)\))?: '
-    r"(?P<text>.+) \[(?P<label>[^\]]+)\]\((?P<file>\w+\.ipynb)(?:#(?P<section>[^)\s]+))?\)"
+    r'<a id="(?P<anchor>[\w-]+)"></a>(?:<a id="(?P<other>[\w-]+)"></a>)?'
+    r"\*\*(?P<term>[^*]+)\*\*(?: \((?P<long>[^)]+)\))?: (?P<text>.+) "
+    r"\[(?P<label>[^\]]+)\]\((?P<file>\w+\.ipynb)(?:#(?P<section>[^)\s]+))?\)"
 )
 TO_TERM = re.compile(r"\]\((?:\.\./)?glossary\.md(?:#([^)]*))?\)")
 NOT_SPLIT_YET = {"04b_codebooks_to_the_last_byte.ipynb", "05b_integer_only_inference.ipynb"}
@@ -280,7 +281,7 @@ def test_each_term_leads_to_the_section_that_explains_it():
 
 
 def test_notebooks_link_to_terms_that_exist():
-    anchors = {term["anchor"] for term in glossary()} | {""}
+    anchors = {term[name] for term in glossary() for name in ("anchor", "other")} | {""}
     folder = ROOT / "notebooks"
     for path in [*folder.glob("*.ipynb"), *folder.glob("solutions/*.ipynb")]:
         targets = set(TO_TERM.findall(path.read_text(encoding="utf-8")))
