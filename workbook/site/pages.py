@@ -87,7 +87,7 @@ def _copy_diagrams(folder: Path) -> None:
     there = folder / "figures"
     there.mkdir(exist_ok=True)
     for path in (ROOT / "notebooks" / "figures").glob("*.svg"):
-        shutil.copy(path, there)
+        shutil.copy2(path, there)  # with its time, so that pages that show it are not built again
 
 
 def _write_if_changed(path: Path, text: str) -> None:
