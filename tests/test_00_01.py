@@ -71,9 +71,10 @@ def test_most_of_a_file_is_weights():
 @pytest.mark.parametrize("lost", [0, 1, 2, 9])
 @pytest.mark.parametrize("gained", [0, 5, 9, 30])
 def test_p_is_that_of_mcnemar(lost, gained):
-    labels = np.zeros(lost + gained, int)
-    first = np.repeat([0, 1], [lost, gained])
-    theirs = metrics.mcnemar(labels, first, 1 - first)
+    labels = np.zeros(lost + gained + 3, int)  # both get the last three right
+    first = np.repeat([0, 1, 0], [lost, gained, 3])
+    second = np.repeat([1, 0, 0], [lost, gained, 3])
+    theirs = metrics.mcnemar(labels, first, second)
     assert train.p_value(lost, gained) == pytest.approx(theirs.p)
 
 
