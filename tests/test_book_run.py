@@ -252,6 +252,10 @@ def test_the_fingerprint_names_what_changed(monkeypatch, tmp_path):
     monkeypatch.setenv("WORKBOOK_OFFLINE", "another")
     now = fingerprint.fingerprint("01_a", notebook)
     assert fingerprint.changes(before, now) == ["the network lenet", "the settings"]
+    (tmp_path / "my_digit.npy").write_bytes(b"a drawing")
+    assert fingerprint.changes(now, fingerprint.fingerprint("01_a", notebook)) == []
+    notebook.cells[0].source += "\nread(my_digit())"
+    assert "the drawn digit" in fingerprint.fingerprint("01_a", notebook)
 
 
 def test_what_modules_use_is_followed():

@@ -19,7 +19,14 @@ from workbook import book
 # small parameters for the quick run; a name that a notebook no longer has makes the run fail
 QUICK = {
     "00_start_here": {"peak_seconds": 0.05},
-    "01_train_mnist_cnn": {"cnn_epochs": 1, "lenet_epochs": 8, "few_images": 100, "few_epochs": 6},
+    "01_train_mnist_cnn": {
+        "cnn_epochs": 1,
+        "lenet_epochs": 8,
+        "loop_images": 1280,
+        "loop_epochs": 1,
+        "few_images": 100,
+        "few_epochs": 6,
+    },
     "02_export_to_every_runtime": {"image_count": 100, "calibration_count": 20},
     "03_measure_latency": {
         "rounds": 6,

@@ -720,6 +720,8 @@ def test_the_bundle_is_light(monkeypatch, tmp_path):
     for split in ("train", "t10k"):
         for part in ("images-idx3-ubyte", "labels-idx1-ubyte"):
             (tmp_path / f"{split}-{part}").write_text("")
+    assert "build/my_digit.npy" not in setup.bundle()
+    (tmp_path / "build/my_digit.npy").write_text("a drawing")
     files = setup.bundle()
     models = {Path(path).name for path in files if path.startswith("build/models")}
     assert models == {"mnist_cnn.onnx", "mnist_cnn.tflite"}
@@ -731,6 +733,7 @@ def test_the_bundle_is_light(monkeypatch, tmp_path):
         "requirements.txt",
         "pyproject.toml",
         "build/idx/t10k-images-idx3-ubyte",
+        "build/my_digit.npy",
     } <= set(files)
     assert "notebooks/01_train_mnist_cnn.ipynb" not in files
     assert not any("__pycache__" in path or "test" in path for path in files)

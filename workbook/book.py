@@ -220,7 +220,7 @@ def _with_palette(picture: str) -> str:
 
 
 def chosen_names(chosen: list[str], known: list[str] | None = None) -> list[str]:
-    """Those of `known`, by default of the book, that are chosen, or all; WorkbookError for others."""
+    """`chosen` in the order of `known`, or all of these; WorkbookError for an unknown name."""
     known = known or names()
     if unknown := set(chosen) - set(known):
         raise WorkbookError(

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import nbformat
 
+from helpers.interactive import drawing_path
 from helpers.paths import PACKAGES, ROOT, build_path
 
 SETTINGS = ("WORKBOOK_DATA", "WORKBOOK_OFFLINE", "OMP_NUM_THREADS")
@@ -20,8 +21,8 @@ def fingerprint(name: str, notebook: nbformat.NotebookNode) -> dict[str, str]:
     """{what the notebook depends on: its hash}.
 
     The parts are its code with the parameters, each module of this project that it imports (and
-    what that imports), the trained networks and stored figures that it reads, the packages and the
-    settings.
+    what that imports), the trained networks and stored figures that it reads, the digit that the
+    reader drew, the packages and the settings.
     """
     code = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
     parts = {"its code": _hash("\0".join(code))}
@@ -32,6 +33,8 @@ def fingerprint(name: str, notebook: nbformat.NotebookNode) -> dict[str, str]:
     stored = ROOT / "notebooks" / "figures" / f"{name}.json"
     if stored.exists():
         parts["its stored figures"] = _hash_file(stored)
+    if any("my_digit(" in source for source in code) and drawing_path().exists():
+        parts["the drawn digit"] = _hash_file(drawing_path())
     parts["the packages"] = _hash(platform.python_version()) + _hash_file(ROOT / "requirements.txt")
     parts["the settings"] = _hash(json.dumps([os.environ.get(setting) for setting in SETTINGS]))
     return parts

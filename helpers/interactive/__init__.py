@@ -11,7 +11,7 @@ as well. canvas.html and canvas.js are the canvas in a notebook.
 """
 
 from helpers.interactive.answers import check
-from helpers.interactive.drawing import DRAWING_JS, draw_digit, drawn_pixels, my_digit
+from helpers.interactive.drawing import DRAWING_JS, draw_digit, drawing_path, drawn_pixels, my_digit
 from helpers.interactive.front_end import has_widgets
 from helpers.interactive.guesses import HitRate, ask, hit_rate, score
 
@@ -21,6 +21,7 @@ __all__ = [
     "ask",
     "check",
     "draw_digit",
+    "drawing_path",
     "drawn_pixels",
     "has_widgets",
     "hit_rate",

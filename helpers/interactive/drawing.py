@@ -7,6 +7,7 @@ import base64
 import binascii
 import io
 import uuid
+import zipfile
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -39,12 +40,12 @@ def my_digit() -> np.ndarray:
 
 def drawn_pixels() -> np.ndarray | None:
     """The drawing, uint8 28 x 28, or None. ValueError if its file is damaged."""
-    path = _path()
+    path = drawing_path()
     if not path.exists():
         return None
     try:
         pixels = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError, OSError):
+    except (ValueError, EOFError, OSError, zipfile.BadZipFile):
         pixels = None
     if not isinstance(pixels, np.ndarray) or (pixels.dtype, pixels.shape) != ("u1", (SIDE, SIDE)):
         raise ValueError(
@@ -100,9 +101,9 @@ def _receive(text: str, line: Any) -> None:
         line.value = escape(str(error))
         return
     if pixels is None:
-        _path().unlink(missing_ok=True)
+        drawing_path().unlink(missing_ok=True)
     else:
-        with whole_file(_path()) as part, part.open("wb") as file:
+        with whole_file(drawing_path()) as part, part.open("wb") as file:
             np.save(file, pixels, allow_pickle=False)
     line.value = _stored_line(pixels)
 
@@ -124,7 +125,7 @@ def _stored_line(pixels: np.ndarray | None) -> str:
         return "Nothing is drawn yet."
     picture = base64.b64encode(_png(pixels)).decode()
     return (
-        f"Stored in {escape(display_path(_path()))}. This is what the networks get:<br>"
+        f"Stored in {escape(display_path(drawing_path()))}. This is what the networks get:<br>"
         f'<img alt="Your digit, 28 x 28 pixels" src="data:image/png;base64,{picture}">'
     )
 
@@ -147,5 +148,6 @@ def _png(pixels: np.ndarray) -> bytes:
     return file.getvalue()
 
 
-def _path() -> Path:
+def drawing_path() -> Path:
+    """Where the drawing is stored."""
     return build_path("my_digit.npy")

@@ -7,6 +7,7 @@ from pathlib import Path
 from helpers import model_files
 from helpers.data import MNIST_FILES
 from helpers.data.idx_files import IDX_PREFIX, idx_paths
+from helpers.interactive import drawing_path
 from helpers.paths import PACKAGES, ROOT, build_path
 from workbook.pi import transfer
 from workbook.pi.connection import Pi
@@ -21,8 +22,8 @@ LISTS = ("requirements-pi.txt", "requirements.txt", "pyproject.toml")
 def bundle() -> dict[str, Path]:
     """What a Pi gets, {path there: file here}.
 
-    The packages, the notebooks for it, requirements, model files and images; nothing that needs
-    torch.
+    The packages, the notebooks for it, requirements, model files, images, and the digit that the
+    reader drew; nothing that needs torch.
     """
     code = [
         path
@@ -32,10 +33,14 @@ def bundle() -> dict[str, Path]:
     ]
     notebooks = [ROOT / "notebooks" / f"{name}.ipynb" for name in ON_THE_PI]
     present = [path for path in notebooks if path.exists()]
+    diagrams = (ROOT / "notebooks/figures").glob("*.svg")
     lists = [ROOT / name for name in LISTS]
-    paths = [*code, *present, *lists]
+    paths = [*code, *present, *diagrams, *lists]
     files = {path.relative_to(ROOT).as_posix(): path for path in paths}
     files |= {f"build/models/{path.name}": path for path in model_files.deployable_files()}
+    drawing = drawing_path()
+    if drawing.exists():
+        files[f"build/{drawing.name}"] = drawing
     return files | mnist_files()
 
 
