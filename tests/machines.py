@@ -34,6 +34,7 @@ TESTS = [
     "tests/test_training.py",
     "tests/test_04_kmeans.py",
     "tests/test_05_affine.py",
+    "tests/test_05b_integers.py",
     "tests/test_06_post_training_quantization.py",
     "tests/test_07_quantization_aware_training.py",
     "tests/test_runtimes.py::test_float_files_compute_what_pytorch_computes",

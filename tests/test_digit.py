@@ -15,12 +15,13 @@ from ssh_servers import INSTALL
 from helpers import training
 from helpers.data import mnist, normalize
 from helpers.runtimes import open_model
+from modelfiles import integers
 from workbook.digit import fragment, write_assets
 from workbook.digit.assets import read_network
 from workbook.digit.tflite_file import read_tflite
 from workbook.site import printing
 
-book = definitions("05_affine_quantization")
+book = definitions("05b_integer_only_inference")
 CHROMIUM = printing.chromium()
 pytestmark = pytest.mark.skipif(not CHROMIUM, reason=f"chromium is missing: {INSTALL}")
 
@@ -58,7 +59,7 @@ ROUND_UP = """() => {
 
 @pytest.fixture(scope="module")
 def files(build_folder) -> dict[str, Path]:
-    """The int8 files of LeNet that notebook 05 writes, by its names for the runtimes."""
+    """The int8 files of LeNet that notebook 05b writes, by its names for the runtimes."""
     training.save("lenet", *shared_networks.get("lenet"))
     return book.quantized_files("lenet", normalize(mnist("train").images[:100]))
 
@@ -66,11 +67,7 @@ def files(build_folder) -> dict[str, Path]:
 @pytest.fixture(scope="module")
 def tie_files(files) -> dict[str, Path]:
     """The same with scales that are powers of two, which provoke ties."""
-    provoke = {".onnx": book.provoke_onnx, ".tflite": book.provoke_tflite}
-    return {
-        name: provoke[path.suffix](path, path.with_stem(f"ties_{path.stem}"))
-        for name, path in files.items()
-    }
+    return {name: integers.with_ties(path) for name, path in files.items()}
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +118,7 @@ def in_runtime(observed: tuple) -> np.ndarray:
     network, q, results = observed
     tensors = [q]
     for operation, result in zip(network.operations, results):
-        if not isinstance(operation, book.Rearrange):
+        if not isinstance(operation, integers.Rearrange):
             tensors.append(result.transpose(0, 3, 1, 2) if result.ndim == 4 else result)
     return np.concatenate([tensor.reshape(len(q), -1) for tensor in tensors], axis=1)
 
@@ -182,12 +179,12 @@ def test_biases_are_added(tab, files, images, tmp_path):
     model = onnx.load(files["ONNX, per channel"])
     rng = np.random.default_rng(0)
     for node in model.graph.node:
-        if node.op_type in book.INPUTS:
+        if node.op_type in integers.INPUTS:
             outputs = {t.name: t.dims[0] for t in model.graph.initializer if t.dims}[node.input[3]]
             bias = rng.integers(-3000, 3000, outputs).astype(np.int32)
             name = f"{node.name}_bias"
             model.graph.initializer.append(onnx.numpy_helper.from_array(bias, name))
-            place = book.INPUTS[node.op_type].index("bias")
+            place = integers.INPUTS[node.op_type].index("bias")
             node.input[place:] = [name, *node.input[place + 1 :]]
     path = tmp_path / "biased.onnx"
     onnx.save(model, path)

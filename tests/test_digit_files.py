@@ -11,16 +11,17 @@ from notebook_code import definitions
 
 from helpers import training
 from helpers.data import mnist, normalize
+from modelfiles import integers
 from modelfiles.errors import ModelFileError
 from workbook.digit import fragment, write_assets
 from workbook.digit.assets import read_network
 
-book = definitions("05_affine_quantization")
+book = definitions("05b_integer_only_inference")
 
 
 @pytest.fixture(scope="module")
 def files(build_folder) -> dict[str, Path]:
-    """The int8 files of LeNet that notebook 05 writes, by its names for the runtimes."""
+    """The int8 files of LeNet that notebook 05b writes, by its names for the runtimes."""
     training.save("lenet", *shared_networks.get("lenet"))
     return book.quantized_files("lenet", normalize(mnist("train").images[:100]))
 
@@ -30,7 +31,7 @@ def test_without_a_model_there_is_no_digit(tmp_path):
     assert not (tmp_path / "digit").exists()
 
 
-def test_the_default_is_the_file_of_notebook_05(files, tmp_path):
+def test_the_default_is_the_file_of_notebook_05b(files, tmp_path):
     assert write_assets(tmp_path)
     text = (tmp_path / "parameters.js").read_text(encoding="utf-8")
     content = json.loads(text.removeprefix("globalThis.lenetParameters = ").rstrip(";\n"))
@@ -143,10 +144,10 @@ def test_another_tflite_file_is_refused_with_what_differs(
     files, tmp_path, source, change, sentence
 ):
     path = files["TFLite"]
-    model = book.open_tflite(path if source == "int8" else path.with_name("lenet.tflite"))
+    model = integers.open_tflite(path if source == "int8" else path.with_name("lenet.tflite"))
     change(model.subgraphs[0])
     changed = tmp_path / "changed.tflite"
-    changed.write_bytes(book.packed(model))
+    changed.write_bytes(integers.packed(model))
     with pytest.raises(ModelFileError, match=f"changed.tflite .*{sentence}.*Run notebook 05"):
         read_network(changed)
 

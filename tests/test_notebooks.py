@@ -49,7 +49,13 @@ QUICK = {
     "05_affine_quantization": {
         "calibration_images": 40,
         "test_images": 100,
-        "second_network_images": 20,
+    },
+    "05b_integer_only_inference": {
+        "calibration_images": 40,
+        "test_images": 100,
+        "tie_images": 100,
+        "second_network_images": 10,
+        "third_network_images": 20,
     },
     "06_post_training_quantization": {
         "calibration_images": 50,

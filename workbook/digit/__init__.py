@@ -1,4 +1,4 @@
-"""A canvas for the website: one draws a digit, and the int8 LeNet of notebook 05 classifies it.
+"""A canvas for the website: one draws a digit, and the int8 LeNet of notebook 05b classifies it.
 
 The inference is in network.js, which students read as well. drawing.js, which the notebooks use as
 well, turns strokes into an input like MNIST's: it is in helpers.interactive. page.js shows

@@ -16,7 +16,7 @@ from workbook.digit.onnx_file import read_onnx
 from workbook.digit.tflite_file import read_tflite
 
 HERE = Path(__file__).parent
-MODEL = ("models", "integers", "lenet_channel_int8.onnx")  # notebook 05 writes it
+MODEL = ("models", "integers", "lenet_channel_int8.onnx")  # notebook 05b writes it
 SCRIPTS_AND_STYLE = (HERE / "network.js", DRAWING_JS, HERE / "page.js", HERE / "style.css")
 IMAGES_PER_DIGIT = 3
 READERS = {".onnx": read_onnx, ".tflite": read_tflite}

@@ -19,7 +19,7 @@ SHAPES = {
 # the width of a layer's input
 WIDTHS = {"conv1": 28, "pool1": 24, "conv2": 12, "pool2": 8}
 POOLED = {"conv1": "pool1", "conv2": "pool2"}
-ADVICE = "Run notebook 05_affine_quantization, which writes the int8 files of LeNet."
+ADVICE = "Run notebook 05b_integer_only_inference, which writes the int8 files of LeNet."
 
 
 @dataclass(frozen=True)
