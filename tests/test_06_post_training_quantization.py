@@ -338,15 +338,93 @@ def test_the_committed_page_finds_the_planted_layer_and_counts_for_every_cure():
     assert int(cures["none"]["lost"]) > 100 > int(cures["grids per channel"]["lost"])
 
 
-def test_the_committed_page_shows_what_breaks_calibration():
-    head, *rows = html_rows("by_set = pd.DataFrame(rows).T")
-    sets = {row[0]: dict(zip(head, row, strict=True)) for row in rows}
-    assert list(sets) == list(book.SETS_OF_IMAGES)
-    for name in ("pixels 0 to 1, not normalized", "pixels 0 to 255, not normalized", "blank paper"):
-        assert int(sets[name]["lost"]) > int(sets["all ten digits"]["lost"]) + 20, sets[name]
-    assert int(sets["one single image"]["lost"]) < 20
+@pytest.mark.parametrize(
+    "cell, answer",
+    [
+        ("check(answer, 2 * 0.5**6", 1 / 32),
+        ("check(answer, sum(len(layer.weight)", 6 + 16 + 120 + 84 + 10),
+        ("check(answer, 8 - np.log2(150)", 0.77),
+        ("check(answer, count / 2 / 1000", 1_199_882 / 2000),
+    ],
+)
+def test_the_right_answers_of_the_short_tasks_are_right(quick_networks, capsys, cell, answer):
+    [source] = [found.source for found in code_cells(NAME) if cell in found.source]
+    namespace = vars(book) | {"networks": quick_networks, "answer": answer}
+    exec(source, namespace)
+    assert capsys.readouterr().out == "Right.\n"
+    exec(source, namespace | {"answer": 3.1 * answer})
+    assert "Not yet" in capsys.readouterr().out
+
+
+def test_committed_sizes_and_times_have_the_units_of_their_columns():
+    table = big_table()
+    for name, weights in {"lenet": 44_190, "mnist_cnn": 1_199_882}.items():
+        kb = float(table[name, "ONNX Runtime float"]["kB"])
+        assert 4 * weights / 1000 <= kb < 4 * weights / 1000 + 40
+        time_us = float(table[name, "ONNX Runtime float"]["p50 (us)"])
+        # 0.3 and 12 million multiply-accumulates: far above 1 us, and far below 100 ms
+        assert 3 < time_us < 100_000
+    times = [float(table[name, "LiteRT float"]["p50 (us)"]) for name in ("lenet", "mnist_cnn")]
+    assert times[0] < times[1]
+
+
+def rows_by_name(pattern: str) -> dict[str, dict[str, str]]:
+    """The table that a cell shows: {first column: {column: text}}."""
+    head, *rows = html_rows(pattern)
+    columns = head if any(head) else rows[0]
+    return {row[0]: dict(zip(columns, row)) for row in rows if any(row[1:])}
+
+
+def test_the_committed_page_says_what_few_calibration_images_cost():
+    lost = rows_by_name("counted = pd.DataFrame(by_count)")
+    assert list(lost) == ["1", "10", "100", "300"]
+    assert all(int(row["lost"]) < 20 for row in lost.values()), lost
+    answer = re.search(r"Answer: (\d+)", shown("counted = pd.DataFrame(by_count)"))
+    assert answer[1] == lost["1"]["lost"]
+
+
+def test_at_8_bits_the_committed_observers_hardly_differ():
+    answer = re.search(r"Answer: (\d+)", shown('score("06-observers"'))
+    assert int(answer[1]) <= 5
+
+
+def test_the_committed_small_network_saves_nothing_as_int8_onnx():
+    table = rows_by_name("fusion_rows = {}")
+    assert int(table["fused"]["kB"]) >= int(table["float"]["kB"])
+    operators = {name: int(row["quantize operators"]) for name, row in table.items()}
+    assert operators["not fused"] > operators["fused"] > operators["float"] == 0
+
+
+def test_committed_half_precision_halves_the_file_and_keeps_the_answers():
+    table = rows_by_name("half_table = pd.DataFrame(rows)")
+    assert list(table) == ["LiteRT", "MNN", "ncnn"]
+    for row in table.values():
+        assert 0.45 < int(row["float16, kB"]) / int(row["float32, kB"]) < 0.6, row
+        assert int(row["answers that differ"]) <= 2, row
+
+
+def test_committed_files_hardly_differ_in_accuracy():
+    for row in big_table().values():
+        assert abs(int(row["lost"]) - int(row["gained"])) <= 10, row
+
+
+@pytest.mark.parametrize(
+    "scheme, float_file, stored",
+    [
+        ("LiteRT float", "LiteRT float", "float32"),
+        ("LiteRT float16", "LiteRT float", "float16"),
+        ("ONNX Runtime MinMax", "ONNX Runtime float", "int8"),
+        ("MNN weight-only", "MNN float", "int8"),
+    ],
+)
+def test_a_scheme_has_a_float_file_of_its_runtime_and_a_way_to_store_weights(
+    scheme, float_file, stored
+):
+    assert book.baseline(scheme) == float_file
+    assert book.storage(scheme) == stored
 
 
 def test_every_quantizer_calibrates_on_the_same_images():
-    sources = "\n".join(cell.source for cell in code_cells(NAME))
-    assert "calibration[:" not in sources
+    sources = [cell.source for cell in code_cells(NAME)]
+    cut = [source for source in sources if "calibration[:" in source]
+    assert ["by_count" in source for source in cut] == [True]

@@ -67,7 +67,8 @@ QUICK = {
     "07_quantization_aware_training": {
         "calibration_images": 40,
         "qat_epochs": 1,
-        "library_epochs": 2,
+        "library_epochs": 1,
+        "shipping_epochs": 1,
     },
     "08_benchmark_on_the_pi": {
         "networks": ["mnist_cnn"],
