@@ -7,11 +7,11 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
+from helpers.vision import as_jpeg
 from helpers.vision.camera import Latest, Source, open_source
 from modelfiles.errors import WorkbookError
 from workbook.live.defaults import network_for
 from workbook.live.networks import open_step
-from workbook.live.pipeline import encode
 from workbook.live.session import Session
 
 MOST_FPS = 10  # a widget does not report what the browser took; so few pictures pass any network
@@ -66,7 +66,7 @@ def show_one(opened: Callable[[], Source], step: Callable) -> None:
         frame = latest.take()
     if frame is None:
         raise ValueError("the source has no frame")
-    display(Image(data=encode(step(frame.image)), format="jpeg", embed=True))
+    display(Image(data=as_jpeg(step(frame.image)), format="jpeg", embed=True))
 
 
 class View:
