@@ -44,8 +44,8 @@ fuzz: $(VENV)/ready  ## run random networks through every converter (an hour; FU
 lab: $(VENV)/ready  ## open the notebooks in JupyterLab
 	@$(RUN) -m jupyter lab --notebook-dir notebooks
 
-pi: $(VENV)/ready  ## set up a Raspberry Pi if needed and open its JupyterLab: make pi HOST=pi@raspberrypi.local
-	@$(RUN) -m workbook pi start $(HOST)
+pi: $(VENV)/ready  ## set up a Raspberry Pi if needed and open its JupyterLab: make pi HOST=pi@raspberrypi.local (TORCH=1 for PyTorch there)
+	@$(RUN) -m workbook pi start$(if $(TORCH), --torch) $(HOST)
 
 notebooks: $(VENV)/ready  ## execute the notebooks in place, to commit them
 	@$(RUN) -m workbook book in-place
