@@ -152,17 +152,33 @@ def jupyter(digit_file, tmp_path):  # noqa: F811
     process.wait(30)
 
 
+def run_first_cell(page) -> None:
+    """Run it, and wait until it has finished: its prompt is then a number."""
+    cell = page.locator(".jp-Notebook .jp-CodeCell").first
+    cell.wait_for(timeout=120_000)
+    page.get_by_text(re.compile(r"Python 3 \(?.*\| Idle")).wait_for(timeout=120_000)
+    prompt = cell.locator(".jp-InputPrompt")
+
+    def was_taken() -> bool:
+        """Whether the notebook took the keys: it drops them while it still builds the page."""
+        cell.locator(".cm-content").click()
+        page.keyboard.press("Shift+Enter")
+        page.wait_for_timeout(5000)
+        return "[ ]" not in prompt.inner_text()
+
+    wait_until(was_taken, 120)
+    wait_until(lambda: re.search(r"\d", prompt.inner_text()), 300)
+
+
 def test_the_picture_moves_in_a_notebook(browser, jupyter):
     pytest.importorskip("ipywidgets")
     page = browser.new_page(viewport={"width": 1200, "height": 900})
     page.goto(jupyter)
-    cell = page.locator(".jp-Notebook .jp-CodeCell").first
-    cell.wait_for(timeout=60_000)
-    page.get_by_text(re.compile(r"Python 3 \(?.*\| Idle")).wait_for(timeout=60_000)
-    cell.click()
-    page.keyboard.press("Shift+Enter")
+    run_first_cell(page)
+    output = page.locator(".jp-OutputArea").first
     button = page.locator(".jp-OutputArea button", has_text="Start")
-    button.wait_for(timeout=60_000)
+    wait_until(lambda: button.count() or "Error" in output.inner_text(), 120)
+    assert button.count(), output.inner_text()
     button.click()
     picture = page.locator(".jp-OutputArea img").first
     seen = set()
