@@ -57,9 +57,11 @@ def resolves(path: str, platform: str, python: str) -> subprocess.CompletedProce
     command = [sys.executable, "-m", "uv", "pip", "compile", path, "--no-config", "--quiet"]
     command += ["--no-header", "--no-annotate", "--only-binary", ":all:"]
     command += ["--python-platform", platform, "--python-version", python]
+    if path != "requirements-pi.txt":
+        # pure Python and published as source only
+        command += ["--no-binary", "antlr4-python3-runtime"]
     if path == "requirements.txt":
-        # antlr4-python3-runtime is pure Python and published as source only
-        command += ["--no-deps", "--no-binary", "antlr4-python3-runtime"]
+        command += ["--no-deps"]
     environment = os.environ | {"MACOSX_DEPLOYMENT_TARGET": "14.0"}
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
 
