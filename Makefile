@@ -36,7 +36,7 @@ format: $(VENV)/ready  ## format all code and fix what `make lint` reports
 test-all: $(VENV)/ready  ## run every test, including the slow ones of labs, SSH and emulated processors (an hour or two)
 	@WORKBOOK_ALL_TESTS=1 $(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not alone"
 	@$(RUN) -m pytest -m alone
-	@$(RUN) -m pytest -v -s tests/emulated_notebooks.py tests/emulated_integers.py tests/emulated_detectors.py
+	@$(RUN) -m pytest -v -s tests/emulated_notebooks.py tests/emulated_integers.py tests/emulated_detectors.py tests/emulated_torch.py
 
 fuzz: $(VENV)/ready  ## run random networks through every converter (an hour; FUZZ_NETWORKS=20 for fewer)
 	@$(RUN) -m pytest -s tests/fuzz/networks.py
@@ -44,8 +44,8 @@ fuzz: $(VENV)/ready  ## run random networks through every converter (an hour; FU
 lab: $(VENV)/ready  ## open the notebooks in JupyterLab
 	@$(RUN) -m jupyter lab --notebook-dir notebooks
 
-pi: $(VENV)/ready  ## set up a Raspberry Pi if needed and open its JupyterLab: make pi HOST=pi@raspberrypi.local
-	@$(RUN) -m workbook pi start $(HOST)
+pi: $(VENV)/ready  ## set up a Raspberry Pi if needed and open its JupyterLab: make pi HOST=pi@raspberrypi.local (TORCH=1 for PyTorch there)
+	@$(RUN) -m workbook pi start$(if $(TORCH), --torch) $(HOST)
 
 notebooks: $(VENV)/ready  ## execute the notebooks in place, to commit them
 	@$(RUN) -m workbook book in-place

@@ -21,6 +21,7 @@ from pathlib import Path
 import pytest
 
 from helpers.paths import PACKAGES, ROOT
+from workbook.pi.setup import LISTS
 
 SSHD = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
 INSTALL = "sudo apt-get install $(cat tests/apt-packages.txt)"
@@ -66,7 +67,7 @@ class Laptop:
         ignored = shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints")
         for part in (*PACKAGES, "workbook", "cpp", "notebooks"):
             shutil.copytree(ROOT / part, self.tree / part, ignore=ignored)
-        for name in ("requirements.txt", "requirements-pi.txt", "pyproject.toml"):
+        for name in LISTS:
             shutil.copy(ROOT / name, self.tree)
         programs = self.home / "bin"
         write_program(programs / "ssh", f'exec {shutil.which("ssh")} -F {self.ssh / "config"} "$@"')

@@ -3,9 +3,11 @@
 import subprocess
 import sys
 
+import pytest
 from test_project import WITHOUT_TORCH
 
 from helpers.paths import ROOT
+from workbook import packages
 
 
 def doctor(code: str = "") -> subprocess.CompletedProcess:
@@ -77,9 +79,78 @@ PI_FILES = {
 }
 
 
+# PyTorch's own build for GPUs, and its versions 2.6 and 2.10, end so on a Pi 4
+ILLEGAL_INSTRUCTION = """
+import platform
+from workbook import packages
+platform.machine = lambda: "aarch64"
+code = "import os, signal; os.kill(os.getpid(), signal.SIGILL)"
+packages.TRIALS["torch"] = ("PyTorch", code)
+"""
+
+
+def test_a_pytorch_that_the_processor_cannot_run(tmp_path, monkeypatch):
+    monkeypatch.setenv("WORKBOOK_BUILD", str(tmp_path))
+    output = failed(doctor(ILLEGAL_INSTRUCTION))
+    assert (
+        "FAIL  torch, for training and conversion: this build of PyTorch needs a newer Armv8 than "
+        "the processor has: the Cortex-A72 of a Pi 4 has Armv8.0"
+    ) in output
+    assert "- torch: pip install -r requirements.txt" in output
+    assert "executorch" not in output and "litert-torch" not in output, "they would crash, too"
+    assert "ok    onnxruntime" in output, "and the doctor itself did not end"
+    pi = ON_A_PI.format(root=str(tmp_path / "pi"), files=PI_FILES, throttled="throttled=0x0")
+    output = failed(doctor(pi + ILLEGAL_INSTRUCTION))
+    assert "- torch: pip install -r requirements-pi-torch.txt" in output
+
+
+@pytest.mark.parametrize(
+    "architecture, sentence",
+    [
+        ("aarch64", "needs a newer Armv8 than the processor has: the Cortex-A72 of a Pi 4"),
+        ("x86_64", "this build of PyTorch needs instructions that the processor does not have"),
+    ],
+)
+def test_an_illegal_instruction_in_words(architecture, sentence):
+    assert sentence in packages.illegal_instruction("PyTorch", architecture)
+
+
+@pytest.mark.parametrize(
+    "code, sentence",
+    [
+        ("pass", None),
+        ("raise ImportError('libtorch.so is missing')", "ImportError: libtorch.so is missing"),
+        ("import os; os.kill(os.getpid(), 11)", "signal 11: no output"),
+        ("import time; time.sleep(60)", "PyTorch does not respond within 0.2 s"),
+    ],
+)
+def test_a_trial_says_how_it_ended(monkeypatch, capsys, code, sentence):
+    monkeypatch.setitem(packages.TRIALS, "torch", ("PyTorch", code))
+    if "sleep" in code:
+        monkeypatch.setattr(packages, "TRIAL_S", 0.2)
+    found = packages.trial("torch")
+    assert found == sentence or sentence in found
+    assert packages.main(["torch"]) == int(sentence is not None)
+    assert (sentence or "") in capsys.readouterr().out
+    monkeypatch.setattr(packages, "find_spec", lambda name: None)
+    assert packages.trial("torch") is None, "without it, there is nothing to try"
+    assert packages.main(["torch"]) == 1 and "torch is not installed" in capsys.readouterr().out
+
+
+def test_a_pi_needs_no_pytorch_and_checks_one_that_is_there(monkeypatch):
+    names = {package.name for package in packages.wanted(on_a_pi=True)}
+    assert {"torch", "torchvision", "executorch", "ncnn"} <= names, "they are installed here"
+    assert not names & {"onnx", "pnnx", "tensorflow-cpu"}
+    monkeypatch.setattr(packages, "find_spec", lambda name: None)
+    names = {package.name for package in packages.wanted(on_a_pi=True)}
+    assert not names & {"torch", "torchvision", "executorch"} and "ncnn" in names
+
+
 def test_the_doctor_on_a_pi(tmp_path, monkeypatch):
     monkeypatch.setenv("WORKBOOK_BUILD", str(tmp_path))
-    code = ON_A_PI.format(root=str(tmp_path / "pi"), files=PI_FILES, throttled="throttled=0x50000")
+    code = WITHOUT_TORCH + ON_A_PI.format(
+        root=str(tmp_path / "pi"), files=PI_FILES, throttled="throttled=0x50000"
+    )
     output = failed(doctor(code))
     assert output.startswith("Raspberry Pi 5 Model B Rev 1.0, ")
     assert "torch" not in output

@@ -18,6 +18,7 @@ from workbook.evaluate import hosts, on_host
 from workbook.evaluate.candidates import Candidate
 from workbook.evaluate.examples import Examples
 from workbook.pi.openssh import PiError
+from workbook.pi.setup import LISTS
 
 NO_TORCH = "raise ModuleNotFoundError(\"No module named 'torch'\", name='torch')\n"
 
@@ -35,8 +36,7 @@ def set_up(laptop: Laptop, name: str):
     site = next(venv.glob("lib/python*/site-packages"))
     packages = sysconfig.get_paths()["purelib"]
     (site / "lent.pth").write_text(f"{server.workbook}\n{blocked}\n{packages}\n")
-    lists = ("requirements-pi.txt", "requirements.txt", "pyproject.toml")
-    content = b"".join((laptop.tree / name).read_bytes() for name in lists)
+    content = b"".join((laptop.tree / name).read_bytes() for name in LISTS)
     (venv / "ready").write_text(hashlib.sha256(content).hexdigest())
     return server
 

@@ -15,11 +15,13 @@ import onnx
 import pytest
 from ssh_servers import listening, wait_until
 
+from helpers import device
 from helpers.vision.camera import CameraError, Frame, Latest
 from helpers.vision.stages import StageClock
 from modelfiles.errors import ModelFileError, WorkbookError
 from workbook.cli import main
-from workbook.live import command, defaults, handler, pipeline, server, view
+from workbook.live import command, defaults, handler, heat, pipeline, server, view
+from workbook.live import session as session_module
 from workbook.live.networks import ClassifierStep, DetectorStep, open_step
 from workbook.live.pipeline import Label, Newest
 from workbook.live.server import LiveServer
@@ -272,6 +274,101 @@ def test_a_stopped_camera_is_closed_and_leaves_no_picture(live, opened):
     assert ask(live, "/frame?after=0")[0] == 200
 
 
+# ---- ten minutes
+
+
+class HotPi:
+    """The files and the firmware of a Pi 5 without a fan: from minute 5 on it is too hot."""
+
+    def __init__(self, root):
+        zone = root / "sys/class/thermal/thermal_zone0"
+        zone.mkdir(parents=True)
+        (zone / "type").write_text("cpu-thermal\n")
+        self.root = root
+        self.temp = zone / "temp"
+        self.minute = 0.0
+
+    @property
+    def mhz(self) -> int:
+        return 1500 if self.minute >= 5 else 2400
+
+    def conditions(self) -> dict:
+        self.temp.write_text(f"{round(1000 * min(85, 50 + 7 * self.minute))}\n")
+        return device.conditions(self.root, self.answer)
+
+    def answer(self, command: list[str]) -> str:
+        if command == ["vcgencmd", "measure_clock", "arm"]:
+            return f"frequency(0)={self.mhz}000000\n"
+        assert command == ["vcgencmd", "get_throttled"]
+        return "throttled=0xe0008\n" if self.minute >= 5 else "throttled=0x0\n"
+
+
+def ten_minutes(pi: HotPi, network_ms: float) -> heat.Heat:
+    """A camera with 30 frames per second and a network, on a clock that nobody waits for."""
+    now_ns = 0
+    stages = StageClock(lambda: now_ns)
+    noted = heat.Heat(lambda: stages, pi.conditions, lambda: now_ns / 1e9)
+    period_ns = round(1e9 / 30)
+    while now_ns < 600e9:
+        newest_ns = now_ns - now_ns % period_ns
+        frame = Frame(np.zeros((4, 4, 3), np.uint8), newest_ns, now_ns // period_ns)
+        stages.begin(frame)
+        with stages.stage("network"):
+            now_ns += round(network_ms * 1e6 * 2400 / pi.mhz)
+        stages.finish(frame)
+        now_ns = max(now_ns, newest_ns + period_ns)  # the next frame
+        pi.minute = now_ns / 60e9
+        if now_ns / 1e9 > 10 * (len(noted.moments) + 1):
+            noted.note()
+    return noted
+
+
+def test_ten_minutes_on_a_hot_pi_show_when_it_gets_slow_and_why(tmp_path):
+    noted = ten_minutes(HotPi(tmp_path), network_ms=30)
+    assert len(noted.moments) == 60
+    for moment in noted.moments:
+        is_hot = moment.minute > 5.2
+        if not 4.9 < moment.minute < 5.2:
+            fps = 1000 / (30 * 2400 / 1500) if is_hot else 30
+            assert moment.fps == pytest.approx(fps, rel=0.02)
+            assert moment.ghz == (1.5 if is_hot else 2.4)
+            assert moment.flags == ("soft temperature limit" if is_hot else "")
+    assert noted.moments[0].temp_c < 52 and noted.moments[-1].temp_c == 85
+    report = noted.report()
+    assert "The rate fell from 30.0 to 20.8 frames per second in 10.0 minutes." in report
+    assert re.search(r"From minute 5\.[01] on the Pi reported: soft temperature limit\.", report)
+    table = noted.table()
+    assert table.iloc[-1].tolist() == ["10.0", "20.8", "85.0", "1.50", "soft temperature limit"]
+    assert heat.line(noted.moments[-1]) == "85.0 °C, 1.50 GHz, soft temperature limit"
+
+
+def test_a_cool_machine_and_one_that_reports_nothing(tmp_path):
+    pi = HotPi(tmp_path / "pi")
+    pi.answer = lambda command: "throttled=0x50000\n"  # before this run, something happened
+    assert ten_minutes(pi, network_ms=10).report() == (
+        "The rate stayed about the same: 30.0 to 30.0 frames per second in 10.0 minutes. "
+        "The Pi reported no throttling."
+    )
+    silent = dict.fromkeys(("clock_khz", "freq_khz", "temp_c", "throttled"))
+    stages = StageClock()
+    noted = heat.Heat(lambda: stages, lambda: silent, iter(range(0, 100, 10)).__next__)
+    assert heat.line(noted.note()) == "" and "too short" in noted.report()
+    noted.note()
+    assert noted.report().endswith("This machine does not report throttling.")
+    assert noted.table()["°C"].tolist() == ["-", "-"]
+
+
+def test_a_picture_that_was_started_again_is_counted_from_zero():
+    clocks = [StageClock()]
+    silent = dict.fromkeys(("clock_khz", "freq_khz", "temp_c", "throttled"))
+    noted = heat.Heat(lambda: clocks[-1], lambda: silent, iter(range(0, 100, 10)).__next__)
+    clocks[-1].frames = 300
+    assert noted.note().fps == 30
+    clocks.append(StageClock())
+    clocks[-1].frames = 100
+    assert noted.note().fps == 10
+
+
 # ---- bounds
 
 
@@ -391,6 +488,45 @@ def test_the_end_leaves_no_thread_no_port_and_no_open_source(opened):
     assert [source.closed.is_set() for source in opened] == [True]
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", port))
+
+
+class Hangs(Counted):
+    """A camera whose driver does not respond any more, until `awake` is set."""
+
+    def __init__(self) -> None:
+        super().__init__(count=3)
+        self.awake = threading.Event()
+
+    def __iter__(self):
+        yield from super().__iter__()
+        self.awake.wait(60)
+
+    def close(self) -> None:
+        self.awake.wait(60)
+        super().close()
+
+
+def test_a_camera_that_hangs_is_given_up(monkeypatch):
+    monkeypatch.setattr(session_module, "CLOSE_S", 0.2)
+    at_start = set(threading.enumerate())
+    opened = [Hangs(), Counted()]
+    hanging = opened[0]
+    with Session(lambda: opened.pop(0), Same()) as session:
+        session.start()
+        wait_until(lambda: session.state()["frames"] > 0, 20)
+        session.stop()  # it returns
+        state = session.state()
+        assert (
+            not state["running"]
+            and "does not respond, so it could not be closed" in (state["problem"])
+        )
+        session.start()
+        assert session.is_running and session.state()["problem"] == ""
+        hanging.awake.set()
+        wait_until(lambda: hanging.closed.is_set(), 20)
+        wait_until(lambda: session.state()["frames"] > 3, 20)
+        assert session.is_running and session.newest.after(0, 5), "the old one ends nothing"
+    wait_until(lambda: set(threading.enumerate()) <= at_start, 20)
 
 
 class Fails(Same):
@@ -679,8 +815,11 @@ def test_the_default_network(build_folder, monkeypatch, digit_file):
 @pytest.mark.parametrize(
     "arguments, status, sentence",
     [
-        (["--threads", "0"], 2, "--threads must be at least 1"),
+        (["--threads", "0"], 2, "--threads must be from 1 to 256"),
         (["--fps", "0"], 2, "--fps must be a number above 0"),
+        (["--minutes", "0"], 2, "--minutes must be a number above 0"),
+        (["--minutes", "nan"], 2, "--minutes must be a number above 0"),
+        (["pi@x", "--minutes", "10"], 2, "--minutes prints a table where it runs: `ssh pi@x`"),
         (["--fps", "nan"], 2, "--fps must be a number above 0"),
         (["--size", "640"], 2, "--size is WIDTHxHEIGHT in pixels, such as 640x480, not 640"),
         (["--size", "0x10"], 2, "--size is WIDTHxHEIGHT"),
@@ -726,6 +865,26 @@ def test_the_command_ends_with_ctrl_c_and_closes_the_source(digit_file, monkeypa
     assert re.search(r"Open  http://127\.0\.0\.1:\d+/\?token=[\w-]{32}\n", out)
     assert out.endswith("Stopped. The source is closed.\n")
     assert opened[0].closed.is_set() and set(threading.enumerate()) == before
+
+
+def test_it_runs_for_some_minutes_and_prints_a_table(digit_file, monkeypatch, capsys):
+    from helpers.vision import camera
+
+    source = Counted()
+    monkeypatch.setattr(camera, "open_source", lambda *_: source)
+    assert main(["live", "--model", str(digit_file), "--minutes", "0.02"]) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"minute +frames per second +°C +GHz +the Pi reports\n", out)
+    assert re.search(r"The rate (fell from|stayed about the same)", out)
+    assert source.closed.is_set() and "Open  http" in out
+
+
+def test_a_video_that_ends_ends_the_minutes(digit_file, monkeypatch, capsys):
+    from helpers.vision import camera
+
+    monkeypatch.setattr(camera, "open_source", lambda *_: Counted(count=2))
+    assert main(["live", "--model", str(digit_file), "--minutes", "0.1"]) == 0
+    assert "counted has ended." in capsys.readouterr().out
 
 
 # ---- the notebook

@@ -725,11 +725,14 @@ def test_the_bundle_is_light(monkeypatch, tmp_path):
     files = setup.bundle()
     models = {Path(path).name for path in files if path.startswith("build/models")}
     assert models == {"mnist_cnn.onnx", "mnist_cnn.tflite"}
+    more = {Path(path).name for path in setup.bundle(torch=True)}
+    assert models | {"mnist_cnn.pt2", "mnist_cnn.pte"} <= more and "mnist_cnn.pt" not in more
     assert {
         "workbook/pi/on_device/jobs.py",
         "workbook/book.py",
         "notebooks/00_start_here.ipynb",
         "requirements-pi.txt",
+        "requirements-pi-torch.txt",
         "requirements.txt",
         "pyproject.toml",
         "build/idx/t10k-images-idx3-ubyte",
@@ -775,7 +778,11 @@ def test_hosts_that_do_not_answer_are_named_before_conversions(capsys, monkeypat
     assert main(["pi", "run", "00_start_here", *hosts]) == 1
     assert capsys.readouterr().err.count("no machine with this name") == 2
     environment = os.environ | {"HOST": "laptop"}  # the HOST of the shell is not used
-    for given, host in ((["HOST=me@there"], "me@there"), ([], "pi@raspberrypi.local")):
+    for given, host in (
+        (["HOST=me@there"], "me@there"),
+        (["HOST=me@there", "TORCH=1"], "--torch me@there"),
+        ([], "pi@raspberrypi.local"),
+    ):
         command = ["make", "-n", "pi", *given]
         done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
         assert f"workbook pi start {host}" in done.stdout

@@ -104,6 +104,58 @@ def test_only_a_whole_environment_is_used(pi_folder, monkeypatch, files, is_set_
         assert sum("pip" in command for command in called) == 2 and jobs.is_set_up("new")
 
 
+@pytest.mark.parametrize(
+    "there, installed, problem",
+    [
+        (True, "ok", ""),  # Debian's python3-torch, seen through --system-site-packages
+        (False, "ok", ""),
+        (False, "no Internet", "no Internet"),
+        (False, "SIGILL", "trying PyTorch failed: this build of PyTorch needs a newer Armv8"),
+    ],
+)
+def test_pytorch_comes_from_the_system_or_from_its_list(
+    pi_folder, monkeypatch, there, installed, problem
+):
+    called = []
+
+    def call(what, *command):
+        called.append(command)
+        if "--clear" in command:
+            jobs.PYTHON.parent.mkdir(parents=True)
+            jobs.PYTHON.write_text(f"#!/bin/sh\n{'true' if there else 'exit 1'}\n")
+            jobs.PYTHON.chmod(0o755)  # as `python -m workbook.packages torch`
+        if "requirements-pi-torch.txt" in command:
+            assert jobs.is_set_up("new"), "the rest can be used, however this ends"
+            if installed == "no Internet":
+                raise jobs.Problem("no Internet")
+        if "workbook.packages" in command and installed == "SIGILL":
+            raise jobs.Problem(problem)
+
+    monkeypatch.setattr(jobs, "_call", call)
+    jobs.work({"job": "set_up", "requirements": "new torch"})
+    assert jobs.read_state("set_up.result") == {"ok": not problem, "why": problem}
+    assert any("requirements-pi-torch.txt" in command for command in called) == (not there)
+    assert jobs.is_set_up("new") and jobs.is_set_up("new torch") == (not problem)
+    assert not jobs.is_set_up("newer") and not jobs.is_set_up("newer torch")
+
+
+@pytest.mark.parametrize(
+    "ready, requirements, gigabytes",
+    [("old", "new", 1.3), ("old", "new torch", 2.8), ("new", "new torch", 1.5), ("new", "new", 0)],
+)
+def test_the_room_for_pytorch_is_asked_for(pi_folder, monkeypatch, ready, requirements, gigabytes):
+    for name, text in environment(ready).items():
+        (pi_folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (pi_folder / name).write_text(text)
+    request = {"files": {"a.onnx": ["0", 0]}, "requirements": requirements}
+    monkeypatch.setattr(jobs, "free_bytes", lambda: round(gigabytes * 1e9))
+    files.plan(request)
+    if gigabytes:
+        monkeypatch.setattr(jobs, "free_bytes", lambda: round(gigabytes * 1e9) - 1)
+        with pytest.raises(jobs.Problem, match=f"{gigabytes * 1000 + 1:,.0f} MB are needed"):
+            files.plan(request)
+
+
 def test_an_installation_that_failed_is_not_used(pi_folder, monkeypatch):
     def call(what, *command):
         if "pip" in command:

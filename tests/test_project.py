@@ -47,7 +47,7 @@ def test_conda_gets_the_same_lines_with_the_same_comments():
 
 
 def test_every_dependency_says_what_it_is_for():
-    for path in ("requirements.in", "requirements-pi.txt"):
+    for path in ("requirements.in", "requirements-pi.txt", "requirements-pi-torch.txt"):
         for line in (ROOT / path).read_text().splitlines():
             if line and not line.startswith(("#", "-", "pytest", "tensorflow==")):
                 assert "#" in line, f"{path}: {line}"
@@ -57,9 +57,11 @@ def resolves(path: str, platform: str, python: str) -> subprocess.CompletedProce
     command = [sys.executable, "-m", "uv", "pip", "compile", path, "--no-config", "--quiet"]
     command += ["--no-header", "--no-annotate", "--only-binary", ":all:"]
     command += ["--python-platform", platform, "--python-version", python]
+    if path != "requirements-pi.txt":
+        # pure Python and published as source only
+        command += ["--no-binary", "antlr4-python3-runtime"]
     if path == "requirements.txt":
-        # antlr4-python3-runtime is pure Python and published as source only
-        command += ["--no-deps", "--no-binary", "antlr4-python3-runtime"]
+        command += ["--no-deps"]
     environment = os.environ | {"MACOSX_DEPLOYMENT_TARGET": "14.0"}
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
 
@@ -80,7 +82,30 @@ def test_the_pi_pins_have_wheels_on_64_bit_raspberry_pi_os(python):
     assert done.returncode == 0, done.stderr
     packages = {line.split("==")[0] for line in done.stdout.splitlines()}
     assert {"onnxruntime", "ai-edge-litert", "ncnn", "mnn", "jupyterlab", "mlxtend"} <= packages
+    # bookworm's picamera2 needs it, because the system's was compiled for numpy 1
+    assert ("simplejpeg" in packages) == (python == "3.11")
     assert not packages & {"torch", "tensorflow", "tensorflow-cpu", "executorch"}
+
+
+def test_pytorch_on_a_pi_is_the_laptops_version_and_never_the_build_for_gpus():
+    """The list itself cannot be resolved without PyTorch's index."""
+    laptop = {name: version for (name, _), version in listed("requirements.txt").items()}
+    pi = {name: version for (name, _), version in listed("requirements-pi-torch.txt").items()}
+    assert pi == {
+        "torch": f"{laptop['torch']}+cpu",
+        "torchvision": laptop["torchvision"],
+        "executorch": laptop["executorch"],
+    }
+
+
+@pytest.mark.parametrize("python", ["3.11", "3.13"])
+def test_executorch_has_wheels_for_a_pi(python, tmp_path):
+    version = listed("requirements-pi-torch.txt")["executorch", None]
+    (tmp_path / "one.txt").write_text(f"-c {ROOT}/requirements.txt\nexecutorch{version}\n")
+    done = resolves(str(tmp_path / "one.txt"), "aarch64-manylinux_2_28", python)
+    assert done.returncode == 0, done.stderr
+    packages = {line.split("==")[0] for line in done.stdout.splitlines()}
+    assert "torchao" in packages and "torch" not in packages
 
 
 def extras() -> dict[str, list[str]]:

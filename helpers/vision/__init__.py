@@ -1,7 +1,7 @@
 """Find objects in pictures: open_detector(path).detect(image), nms, letterbox, draw_boxes.
 
 boxes           x1 y1 x2 y2, conversions from and to other formats
-images          read a picture of any kind
+images          read a picture of any kind, write JPEG
 fitting         letterbox and stretch, and the way back
 heads           the known kinds of detectors, and their decoders
 digit_head      the same for the digit detector: numpy only
@@ -32,7 +32,7 @@ from helpers.vision.detector import Detections, Detector, open_detector
 from helpers.vision.drawing import draw_boxes
 from helpers.vision.fitting import Fit, letterbox, stretch
 from helpers.vision.heads import LAYOUTS, Layout
-from helpers.vision.images import list_images, read_image
+from helpers.vision.images import as_jpeg, list_images, read_image
 from helpers.vision.mobilenet import as_input, imagenet_names, mobilenet_v2
 from helpers.vision.own_pictures import OwnPicture, read_own_pictures
 from helpers.vision.suppression import class_wise_nms, nms
@@ -45,6 +45,7 @@ __all__ = [
     "Layout",
     "OwnPicture",
     "as_input",
+    "as_jpeg",
     "box_area",
     "class_wise_nms",
     "clip_boxes",

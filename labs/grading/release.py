@@ -19,6 +19,7 @@ NAMES = (
     "requirements.in",
     "requirements.txt",
     "requirements-pi.txt",
+    "requirements-pi-torch.txt",
 )
 FOLDERS = ("notebooks", *PACKAGES, "workbook", "cpp")
 EXCLUDED = {"__pycache__", ".ipynb_checkpoints", "build"}

@@ -178,7 +178,7 @@ def open_pte(path: Path, threads: int) -> Model:
 
     import torch
 
-    runtime = _executorch_runtime()
+    runtime = executorch_runtime()
     pool = _pool_with(threads)  # first, because the program keeps the current pool
     method = runtime.Runtime.get().load_program(path).load_method("forward")
     about = method.metadata
@@ -210,7 +210,7 @@ def open_pte(path: Path, threads: int) -> Model:
     return Model(path, "ExecuTorch", number, precision, threads, shape, run, run_all)
 
 
-def _executorch_runtime():
+def executorch_runtime():
     """The module executorch.runtime, loaded without ExecuTorch's compiler.
 
     The runtime needs one class of the compiler's package, executorch.exir. Importing that whole

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 from modelfiles.errors import WorkbookError
+from workbook.arguments import UsageError
 from workbook.evaluate.runtimes import RUNTIMES, runtime_of
 
 EXAMPLES = """
@@ -28,13 +29,7 @@ with MODEL's; a file with wrong answers is not kept.
 
 
 class ConvertError(WorkbookError):
-    """The arguments do not fit, or the file cannot be written."""
-
-
-class UsageError(ConvertError):
-    """An argument is missing or impossible."""
-
-    exit_code = 2
+    """The file cannot be read or written."""
 
 
 def add_to(commands) -> None:

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from modelfiles.errors import WorkbookError
+from workbook.arguments import LEAST_ROUNDS, check_rounds, check_threads
 
 EXAMPLES = """
 examples:
@@ -24,17 +25,10 @@ every day, so no SHA-256 is known beforehand: the one of your file is printed wi
 benchncnn: it is not in ncnn's package. Build it from ncnn's repository: cmake with
 -DNCNN_BUILD_BENCHMARK=ON.
 """
-SMALLEST_ROUNDS = 6
 
 
 class TimerError(WorkbookError):
     """There is no other timer for the file, or it failed."""
-
-
-class UsageError(TimerError):
-    """An option has an impossible value."""
-
-    exit_code = 2
 
 
 def add_to(commands) -> None:
@@ -48,16 +42,14 @@ def add_to(commands) -> None:
     )
     parser.add_argument("model", metavar="MODEL", help="NAME.tflite or NAME.ncnn.param")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--rounds", type=int, default=12, help=f"at least {SMALLEST_ROUNDS}")
+    parser.add_argument("--rounds", type=int, default=12, help=f"at least {LEAST_ROUNDS}")
     parser.set_defaults(function=run)
 
 
 def run(options: argparse.Namespace) -> int:
     """Print the means of both timers and their ratio."""
-    if options.rounds < SMALLEST_ROUNDS:
-        raise UsageError(f"--rounds must be at least {SMALLEST_ROUNDS}: fewer give no interval")
-    if not 1 <= options.threads <= 256:
-        raise UsageError("--threads must be from 1 to 256")
+    check_rounds(options.rounds)
+    check_threads(options.threads)
     path = Path(options.model)
     if not path.exists():
         raise TimerError(f"{path} does not exist")

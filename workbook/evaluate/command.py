@@ -8,18 +8,11 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from modelfiles.errors import EXIT_INTERRUPTED, WorkbookError
+from workbook.arguments import UsageError, check_rounds, check_threads
 from workbook.evaluate import options as command_options
 
 if TYPE_CHECKING:
     import numpy as np
-
-LEAST_ROUNDS = 6
-
-
-class UsageError(WorkbookError):
-    """An option has an impossible value."""
-
-    exit_code = 2
 
 
 class Interrupted(WorkbookError):
@@ -87,10 +80,8 @@ def _run(options: argparse.Namespace, stream: IO[str]) -> int:
 
 
 def _check(options: argparse.Namespace) -> None:
-    if options.rounds < LEAST_ROUNDS:
-        raise UsageError(f"--rounds must be at least {LEAST_ROUNDS}: fewer give no interval")
-    if not 1 <= options.threads <= 256:
-        raise UsageError("--threads must be from 1 to 256")
+    check_rounds(options.rounds)
+    check_threads(options.threads)
     for name in ("max_ms", "max_mb", "min_accuracy", "limit_seconds", "limit_gb"):
         value = getattr(options, name)
         # NaN is not above 0, either

@@ -5,6 +5,7 @@ networks   a detector or a classifier as a step: picture in, picture with labels
 defaults   the network that is used if none is named
 pipeline   the loop from a frame to a JPEG, and the newest JPEG for those who wait
 session    start and stop; the figures
+heat       the rate beside temperature, clock and throttling, over minutes
 server     the page's server, on 127.0.0.1 alone
 handler    its answers: who may ask, one picture at a time
 remote     the same on a Pi, through the tunnel

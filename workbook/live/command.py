@@ -10,9 +10,14 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from modelfiles.errors import WorkbookError
+from workbook.arguments import UsageError, check_threads
 from workbook.pi.on_device.live import ADDRESS, SILENCE_S
+
+if TYPE_CHECKING:
+    from workbook.live.session import Session
 
 EXAMPLES = """
 examples:
@@ -21,18 +26,13 @@ examples:
   workbook live --source holiday.mp4 --model yolox_nano.onnx
   workbook live --source usb:0 --model mobilenet_v2_1.0_224_quant.tflite
                                                    a classifier: its ten best labels
+  workbook live --source usb:0 --minutes 10        does the machine get hot, and slow?
   workbook live pi@raspberrypi.local --source picamera2
                                                    the camera and the network on a Pi, the page here
 
 Only browsers of this machine can open the page, with the address that is printed. On a Pi, too,
 nothing listens but on 127.0.0.1, and the page comes through an SSH tunnel. No frame is stored.
 """
-
-
-class UsageError(WorkbookError):
-    """An option has an impossible value."""
-
-    exit_code = 2
 
 
 def add_to(commands) -> None:
@@ -65,6 +65,12 @@ def add_to(commands) -> None:
     parser.add_argument("--threads", type=int, default=1, help="of the network (default: 1)")
     parser.add_argument("--size", metavar="WIDTHxHEIGHT", help="of the pictures, such as 640x480")
     parser.add_argument("--fps", type=float, help="frames per second that the source delivers")
+    parser.add_argument(
+        "--minutes",
+        type=float,
+        help="end after so many minutes with a table of the frames per second, the temperature, "
+        "the clock and the throttling over time",
+    )
     parser.add_argument("--connected", action="store_true", help=argparse.SUPPRESS)
     parser.set_defaults(function=run)
 
@@ -84,10 +90,16 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _check(options: argparse.Namespace) -> None:
-    if options.threads < 1:
-        raise UsageError("--threads must be at least 1")
+    check_threads(options.threads)
     if options.fps is not None and not 0 < options.fps <= 1000:
         raise UsageError("--fps must be a number above 0, such as 30")
+    if options.minutes is not None and not 0 < options.minutes <= 1440:
+        raise UsageError("--minutes must be a number above 0, such as 10")
+    if options.minutes is not None and options.host:
+        raise UsageError(
+            f"--minutes prints a table where it runs: `ssh {options.host}`, and there in the "
+            "folder workbook `.venv/bin/python -m workbook live --minutes 10`"
+        )
     if options.size is not None and not re.fullmatch(r"[1-9]\d{0,3}x[1-9]\d{0,3}", options.size):
         raise UsageError(f"--size is WIDTHxHEIGHT in pixels, such as 640x480, not {options.size}")
     for name in ("model", "labels"):
@@ -117,8 +129,7 @@ def _here(options: argparse.Namespace) -> int:
             session.start()
             with LiveServer(session) as server:
                 _announce(server, options.connected)
-                while True:
-                    time.sleep(3600)
+                _watch(session, options.minutes)
     except KeyboardInterrupt:
         _say("Stopped. The source is closed.")
     except (ValueError, OSError, ImportError) as error:
@@ -126,6 +137,26 @@ def _here(options: argparse.Namespace) -> int:
             raise
         raise WorkbookError(str(error)) from error
     return 0
+
+
+def _watch(session: "Session", minutes: float | None) -> None:
+    """Note the heat until the end, which is Ctrl-C without `minutes`, and then print the table."""
+    from workbook.live import heat
+
+    noted = heat.Heat(lambda: session.stages)
+    every_s = heat.EVERY_S
+    if minutes is not None:
+        every_s = min(every_s, minutes * 60 / 4)
+    try:
+        while minutes is None or not noted.moments or noted.moments[-1].minute < minutes:
+            time.sleep(every_s)
+            if minutes is not None and not session.is_running:
+                _say(session.state()["problem"] or "It was stopped on the page.")
+                break
+            session.processor = heat.line(noted.note())
+    finally:
+        if minutes is not None and noted.moments:
+            _say(f"\n{noted.table().to_string(index=False)}\n\n{noted.report()}")
 
 
 def _announce(server, is_connected: bool) -> None:

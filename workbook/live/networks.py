@@ -1,6 +1,5 @@
 """A detector or a classifier as a step of the live picture: picture in, picture with labels out."""
 
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -32,18 +31,32 @@ class Step(Protocol):
     def __call__(self, image: np.ndarray) -> np.ndarray: ...
 
 
-@dataclass
-class DetectorStep:
-    """Boxes about the objects that a detector finds."""
+class ModelStep:
+    """What steps with a model share: the names of its classes, the clock, the last labels."""
 
-    detector: Detector
-    names: list[str]
-    stages: StageClock = field(default_factory=StageClock)
-    labels: tuple[Label, ...] = ()
+    def __init__(self, model: Model, names: list[str]) -> None:
+        self.model = model
+        self.names = names
+        self.stages = StageClock()
+        self.labels: tuple[Label, ...] = ()
 
     @property
     def name(self) -> str:
-        return self.detector.model.path.name
+        return self.model.path.name
+
+    def label(self, number: int, score: float) -> Label:
+        """The class `number` by its name, if that is known."""
+        if number < len(self.names):
+            return Label(self.names[number], score)
+        return Label(f"class {number}", score)
+
+
+class DetectorStep(ModelStep):
+    """Boxes around the objects that a detector finds."""
+
+    def __init__(self, detector: Detector, names: list[str]) -> None:
+        super().__init__(detector.model, names)
+        self.detector = detector
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
         with self.stages.stage("resize"):
@@ -53,7 +66,7 @@ class DetectorStep:
         with self.stages.stage("post-processing"):
             found = self.detector.postprocess(raw, fit, CONFIDENCE)
         self.labels = tuple(
-            Label(_name(self.names, int(number)), float(score))
+            self.label(int(number), float(score))
             for number, score in zip(found.classes, found.scores)
         )
         with self.stages.stage("draw"):
@@ -61,18 +74,14 @@ class DetectorStep:
             return draw_boxes(image, found.boxes, texts, enlarge=_enlarge(image))
 
 
-@dataclass
-class ClassifierStep:
-    """The best label, and a dashed box about the square that the network gets."""
+class ClassifierStep(ModelStep):
+    """The best label, and a dashed box around the square that the network gets.
 
-    model: Model
-    names: list[str]
-    stages: StageClock = field(default_factory=StageClock)
-    labels: tuple[Label, ...] = ()
-    size: tuple[int, int, int] = field(init=False)  # channels, height, width
-    channels_last: bool = field(init=False)
+    `size` is channels, height and width of its input.
+    """
 
-    def __post_init__(self) -> None:
+    def __init__(self, model: Model, names: list[str]) -> None:
+        super().__init__(model, names)
         shape = self.model.input_shape or ()
         if len(shape) != 4:
             raise ModelFileError(f"{self.model.path.name} takes no pictures, but {shape}")
@@ -84,10 +93,6 @@ class ClassifierStep:
         if channels not in (1, 3):
             raise ModelFileError(f"{self.model.path.name} takes no grey or RGB pictures: {shape}")
         self.size = (channels, height or 224, width or 224)
-
-    @property
-    def name(self) -> str:
-        return self.model.path.name
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
         rows, columns = image.shape[:2]
@@ -137,7 +142,7 @@ class ClassifierStep:
             scores = np.exp(scores - scores.max())
             scores /= scores.sum()
         order = np.argsort(-scores, kind="stable")[:TOP]
-        return tuple(Label(_name(self.names, int(i)), float(scores[i])) for i in order)
+        return tuple(self.label(int(i), float(scores[i])) for i in order)
 
 
 def open_step(path: Path, names: list[str] | None = None, threads: int = 1) -> Step:
@@ -208,12 +213,6 @@ def read_names(path: Path) -> list[str]:
     if not any(names):
         raise WorkbookError(f"{path.name} is empty: write one name per line")
     return names
-
-
-def _name(names: list[str], number: int) -> str:
-    if number < len(names):
-        return names[number]
-    return f"class {number}"
 
 
 def _text(label: Label) -> str:

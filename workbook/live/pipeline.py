@@ -6,10 +6,9 @@ from threading import Condition, Event
 
 import numpy as np
 
+from helpers.vision import as_jpeg
 from helpers.vision.camera import Frame, Latest
 from helpers.vision.stages import StageClock
-
-JPEG_QUALITY = 80  # of 100: no visible blocks, and a quarter of the bytes of 95
 
 
 @dataclass(frozen=True)
@@ -98,22 +97,6 @@ def run(
         stages.begin(frame)
         picture = step(frame.image)
         with stages.stage("encode"):
-            jpeg = encode(picture)
+            jpeg = as_jpeg(picture)
         show(jpeg, frame)
         stages.finish(frame)
-
-
-def encode(picture: np.ndarray) -> bytes:
-    """A picture, uint8 H x W x 3 (RGB), as JPEG.
-
-    >>> encode(np.zeros((8, 8, 3), np.uint8))[:2]
-    b'\\xff\\xd8'
-    """
-    import cv2
-
-    done, jpeg = cv2.imencode(
-        ".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
-    )
-    if not done:
-        raise ValueError(f"a picture of {picture.shape} cannot be encoded as JPEG")
-    return jpeg.tobytes()

@@ -14,6 +14,7 @@ from workbook.live.networks import Step
 from workbook.live.pipeline import Newest
 
 FIGURES_S = 0.5  # how often the figures are computed
+CLOSE_S = 5.0  # longer than a camera that works takes to close
 
 
 class Session:
@@ -25,6 +26,7 @@ class Session:
 
     def __init__(self, open_source: Callable[[], Source], step: Step) -> None:
         self.newest = Newest()
+        self.processor = ""  # its temperature and clock, for the page
         self._open_source = open_source
         self._step = step
         self._lock = Lock()  # one start or stop at a time
@@ -41,6 +43,11 @@ class Session:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+
+    @property
+    def stages(self) -> StageClock:
+        """The clock of the picture that runs now, or ran last."""
+        return self._step.stages
 
     @property
     def is_running(self) -> bool:
@@ -64,7 +71,10 @@ class Session:
             self._figures_at = -math.inf
             self._stop.clear()
             self._latest = Latest(source)
-            self._thread = Thread(target=self._run, args=(self._latest,), name="live picture")
+            # a daemon: a camera that hangs must not keep the process from ending
+            self._thread = Thread(
+                target=self._run, args=(self._latest,), name="live picture", daemon=True
+            )
             self._thread.start()
 
     def state(self) -> dict:
@@ -80,34 +90,47 @@ class Session:
             "network": self._step.name,
             "dropped": dropped,
             "frames": self._step.stages.frames,
+            "processor": self.processor,
             "labels": [asdict(label) for label in self._step.labels],
             **self._figures,
         }
 
     def stop(self) -> None:
-        """End the thread, close the source, forget the picture. It may be called again."""
+        """End the thread, close the source, forget the picture. It may be called again.
+
+        It waits CLOSE_S at most for the source. One that hangs is named in the state's "problem".
+        """
         with self._lock:
             self._end()
 
     def _end(self) -> None:
         self._stop.set()
-        if self._latest is not None:
-            self._latest.close()  # wakes the thread
-        if self._thread is not None:
-            self._thread.join()
+        latest = self._latest
         self._latest = None
+        if latest is not None:
+            closing = Thread(target=latest.close, name="closing the source", daemon=True)
+            closing.start()  # wakes the thread of the picture
+            closing.join(CLOSE_S)
+            if closing.is_alive():
+                self._problem = (
+                    f"{self._source_name} does not respond, so it could not be closed: unplug it, "
+                    "and start again"
+                )
+            elif self._thread is not None:
+                self._thread.join()
         self._thread = None
         self.newest.clear()
 
     def _run(self, latest: Latest) -> None:
         try:
-            with latest:
-                pipeline.run(latest, self._step, self._show, self._step.stages, self._stop)
-            if not self._stop.is_set():
-                self._problem = f"{self._source_name} has ended."
+            pipeline.run(latest, self._step, self._show, self._step.stages, self._stop)
+            problem = f"{self._source_name} has ended."
         except Exception as error:  # any error: the page shows it
-            self._problem = _sentence(error)
-        self.newest.clear()
+            problem = _sentence(error)
+        if latest is self._latest:  # otherwise it was stopped, and another one may run
+            self._problem = problem
+            self.newest.clear()
+        latest.close()
 
     def _show(self, jpeg: bytes, frame: Frame) -> None:
         self.newest.put(jpeg, self._step.labels, frame)

@@ -8,11 +8,11 @@ from threading import Thread
 from typing import Any
 
 from helpers.interactive import has_widgets
+from helpers.vision import as_jpeg
 from helpers.vision.camera import Latest, Source, open_source
 from modelfiles.errors import WorkbookError
 from workbook.live.defaults import network_for
 from workbook.live.networks import open_step
-from workbook.live.pipeline import encode
 from workbook.live.session import Session
 
 MOST_FPS = 10  # a widget does not report what the browser took; so few pictures pass any network
@@ -51,7 +51,7 @@ def show_one(opened: Callable[[], Source], step: Callable) -> None:
         frame = latest.take()
     if frame is None:
         raise ValueError("the source has no frame")
-    display(Image(data=encode(step(frame.image)), format="jpeg", embed=True))
+    display(Image(data=as_jpeg(step(frame.image)), format="jpeg", embed=True))
 
 
 class View:

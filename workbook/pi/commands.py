@@ -18,6 +18,11 @@ def add_to(commands) -> None:
         actions, "start", run_start, "copy the workbook to a Pi and open JupyterLab on it here"
     )
     _add_no_convert(start)
+    start.add_argument(
+        "--torch",
+        action="store_true",
+        help="install PyTorch and ExecuTorch there, too; the workbook does not need them on a Pi",
+    )
     start.add_argument("hosts", nargs=1, metavar="HOST", help="such as pi@raspberrypi.local")
     run = _add(
         actions, "run", run_notebook, "run a notebook on all Pis at once and fetch what it made"
@@ -78,7 +83,7 @@ def run_start(options: argparse.Namespace) -> int:
         return 1
     for number in (signal.SIGTERM, signal.SIGHUP):  # these close the tunnel, as Ctrl-C does
         signal.signal(number, signal.default_int_handler)
-    jupyter.start(options.hosts[0])
+    jupyter.start(options.hosts[0], torch=options.torch)
     return 0
 
 

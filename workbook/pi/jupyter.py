@@ -11,14 +11,16 @@ from workbook.pi.tunnel import Tunnel
 RETRY_S = 5
 
 
-def start(host: str, say: Callable[[str], None] = print) -> None:
+def start(host: str, say: Callable[[str], None] = print, torch: bool = False) -> None:
     """Prepare the Pi, start JupyterLab there, and keep a tunnel to it open until Ctrl-C.
+
+    With `torch`, the Pi's environment gets PyTorch and ExecuTorch, too.
 
     The address here is printed once it answers. JupyterLab keeps running if the tunnel is closed
     or broken; a broken one is opened again. `workbook pi stop` ends JupyterLab.
     """
     with Pi(host) as pi:
-        prepare(pi, say)
+        prepare(pi, say, torch=torch)
         server = pi.ask("jupyter")
     with Tunnel(host) as tunnel:
         tunnel.open(server["port"])

@@ -11,19 +11,22 @@ from helpers.interactive import drawing_path
 from helpers.paths import PACKAGES, ROOT, build_path
 from workbook.pi import transfer
 from workbook.pi.connection import Pi
+from workbook.pi.on_device.jobs import TORCH
 from workbook.pi.openssh import PiError
 
 # the notebooks that run without torch
 ON_THE_PI = ("00_start_here", "03_measure_latency", "08_benchmark_on_the_pi")
 # the files that the environment on the Pi depends on
-LISTS = ("requirements-pi.txt", "requirements.txt", "pyproject.toml")
+LISTS = ("requirements-pi.txt", "requirements-pi-torch.txt", "requirements.txt", "pyproject.toml")
+TORCH_FILES = ("mnist_cnn.pt2", "mnist_cnn.pte")  # what PyTorch and ExecuTorch open
 
 
-def bundle() -> dict[str, Path]:
+def bundle(torch: bool = False) -> dict[str, Path]:
     """What a Pi gets, {path there: file here}.
 
     The packages, the notebooks for it with their diagrams, the glossary, requirements, model files,
-    images, and the digit that the reader drew; nothing that needs torch.
+    images, and the digit that the reader drew; nothing that needs torch, unless `torch` says that
+    the Pi has it.
     """
     code = [
         path
@@ -42,7 +45,10 @@ def bundle() -> dict[str, Path]:
     lists = [ROOT / name for name in LISTS]
     paths = [*code, *present, *shown, glossary, *lists]
     files = {path.relative_to(ROOT).as_posix(): path for path in paths}
-    files |= {f"build/models/{path.name}": path for path in model_files.deployable_files()}
+    models = model_files.deployable_files()
+    if torch:
+        models += filter(Path.exists, (build_path("models", name) for name in TORCH_FILES))
+    files |= {f"build/models/{path.name}": path for path in models}
     drawing = drawing_path()
     if drawing.exists():
         files[f"build/{drawing.name}"] = drawing
@@ -64,22 +70,27 @@ def mnist_files() -> dict[str, Path]:
 
 
 def prepare(
-    pi: Pi, say: Callable[[str], None] = print, extra: Mapping[str, Path] | None = None
+    pi: Pi,
+    say: Callable[[str], None] = print,
+    extra: Mapping[str, Path] | None = None,
+    torch: bool = False,
 ) -> None:
     """Check the Pi, copy what has changed and `extra`, and set up the environment.
 
-    `extra` are more files, {path there: file here}. While the Pi runs a notebook, nothing is copied
-    or set up.
+    `extra` are more files, {path there: file here}. With `torch`, the environment gets PyTorch and
+    ExecuTorch, too. While the Pi runs a notebook, nothing is copied or set up.
     """
     facts = pi.ask("check")
     pi.folder = facts["folder"]
     if facts["running"]:
         say(f"{facts['running']} is still running there, so nothing is copied")
         return
-    files = bundle() | dict(extra or {})
+    files = bundle(torch) | dict(extra or {})
     if not extra and not any(path.startswith("build/models/") for path in files):
         say("no model files to copy, and most notebooks need some: `make pi` converts them first")
     requirements = _requirements()
+    if torch:
+        requirements += f" {TORCH}"
     transfer.update(pi, files, requirements, say)
     job = pi.ask("set_up", requirements=requirements)["job"]
     if job:

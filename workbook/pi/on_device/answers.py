@@ -51,7 +51,7 @@ def check(request):
 
 
 def set_up(request):
-    """Start the job that installs requirements-pi.txt, if needed: {"job": its name or None}."""
+    """Start the job that installs the `requirements`, if needed: {"job": its name or None}."""
     if jobs.is_set_up(request["requirements"]):
         return {"job": None}
     if not jobs.is_running("set_up"):

@@ -12,6 +12,7 @@ from workbook.pi.on_device import jobs
 from workbook.pi.on_device.jobs import FOLDER, STATE, Problem, read_state, write_state
 
 ENVIRONMENT_BYTES = 1_300_000_000  # 700 MB of packages, their downloads, and some room
+TORCH_BYTES = 1_500_000_000  # the same for PyTorch and ExecuTorch
 
 
 def plan(request):
@@ -59,8 +60,11 @@ def _remove_old_code(sent, files):
 
 def _require_room(request, send):
     room = sum(request["files"][path][1] for path in send)
-    if not jobs.is_set_up(request["requirements"]):
+    words = request["requirements"].split()
+    if not jobs.is_set_up(" ".join(word for word in words if word != jobs.TORCH)):
         room += ENVIRONMENT_BYTES
+    if jobs.TORCH in words and not jobs.is_set_up(request["requirements"]):
+        room += TORCH_BYTES
     free = jobs.free_bytes()
     if send and free < room:
         raise Problem(

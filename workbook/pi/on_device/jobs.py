@@ -22,7 +22,8 @@ FOLDER = Path.home() / "workbook"
 STATE = FOLDER / ".pi"  # readable by its owner alone: it holds logs and the token
 VENV = FOLDER / ".venv"
 PYTHON = VENV / "bin" / "python"
-READY = VENV / "ready"  # holds the hash of the requirements that are completely installed
+READY = VENV / "ready"  # the requirements that are completely installed: a hash, perhaps TORCH
+TORCH = "torch"
 # variables in the environment of every process of the workbook
 MARK = "WORKBOOK_ON_THE_PI"  # the mark of this installation
 JOB = "WORKBOOK_JOB"  # the name of the job
@@ -155,9 +156,9 @@ def _job_of(pid):
 
 
 def is_set_up(requirements):
-    """Whether exactly these requirements are completely installed, for this Python."""
+    """Whether these requirements, or more, are completely installed for this Python."""
     try:
-        return READY.read_text() == requirements and _is_whole()
+        return set(requirements.split()) <= set(READY.read_text().split()) and _is_whole()
     except OSError:
         return False
 
@@ -197,10 +198,29 @@ def _set_up(request):
     what = "installing the packages of requirements-pi.txt (some minutes on a Pi)"
     _call(what, *pip, "-r", "requirements-pi.txt")
     _call("installing the workbook", *pip, "--no-deps", "-e", ".")
+    hashed, *more = request["requirements"].split()
+    _write_ready(hashed)
+    if TORCH in more:
+        _set_up_torch(pip)
+        _write_ready(request["requirements"])
+
+
+def _write_ready(requirements):
     os.sync()  # the packages are on the card before they are called complete
     with open(READY, "w") as file:
-        file.write(request["requirements"])
+        file.write(requirements)
         flush(file)
+
+
+def _set_up_torch(pip):
+    """Install PyTorch and ExecuTorch, unless PyTorch works: Debian's python3-torch is visible."""
+    trial = [str(PYTHON), "-m", "workbook.packages", "torch"]
+    if subprocess.run(trial, cwd=FOLDER, stdout=subprocess.DEVNULL).returncode == 0:
+        print("PyTorch is there already and can be used", flush=True)
+        return
+    what = "installing the packages of requirements-pi-torch.txt (some minutes on a Pi)"
+    _call(what, *pip, "-r", "requirements-pi-torch.txt")
+    _call("trying PyTorch", *trial, "executorch")
 
 
 def _call(what, *command):
@@ -221,24 +241,9 @@ def _call(what, *command):
 
 
 def _run_notebook(request):
-    import nbformat
+    from workbook.pi.on_device import notebooks
 
-    from workbook import book
-
-    name = request["notebook"]
-    overrides = dict(request["parameters"])
-    parameters = book.parameters(nbformat.read(book.HERE / f"{name}.ipynb", 4))
-    if "reuse_hours" in parameters:  # it can continue from its records
-        overrides.setdefault("reuse_hours", round((time.time() - request["since"]) / 3600, 4))
-    notebook = book.execute(name, overrides, progress=_print_cell)
-    target = STATE / "executed" / f"{name}.ipynb"
-    target.parent.mkdir(exist_ok=True)
-    nbformat.write(notebook, target.with_suffix(".part"))
-    os.replace(target.with_suffix(".part"), target)
-
-
-def _print_cell(cell, cells):
-    print(f"cell {cell} of {cells}", flush=True)
+    notebooks.run(request)
 
 
 def _evaluate(request):
