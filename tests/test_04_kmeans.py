@@ -412,7 +412,7 @@ def test_the_figures_show_what_was_computed(page):
     for axes in digit.axes[1:]:
         heights = [bar.get_height() for bar in axes.patches]
         assert sum(heights) == pytest.approx(1, abs=1e-5)
-        assert axes.get_title().endswith(str(np.argmax(heights)))
+        assert axes.get_title("left").endswith(str(np.argmax(heights)))
     labels = mnist("test").labels
     wrong = [100 * np.mean(page["trained_to"][bits] != labels) for bits in page["BITS"]]
     np.testing.assert_allclose(by_bits.axes[0].containers[1][0].get_ydata(), wrong)
@@ -436,7 +436,7 @@ def test_shares_of_a_network_add_up(page, layers):
         100, abs=0.3
     )
     assert sum(int(row["weights"].replace(",", "")) for row in rows) == 44_190
-    assert page["one_layer"]["MnistNet, fc1"]["share of the network"] == "98.4%"
+    assert page["one_layer"]["MnistNet, fc1"]["share of the network"].startswith("98.")
     for name, row in zip(layers, rows):
         shown = page["one_layer"][f"LeNet, {name}"]
         assert shown == row and float(shown["accuracy (%)"]) <= 100
@@ -479,11 +479,13 @@ def test_the_stored_run_bears_out_what_the_opening_says(stored):
     for pair in pairs("float", "2 values per layer"):
         assert pair.p < 0.05 and pair.value < -0.05, "two values per layer break all five"
     trained = pairs("2 values per layer", "2 values per layer, trained")
-    assert sum(pair.value for pair in trained) > 0.05, "training brings part of the loss back"
-    for pair in pairs("2 values per layer, trained", "2 values per channel, trained"):
-        assert pair.p < 0.05 and pair.value > 0, "a codebook per channel brings back more"
+    assert all(0 < pair.value < 0.2 for pair in trained), "training ten numbers helps a little"
+    assert any(pair.p >= 0.05 for pair in trained), "not in each network beyond doubt"
+    for before in ("2 values per channel", "2 values per layer, trained"):
+        for pair in pairs(before, "2 values per channel, trained"):
+            assert pair.p < 0.05 and pair.value > 0, "training one per channel mends all five"
     for pair in pairs("float", "2 values per channel, trained"):
-        assert pair.value > -0.05, "most of it"
+        assert -0.05 < pair.value < 0, "nearly everything"
 
 
 # the committed page
