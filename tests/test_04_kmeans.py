@@ -294,9 +294,10 @@ def test_a_loss_needs_more_than_five_lost_images(before, after, expected):
 
 def test_errors_are_drawn_in_per_cent_with_their_intervals():
     figure, axes = plt.subplots()
-    wrong = on_a_hundred_images(book.draw_errors)(axes, [1, 2], [called(9), called(20)])
-    np.testing.assert_allclose(wrong, [9, 20])
+    ends = on_a_hundred_images(book.draw_errors)(axes, [1, 2], [called(9), called(20)])
     [bars] = axes.containers
+    np.testing.assert_allclose(bars[0].get_ydata(), [9, 20])
+    np.testing.assert_allclose(np.transpose(ends), [s[:, 1] for s in bars[2][0].get_segments()])
     for segment, share in zip(bars[2][0].get_segments(), (9, 20)):
         exact = accuracy(np.zeros(100, int), called(share))
         expected = [100 * (1 - exact.high), 100 * (1 - exact.low)]
@@ -379,7 +380,7 @@ def test_files_are_as_long_as_arithmetic_says(page):
 
 def test_the_table_of_files(page):
     for (unit, bits), size in page["sizes"].items():
-        row = page["files"][f"{bits} bits, a codebook per {unit}"]
+        row = page["files"][f"{book.in_words(bits)}, a codebook per {unit}"]
         assert row["file (bytes)"] == f"{size:,}"
         assert row["bits per weight"] == f"{8 * size / 44_190:.2f}"
         assert row["times smaller"] == f"{4 * 44_190 / size:.1f}"
@@ -388,13 +389,14 @@ def test_the_table_of_files(page):
 
 
 def test_the_tables_of_training(page):
-    for bits, row in page["channel_training"].items():
+    for bits in page["CHANNEL_BITS"]:
+        row = page["channel_training"][book.in_words(bits)]
         assert row["values"] == (6 + 16 + 120 + 84 + 10) * 2**bits
         before = page["channel_clustered"][bits]
         pair = mcnemar(mnist("test").labels, before, page["channel_trained_to"][bits])
         assert (row["lost"], row["gained"]) == (pair.lost, pair.gained)
     for bits in page["BITS"]:
-        row = page["training"][f"{bits} bits"]
+        row = page["training"][book.in_words(bits)]
         pair = mcnemar(mnist("test").labels, page["clustered"][bits], page["trained_to"][bits])
         assert (row["lost"], row["gained"]) == (pair.lost, pair.gained)
         before = np.mean(page["clustered"][bits] == mnist("test").labels)
