@@ -419,7 +419,7 @@ def test_the_figures_show_what_was_computed(page):
     wrong = [100 * np.mean(page["trained_to"][bits] != labels) for bits in page["BITS"]]
     np.testing.assert_allclose(by_bits.axes[0].containers[1][0].get_ydata(), wrong)
     kib = [page["sizes"]["layer", bits] / 1024 for bits in page["BITS"]]
-    for axis, expected in zip(by_bytes.axes[0].containers[0][0].get_data(), (kib, wrong)):
+    for axis, expected in zip(by_bytes.axes[0].containers[0][0].get_xydata().T, (kib, wrong)):
         np.testing.assert_allclose(axis, expected)
 
 
