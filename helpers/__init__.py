@@ -7,6 +7,7 @@ models          the networks of the book
 augmentation    new variants of training images
 training        train, evaluate, trained(name)
 digit_detector  a detector of digits: network and training; digit_targets holds its losses
+codebooks       weights as a few shared values, and files of them
 convert         a network to a file for each runtime
 model_files     the files that are copied to a Pi
 runtimes        open_model(path) -> Model

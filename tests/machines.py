@@ -33,6 +33,7 @@ from helpers.paths import ROOT
 TESTS = [
     "tests/test_training.py",
     "tests/test_04_kmeans.py",
+    "tests/test_04b_codebooks.py",
     "tests/test_05_affine.py",
     "tests/test_05b_integers.py",
     "tests/test_06_post_training_quantization.py",

@@ -43,6 +43,8 @@ QUICK = {
     "04_kmeans_quantization": {
         "fine_tune_epochs": 1,
         "fine_tune_images": 500,
+    },
+    "04b_codebooks_to_the_last_byte": {
         "race_weights": 100_000,
         "timed_rounds": 1,
     },

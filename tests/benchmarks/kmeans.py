@@ -1,4 +1,4 @@
-"""Notebook 04's k-means against the exact optimum, on the 1,179,648 weights of MnistNet's fc1.
+"""Notebook 04b's k-means against the exact optimum, on the 1,179,648 weights of MnistNet's fc1.
 
 It prints its results and asserts nothing.
 
@@ -33,7 +33,7 @@ def exact_inertia(book, weights: np.ndarray, k: int) -> float:
 
 
 def main(ks: list[int]) -> None:
-    book = definitions("04_kmeans_quantization")
+    book = definitions("04b_codebooks_to_the_last_byte")
     weights = trained("mnist_cnn").fc1.weight.detach().numpy().ravel()
     print(f"MnistNet fc1, {weights.size:,} weights, 1 thread, median of 3 runs")
     for k in ks:
