@@ -5,6 +5,7 @@ compares them.
 """
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -40,7 +41,13 @@ TOY_VARIANTS = (".onnx", "_int8_u8.onnx")
 # integer operators with S8 activations: slow on x86, so notebook 08 explains but does not rank it
 SIGNED_OPERATORS = "_int8_s8_qoperator.onnx"
 WITH_SIGNED_OPERATORS = ("mnist_cnn", "mobilenet_v2")
-BATCHES = (1, 10, 100, 250)  # images per call of notebook 03's files of MnistNet
+BATCHES = (1, 10, 1000)  # images per call of notebook 03's files of MnistNet
+# the runtimes that it runs with batches; other files for one image are those of VARIANTS
+BATCH_SUFFIXES = {
+    1: (".onnx",),
+    10: (".onnx", ".tflite", ".mnn"),
+    1000: (".onnx", ".tflite", ".mnn"),
+}
 CALIBRATION_IMAGES = 200  # of all classes, for the trained network
 NOISE_IMAGES = 8  # for networks with random weights, whose accuracy is not measured
 
@@ -109,7 +116,7 @@ def deployable_files() -> list[Path]:
     """The files to copy to a Pi: existing model files, 03's batches, the file of network_info."""
     paths = [path for file in files(list(_INPUT_SHAPES)) if file.exists for path in file.parts]
     paths += map(signed_operators_file, WITH_SIGNED_OPERATORS)
-    paths += map(_batch_file, BATCHES)
+    paths += [path for batch in BATCHES for path in _batch_files(batch)]
     paths.append(_network_info_file())
     return [path for path in paths if path.exists()]
 
@@ -119,8 +126,9 @@ def signed_operators_file(network: str) -> Path:
     return build_path("models", network + SIGNED_OPERATORS)
 
 
-def _batch_file(batch: int) -> Path:
-    return build_path("models", f"mnist_cnn_batch{batch}.onnx")
+def _batch_files(batch: int) -> list[Path]:
+    stem = f"mnist_cnn_batch{batch}"
+    return [build_path("models", stem + suffix) for suffix in BATCH_SUFFIXES[batch]]
 
 
 def build_missing(
@@ -144,7 +152,7 @@ def build_missing(
     for name in networks:
         wanted = {file.path: file.parts for file in files([name])}
         if name == "mnist_cnn":
-            wanted |= {path: [path] for path in map(_batch_file, batches)}
+            wanted |= {path: [path] for batch in batches for path in _batch_files(batch)}
         if name in WITH_SIGNED_OPERATORS:
             path = signed_operators_file(name)
             wanted[path] = [path]
@@ -222,18 +230,13 @@ def _convert(network, name: str, path: Path) -> None:
     """Write one file. int8 and MNN files are made from a float32 file, which is written first."""
     import torch
 
-    from helpers import convert
     from modelfiles.conversion import variants
 
-    example = torch.zeros(_INPUT_SHAPES[name])
-    suffix = path.name.removeprefix(name)
-    if suffix.startswith("_batch"):
-        batch = int(suffix.removeprefix("_batch").removesuffix(".onnx"))
-        convert.to_onnx(network, example.repeat(batch, 1, 1, 1), path)
-    else:
-        variants.write(
-            build_path("models", name), suffix, network, example, partial(_calibration, name)
-        )
+    # NAME_batch10.onnx takes ten images per call, NAME.onnx one
+    [(batch, suffix)] = re.findall(r"^(?:_batch(\d+))?(.+)", path.name.removeprefix(name))
+    example = torch.zeros(_INPUT_SHAPES[name]).repeat(int(batch or 1), 1, 1, 1)
+    stem = path.with_name(path.name.removesuffix(suffix))
+    variants.write(stem, suffix, network, example, partial(_calibration, name))
 
 
 def _calibration(name: str):

@@ -53,7 +53,7 @@ def run_cells(page, count: int) -> None:
 
 
 def _was_taken(page, cell) -> bool:
-    """Whether the cell runs after its keys: a notebook drops them while it still builds the page."""
+    """Whether the cell runs: a notebook drops keys while it still builds the page."""
     prompt = cell.locator(".jp-InputPrompt")
     cell.locator(".cm-content").click()
     page.keyboard.press("Shift+Enter")

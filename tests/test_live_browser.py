@@ -128,64 +128,6 @@ def jupyter(digit_file, tmp_path):  # noqa: F811
         yield address("live.ipynb")
 
 
-def test_the_picture_moves_stops_and_starts_again(browser, here, tmp_path):
-    command, address = here
-    page, errors = new_page(browser, address)
-    assert len(looked_at(page, errors)) > 5
-    page.get_by_role("row").filter(has_text="network").wait_for(timeout=10_000)
-    assert re.fullmatch(r"[\d.]+ ms", page.locator("#p50").inner_text())
-    assert re.fullmatch(r"\d+ ms", page.locator("#age").inner_text())
-    page.get_by_role("button", name="Stop").click()
-    page.get_by_role("button", name="Start").wait_for(timeout=10_000)
-    assert page.locator("#about").inner_text().endswith(": stopped")
-    assert page.evaluate(SUM) == 0, "the picture is gone"
-    page.get_by_role("button", name="Start").click()
-    page.get_by_role("button", name="Stop").wait_for(timeout=10_000)
-    assert len(looked_at(page, errors)) > 5
-    command.send_signal(signal.SIGINT)
-    assert command.wait(timeout=20) == 0
-    page.get_by_text("does not answer: was it ended?").first.wait_for(timeout=10_000)
-    page.close()
-
-
-@pytest.mark.parametrize("width", [390, 1400])
-def test_the_page_fits_the_screen(browser, here, width, tmp_path):
-    _, address = here
-    page, errors = new_page(browser, address, width)
-    looked_at(page, errors)
-    wide = page.evaluate("document.documentElement.scrollWidth")
-    assert wide <= width, "no part is outside"
-    page.screenshot(path=tmp_path / f"live-{width}.png", full_page=True)
-    page.close()
-
-
-@pytest.fixture
-def jupyter(digit_file, tmp_path):  # noqa: F811
-    """JupyterLab with a notebook that shows the live picture: the address of the notebook."""
-    code = f"from workbook.live.view import view\nseen = view('scenes', {str(digit_file)!r})"
-    write_notebook(tmp_path / "live.ipynb", code)
-    with jupyter_lab(tmp_path) as address:
-        yield address("live.ipynb")
-
-
-def run_first_cell(page) -> None:
-    """Run it, and wait until it has finished: its prompt is then a number."""
-    cell = page.locator(".jp-Notebook .jp-CodeCell").first
-    cell.wait_for(timeout=120_000)
-    page.get_by_text(re.compile(r"Python 3 \(?.*\| Idle")).wait_for(timeout=120_000)
-    prompt = cell.locator(".jp-InputPrompt")
-
-    def was_taken() -> bool:
-        """Whether the notebook took the keys: it drops them while it still builds the page."""
-        cell.locator(".cm-content").click()
-        page.keyboard.press("Shift+Enter")
-        page.wait_for_timeout(5000)
-        return "[ ]" not in prompt.inner_text()
-
-    wait_until(was_taken, 120)
-    wait_until(lambda: re.search(r"\d", prompt.inner_text()), 300)
-
-
 def test_the_picture_moves_in_a_notebook(browser, jupyter):
     pytest.importorskip("ipywidgets")
     page = browser.new_page(viewport={"width": 1200, "height": 900})

@@ -311,15 +311,9 @@ WITHOUT_PYTORCH = [
 @pytest.mark.parametrize("name", WITHOUT_PYTORCH)
 def test_it_runs_on_a_machine_without_pytorch(name, quick_networks, tmp_path, monkeypatch):
     """As on a Pi: the model files were made elsewhere and copied; importing torch fails."""
-    import torch
-
-    from helpers import convert, model_files
-    from helpers.models import torchvision_model
+    from helpers import model_files
 
     model_files.build_missing(["mnist_cnn"], QUICK["03_measure_latency"]["batches"])
-    mobilenet = build_path("models", "mobilenet_v2.onnx")
-    if not mobilenet.exists():
-        convert.to_onnx(torchvision_model("mobilenet_v2"), torch.zeros(1, 3, 224, 224), mobilenet)
     shutil.copytree(build_dir("models"), tmp_path / "build" / "models")
     monkeypatch.setenv("WORKBOOK_BUILD", str(tmp_path / "build"))
 

@@ -8,6 +8,8 @@ import torch
 
 from modelfiles.errors import ConversionError, reason
 
+MANY_IMAGES = 100  # of one call: several calls of so many take seconds
+
 
 @dataclass(frozen=True)
 class Reference:
@@ -157,12 +159,15 @@ def random_images(shape: tuple[int, ...]) -> np.ndarray:
     """Random images, float32, several calls of `shape`, NCHW, one after another.
 
     Several ranges, because a network may treat bright or dark images differently: around zero, and
-    like pixels from 0 to 1, from -1 to 0, and from 0 to 255.
+    like pixels from 0 to 1, from -1 to 0, and from 0 to 255. A call for many images has all ranges.
     """
     generator = np.random.default_rng(0)
     noise = generator.standard_normal(shape, np.float32)
     pixels = generator.random(shape, np.float32)
-    return np.concatenate([noise, pixels, -pixels, np.round(255 * pixels)])
+    ranges = [noise, pixels, -pixels, np.round(255 * pixels)]
+    if shape[0] >= MANY_IMAGES:
+        ranges = [images[i :: len(ranges)] for i, images in enumerate(ranges)]
+    return np.concatenate(ranges)
 
 
 def _answers(network: torch.nn.Module, example: torch.Tensor) -> list[tuple]:

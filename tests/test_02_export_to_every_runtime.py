@@ -1,0 +1,194 @@
+"""Notebook 02: its functions measure what they say, and the committed page fits its sentences."""
+
+import json
+import subprocess
+import sys
+import urllib.request
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from notebook_code import definitions
+from notebook_pages import as_numbers, numbers, printed, run_cell, table
+
+from helpers import convert
+from helpers.runtimes import open_model
+from modelfiles.programs import run_program
+
+NAME = "02_export_to_every_runtime"
+book = definitions(NAME)
+names = book.size_on_disk.__globals__
+KINDS = ["pt2", "onnx", "tflite", "ncnn.param", "mnn", "pte"]
+
+
+# functions
+
+
+@pytest.mark.parametrize(
+    "opened, parts, size",
+    [
+        ("a.ncnn.param", {"a.ncnn.param": 3, "a.ncnn.bin": 40, "b.ncnn.bin": 500}, 43),
+        ("a.onnx", {"a.onnx": 7, "a.ncnn.bin": 40}, 7),
+    ],
+)
+def test_the_size_is_that_of_all_files_of_a_model(tmp_path, opened, parts, size):
+    for name, length in parts.items():
+        (tmp_path / name).write_bytes(bytes(length))
+    assert book.size_on_disk(tmp_path / opened) == size
+
+
+def test_the_outputs_of_convolutions_are_side_by_side():
+    torch.manual_seed(0)
+    network = book.Convolutions(((1, 1), (3, 2), (5, 1)))
+    x = torch.randn(2, 16, 9, 9)
+    parts = network(x).split([32 * 9 * 9, 32 * 4 * 4, 32 * 5 * 5], dim=1)
+    for layer, part in zip(network.layers, parts):
+        torch.testing.assert_close(part, layer(x).flatten(1))
+
+
+def test_inverts_has_a_branch():
+    network = book.Inverts()
+    weights, bias = network.layer.weight, network.layer.bias
+    for sign in (-1, 1):
+        image = sign * torch.ones(1, 4)
+        torch.testing.assert_close(network(image)[0], bias - weights.sum(1))
+
+
+def test_the_program_reports_milliseconds_and_megabytes(quick_networks, tmp_path):
+    path = tmp_path / "lenet.onnx"
+    convert.to_onnx(quick_networks["lenet"], torch.zeros(1, 1, 28, 28), path)
+    output = run_program([sys.executable, "-c", book.PROGRAM, str(path)], "the process")
+    first_ms, again_ms, peak_mb = json.loads(output.splitlines()[-1])
+    assert 1 < first_ms < 600_000, "ONNX Runtime is some MB of code: importing it takes longer"
+    assert 0 < again_ms < first_ms
+    if sys.platform == "linux":
+        assert 20 < peak_mb < 2000
+
+
+def test_netron_serves_the_graph_on_this_machine_only(quick_networks, tmp_path):
+    netron = pytest.importorskip("netron")
+    path = tmp_path / "lenet.onnx"
+    convert.to_onnx(quick_networks["lenet"], torch.zeros(1, 1, 28, 28), path)
+    address = netron.start(str(path), address=("127.0.0.1", None), browse=False)
+    try:
+        assert address[0] == "127.0.0.1"
+        url = f"http://127.0.0.1:{address[1]}"
+        page = urllib.request.urlopen(url, timeout=60).read().decode()
+        assert "/data/lenet.onnx" in page
+        served = urllib.request.urlopen(f"{url}/data/lenet.onnx", timeout=60).read()
+        assert served == path.read_bytes()
+    finally:
+        netron.stop(address)
+
+
+def test_a_single_mnn_file_may_differ_by_what_the_notebook_allows(quick_networks, tmp_path):
+    """The limit of the notebook: a thousandth of the largest logit."""
+    network = quick_networks["lenet"]
+    source = convert.to_onnx(network, torch.zeros(1, 1, 28, 28), tmp_path / "lenet.onnx")
+    path = convert.to_mnn(source, tmp_path / "lenet.mnn")
+    x = np.random.default_rng(0).standard_normal((20, 1, 28, 28), np.float32)
+    wanted = open_model(source).predict(x)
+    assert np.abs(open_model(path).predict(x) - wanted).max() < 1e-3 * np.abs(wanted).max()
+
+
+def test_cpu_time_includes_the_converters_processes():
+    before = book.cpu_seconds()
+    loop = "import time\nwhile time.process_time() < 0.3: pass"
+    subprocess.run([sys.executable, "-c", loop], check=True)
+    assert book.cpu_seconds() - before > 0.29
+
+
+@pytest.mark.parametrize(
+    "part, variables, right",
+    [
+        (
+            "check(answer, 128 * row_length",
+            {"chain": [("Relu", [1, 64, 12, 12]), ("Reshape", [1, 9216]), ("Gemm", [1, 128])]},
+            9216 * 128,
+        ),
+        ("check(answer, difference.idxmax()", {"difference": pd.Series({"a": 1, "b": 2})}, "b"),
+        ("check(answer, fused", {"text": {"ncnn": ["0=1 9=1", "0=9 2=1", "1=1 9=1"]}}, 2),
+        ("check(answer, weights_mb", {"weights_mb": 4.799528}, 4.8),
+        ("check(answer, int(quantize", {}, -1),
+    ],
+)
+def test_right_answers_are_right(capsys, part, variables, right):
+    for answer, said in ((right, "Right."), (None, "No answer yet."), (7, "Not yet")):
+        run_cell(NAME, part, **{**names, **variables, "answer": answer})
+        assert capsys.readouterr().out.startswith(said)
+
+
+# the committed page
+
+
+def test_six_files_give_the_same_answers():
+    rows = table(NAME, "runtime", "changed answers", "largest logit difference")
+    assert list(rows.index) == KINDS
+    assert as_numbers(rows["changed answers"]).sum() == 0
+    difference = as_numbers(rows["largest logit difference"])
+    assert difference.max() < 1e-3
+    others = difference.drop("mnn")
+    assert difference.mnn > 5 * others.max(), "MNN's difference is far larger"
+    [gap] = numbers(NAME, r"the gap there is (\S+)")
+    assert others.max() < 30 * gap, "another order of addition: a few gaps"
+
+
+def test_winograd_is_where_the_page_says():
+    errors = table(NAME, "onnx", "mnn").apply(as_numbers)
+    with_winograd = [row for row in errors.index if "stride 1" in row and "1 x 1" not in row]
+    assert len(with_winograd) == 2
+    without = errors.mnn.drop(with_winograd)
+    assert errors.mnn[with_winograd].min() > 10 * max(without.max(), errors.onnx.max())
+
+
+def test_every_file_reads_the_drawn_digit():
+    rows = table(NAME, "reads", "largest logit", "difference to pt2")
+    assert list(rows.index) == KINDS and rows.reads.nunique() == 1
+    assert as_numbers(rows["difference to pt2"]).max() < 1e-2
+
+
+def test_a_trace_loses_the_branch():
+    off = table(NAME, "dark image", "bright image").apply(as_numbers)
+    assert off["dark image"].max() == 0
+    assert off.loc["trace", "bright image"] > 0.1 and off.loc["script", "bright image"] == 0
+    assert "torch.export: Could not guard on data-dependent expression" in printed(NAME)
+    assert "a trace keeps only the branch of the example" in printed(NAME)
+
+
+def test_pnnx_fuses_layers_and_halves_the_weights():
+    [before] = numbers(NAME, r"mnist_cnn\.pnnx\.param, (\d+) layers")
+    [after] = numbers(NAME, r"mnist_cnn\.ncnn\.param, (\d+) layers")
+    assert after < before
+    [whole] = numbers(NAME, r"([\d,]+) bytes  mnist_cnn\.pnnx\.bin")
+    [half] = numbers(NAME, r"([\d,]+) bytes  mnist_cnn\.ncnn\.bin")
+    assert half == pytest.approx(whole / 2, rel=0.01)
+    assert "nn.Conv2d" in printed(NAME) and " 9=1" in printed(NAME)
+
+
+def test_costs_are_as_the_page_says():
+    costs = table(NAME, "file (MB)", "import and load (ms)", "load again (ms)", "memory (MB)")
+    costs = costs.apply(as_numbers)
+    assert costs["file (MB)"].between(4.7, 4.9).all(), "1,199,882 weights of four bytes"
+    heavy = costs["memory (MB)"][["pt2", "pte"]]
+    light = costs["memory (MB)"].drop(["pt2", "pte"])
+    assert heavy.min() > 2 * light.max() and light.min() > 4.8, "the runtime weighs more"
+    first = costs["import and load (ms)"]
+    again = costs["load again (ms)"]
+    assert first[["pt2", "pte"]].min() > 3 * first.drop(["pt2", "pte"]).max()
+    assert again.pte < first.pte / 10, "its slow start is an import"
+
+
+def test_int8_is_as_the_page_says():
+    rows = table(NAME, "of float32 (%)", "images lost", "gained", "largest logit difference")
+    rows = rows.apply(as_numbers)
+    assert rows["of float32 (%)"].between(24, 27).all()
+    assert rows["images lost"].max() <= 10 and rows.gained.max() <= 10
+    difference = rows["largest logit difference"]
+    assert difference.idxmin() == "mnn" and difference.drop("mnn").min() > 0.1
+    [scale] = numbers(NAME, r"scale (\S+), zero point")
+    outside, elsewhere = numbers(NAME, r"largest error there (\S+), elsewhere (\S+)")
+    assert outside > elsewhere > scale / 2
+    assert elsewhere < 12 * scale, "a few steps"
+    [careless] = numbers(NAME, r"accuracy: ([\d.]+) %")
+    assert careless < 30, "little better than guesses"
