@@ -61,6 +61,7 @@ QUICK = {
         "rounds": 6,
         "round_s": 0.005,
         "image_count": 100,
+        "pause_s": 0,
         "peak_seconds": 0.05,
         "sustained_s": 2,
         "profiled_calls": 3,

@@ -8,7 +8,7 @@ from helpers import model_files
 from helpers.data import MNIST_FILES
 from helpers.data.idx_files import IDX_PREFIX, idx_paths
 from helpers.interactive import drawing_path
-from helpers.paths import PACKAGES, ROOT, build_path
+from helpers.paths import PACKAGES, ROOT, build_dir, build_path
 from workbook.pi import transfer
 from workbook.pi.connection import Pi
 from workbook.pi.openssh import PiError
@@ -33,11 +33,14 @@ def bundle() -> dict[str, Path]:
     ]
     notebooks = [ROOT / "notebooks" / f"{name}.ipynb" for name in ON_THE_PI]
     present = [path for path in notebooks if path.exists()]
-    diagrams = (ROOT / "notebooks/figures").glob("*.svg")
+    figures = ROOT / "notebooks/figures"
+    diagrams = [*figures.glob("*.svg"), *figures.glob("08_*.json")]
     lists = [ROOT / name for name in LISTS]
     paths = [*code, *present, *diagrams, *lists]
     files = {path.relative_to(ROOT).as_posix(): path for path in paths}
-    files |= {f"build/models/{path.name}": path for path in model_files.deployable_files()}
+    models = build_dir("models")
+    for path in model_files.deployable_files():
+        files[f"build/models/{path.relative_to(models).as_posix()}"] = path
     drawing = drawing_path()
     if drawing.exists():
         files[f"build/{drawing.name}"] = drawing
