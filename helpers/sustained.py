@@ -58,7 +58,9 @@ def pooled(part: pd.DataFrame) -> dict[str, timing.Latency]:
         calls = min(samples.shape[1] for samples in rounds)
         samples = np.concatenate([samples[:, :calls] for samples in rounds])
         threads = int(lines["runtime.threads"].iloc[0])
-        latencies[name] = timing.Latency(*[samples] * 3, timing.WarmUp(0, 0, True), threads)
+        latencies[name] = timing.Latency(
+            samples, samples, samples, timing.WarmUp(0, 0, True), threads
+        )
     return latencies
 
 

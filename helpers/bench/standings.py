@@ -10,8 +10,10 @@ RACE = ["network", "session_id", "runtime.threads"]  # the same in all rows of o
 
 def raw(row: pd.Series) -> timing.Latency:
     """The times of a record, for timing.speedup; rows of one race only."""
-    three = [np.array(row["samples_ns"])] * 3  # the times by the other clocks are not stored
-    return timing.Latency(*three, timing.WarmUp(0, 0, True), row["runtime.threads"])
+    samples = np.array(row["samples_ns"])  # the times by the other clocks are not stored
+    return timing.Latency(
+        samples, samples, samples, timing.WarmUp(0, 0, True), row["runtime.threads"]
+    )
 
 
 def title(row: pd.Series) -> str:
