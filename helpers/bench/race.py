@@ -69,7 +69,7 @@ class Race:
         before = device.conditions()
         used = processor_s()
         start = time.monotonic()
-        taken: dict[Entrant, timing.Latency] = timing.benchmark(dict(workers), **self.how | changed)
+        taken: dict = timing.benchmark(dict(workers), **self.how | changed)
         others = partial(others_in_the_way, used, processor_s(), time.monotonic() - start)
         after = device.conditions()
         cores = len(before["affinity"] or range(self.machine["cores"]))
