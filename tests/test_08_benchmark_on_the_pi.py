@@ -625,7 +625,7 @@ def rows_of(path, **p50_us) -> pd.DataFrame:
 
 
 def test_a_winner_has_an_interval_and_a_tie_is_named(tmp_path):
-    clear = standings.podium(rows_of(tmp_path / "a.jsonl", net__onnx=100, b__mnn=150))
+    clear = standings.podium(rows_of(tmp_path / "a.jsonl", net__onnx=100, net__mnn=150))
     assert (clear["network"], clear["threads"]) == ("net", 1)
     assert (clear["fastest"], clear["next"]) == ("LiteRT, float32", "LiteRT, float32")
     assert re.fullmatch(r"0\.\d+ \[0\.\d+, 0\.\d+\]", clear["p50 (ms)"])
@@ -698,6 +698,7 @@ def test_rows_are_of_this_session_or_recent_and_of_these_files(tmp_path, monkeyp
     rows = the_race.rows()
     assert rows["form"].tolist() == ["half precision"], "what was measured before does not count"
     assert rows["p50 (ms)"].tolist() == pytest.approx([0.25], rel=0.01), "the latest"
+    assert rows["p50 (ms)"].tolist() == (rows["latency_ns.p50"] / 1e6).tolist()
     assert rows["memory (MB)"].tolist() == pytest.approx([1.048576])
     assert rows["p90 (ms)"].tolist() == (rows["latency_ns.p90"] / 1e6).tolist()
     both = the_race.rows(reuse_hours=1)
