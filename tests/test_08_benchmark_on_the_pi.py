@@ -756,7 +756,7 @@ def test_two_digits(number, text):
 # ---- energy, sparsity, published figures, C++
 
 
-PMIC = """     3V7_WL_SW_A current(0)=0.08000000A
+PMIC = """     3V7_WL_SW_A current(0)=0.50000000A
        VDD_CORE_A current(7)=2.00000000A
       3V7_WL_SW_V volt(8)=3.50000000V
        VDD_CORE_V volt(15)=0.90000000V
@@ -766,7 +766,7 @@ PMIC = """     3V7_WL_SW_A current(0)=0.08000000A
 
 def test_the_power_of_a_pi_5_is_the_sum_over_its_rails(notebook):
     """EXT5V has no current: it is the supply, and not a rail."""
-    assert notebook.board_watts(PMIC) == pytest.approx(0.08 * 3.5 + 2 * 0.9)
+    assert notebook.board_watts(PMIC) == pytest.approx(0.5 * 3.5 + 2 * 0.9)
 
 
 def test_the_energy_of_an_inference_is_above_idle(notebook):
