@@ -23,6 +23,7 @@ long_runs       stored predictions of networks that take too long to train in a 
 metrics         accuracy, McNemar's test, mAP, MACs
 vision          detectors: from a picture to boxes
 plots           the figures that notebooks share
+interactive     in notebooks: guesses, checked answers, a digit that the reader draws
 paths           where files are stored
 errors, quiet, student_ids    small modules for all of them
 

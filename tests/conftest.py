@@ -15,6 +15,7 @@ from filelock import FileLock
 
 LONGEST = [
     "test_notebooks.py",
+    "test_solutions.py",
     "test_labs.py",
     "test_emulated_pi.py",
     "test_pi.py",

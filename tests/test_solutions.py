@@ -23,8 +23,9 @@ def quick(notebook: nbformat.NotebookNode) -> dict:
 def exercises(name: str) -> list[str]:
     """The numbered exercises of the chapter that these solutions belong to."""
     chapter = committed(name.removeprefix("solutions/"))
-    [cell] = [cell for cell in chapter.cells if cell.source.startswith("## Exercises")]
-    return re.findall(r"^\d+\. .*", cell.source, re.MULTILINE)
+    [cell] = [cell for cell in chapter.cells if "## Exercises" in cell.source]
+    text = cell.source.partition("## Exercises")[2]
+    return re.findall(r"^\d+\. .*", text, re.MULTILINE)
 
 
 def test_there_are_solutions():

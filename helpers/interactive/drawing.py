@@ -7,6 +7,7 @@ import base64
 import binascii
 import io
 import uuid
+import zipfile
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,7 @@ def drawn_pixels() -> np.ndarray | None:
         return None
     try:
         pixels = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError, OSError):
+    except (ValueError, EOFError, OSError, zipfile.BadZipFile):
         pixels = None
     if not isinstance(pixels, np.ndarray) or (pixels.dtype, pixels.shape) != ("u1", (SIDE, SIDE)):
         raise ValueError(
