@@ -852,7 +852,9 @@ def test_the_int8_ratios_are_float_over_int8(notebook, tmp_path, capsys):
             SIGNED_OPERATORS=model_files.SIGNED_OPERATORS,
             TOY_NETWORKS=model_files.TOY_NETWORKS,
             files=lambda names: [
-                types.SimpleNamespace(exists=True, path=tmp_path / "models" / f"{names[0]}{suffix}")
+                model_files.ModelFile(
+                    names[0], "ONNX Runtime", suffix, tmp_path / "models" / f"{names[0]}{suffix}"
+                )
                 for suffix in (".onnx", "_int8_u8.onnx")
             ],
         ),
