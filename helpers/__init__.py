@@ -14,6 +14,7 @@ runtimes        open_model(path) -> Model
 timing          warm_up, benchmark, speedup; latency and intervals hold what they return
 workers         a model in its own process
 profiling       operators and their time, per runtime
+bench           the race of notebook 08: who takes part, its records, winners and ties
 device          the measured machine: its description, state and limits
 validity        the one place that decides whether a measurement is valid
 records         the fields of a record; recording makes one from a measurement

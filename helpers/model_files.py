@@ -41,6 +41,12 @@ TOY_VARIANTS = (".onnx", "_int8_u8.onnx")
 # integer operators with S8 activations: slow on x86, so notebook 08 explains but does not rank it
 SIGNED_OPERATORS = "_int8_s8_qoperator.onnx"
 WITH_SIGNED_OPERATORS = ("mnist_cnn", "mobilenet_v2")
+# files that notebooks 06 and 07 write: the depthwise network in float32, after PTQ and after QAT
+DEPTHWISE = {
+    "float32": ("ptq", "depthwise.onnx"),
+    "int8, PTQ": ("qat", "depthwise_ptq_int8.onnx"),
+    "int8, QAT": ("qat", "depthwise_int8.onnx"),
+}
 BATCHES = (1, 10, 1000)  # images per call of notebook 03's files of MnistNet
 # the runtimes that it runs with batches; other files for one image are those of VARIANTS
 BATCH_SUFFIXES = {
@@ -113,11 +119,12 @@ def _network_info_file() -> Path:
 
 
 def deployable_files() -> list[Path]:
-    """The files to copy to a Pi: existing model files, 03's batches, the file of network_info."""
+    """The files to copy to a Pi: existing model files, 03's batches, what 07 and 08 wrote."""
     paths = [path for file in files(list(_INPUT_SHAPES)) if file.exists for path in file.parts]
     paths += map(signed_operators_file, WITH_SIGNED_OPERATORS)
     paths += [path for batch in BATCHES for path in _batch_files(batch)]
-    paths.append(_network_info_file())
+    paths += [build_path("models", *place) for place in DEPTHWISE.values()]
+    paths += [_network_info_file(), build_path("models", "laptop_answers.json")]
     return [path for path in paths if path.exists()]
 
 

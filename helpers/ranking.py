@@ -80,12 +80,13 @@ def summary(frame):
     frame = frame.reindex(columns=[*same, *shown, "valid", "void_reasons"])
     frame["valid"] = frame["valid"].eq(True)
     latest = frame.sort_values("valid", kind="stable").drop_duplicates(same, keep="last")
-    version = latest["runtime.version"].astype(str)
     table = pandas.DataFrame(
         {
             "machine": latest["host.board"].fillna(latest["host.cpu"]),
             "model": latest["model.name"],
-            "runtime": latest["runtime.name"].astype(str) + " " + version,
+            "runtime": latest["runtime.name"].astype(str)
+            + " "
+            + latest["runtime.version"].astype(str),
             "precision": latest["model.precision"],
             "threads": latest["runtime.threads"],
             "batch": latest["batch"],

@@ -11,6 +11,8 @@ import pandas as pd
 
 from helpers import results, timing
 
+ENDS = ("before", "after")
+
 
 def over_time(records: pd.DataFrame) -> pd.DataFrame:
     """The valid and the throttled records, with columns for a figure.
@@ -20,14 +22,12 @@ def over_time(records: pd.DataFrame) -> pd.DataFrame:
     measured clock; NaN if unknown), and `throttled` from results.keep_throttled.
     """
     trace = results.keep_throttled(records)
-    begin = pd.to_datetime(records["conditions.before.at"], utc=True)
-    end = pd.to_datetime(records["conditions.after.at"], utc=True)
-    begun = (begin - begin.min()).dt.total_seconds() / 60
-    minute = (end - begin.min()).dt.total_seconds() / 60
+    begin, end = (pd.to_datetime(records[f"conditions.{when}.at"], utc=True) for when in ENDS)
+    begun, minute = ((at - begin.min()).dt.total_seconds() / 60 for at in (begin, end))
 
     def known(name: str) -> pd.Series:
-        unknown = pd.Series(np.nan, trace.index)  # older records have no clock_khz
-        return trace.get(f"conditions.after.{name}", unknown).astype(float)
+        # older records have no clock_khz
+        return trace.reindex(columns=[f"conditions.after.{name}"]).iloc[:, 0].astype(float)
 
     return trace.assign(
         **{
@@ -57,9 +57,10 @@ def pooled(part: pd.DataFrame) -> dict[str, timing.Latency]:
         rounds = [np.array(samples) for samples in lines["samples_ns"]]
         calls = min(samples.shape[1] for samples in rounds)
         samples = np.concatenate([samples[:, :calls] for samples in rounds])
-        warm_up = timing.WarmUp(0, 0, True)
         threads = int(lines["runtime.threads"].iloc[0])
-        latencies[name] = timing.Latency(samples, samples, samples, warm_up, threads)
+        latencies[name] = timing.Latency(
+            samples, samples, samples, timing.WarmUp(0, 0, True), threads
+        )
     return latencies
 
 
@@ -74,8 +75,7 @@ def ends(trace: pd.DataFrame) -> pd.DataFrame:
 
     Empty if other programs disturbed all slices of one end.
     """
-    first = tenth(trace, last=False)
-    last = tenth(trace, last=True)
+    first, last = (tenth(trace, last) for last in (False, True))
     if first.empty or last.empty:
         return pd.DataFrame()
     early, late = (

@@ -77,6 +77,45 @@ def _kind(operator: str) -> str:
     return "float32"
 
 
+def time_by_kind(layers) -> dict[str, str]:
+    """How many operators of each kind ran, and their share of the time; then the slowest operator.
+
+    `layers` is the result of profile_onnxruntime. The keys are "float32" and those of KINDS.
+    """
+    by_kind = layers.groupby("kind")["time (µs)"]
+    number = by_kind.size()
+    share = by_kind.sum() / layers["time (µs)"].sum()
+    shown = {
+        kind: f"{number.get(kind, 0)} ({share.get(kind, 0):.0%})" for kind in (*KINDS, "float32")
+    }
+    slowest = layers.loc[layers["time (µs)"].idxmax()]
+    return shown | {
+        "all (µs)": f"{layers['time (µs)'].sum():,.0f}",
+        "slowest": f"{slowest['operator']}, {slowest['layer']}".removesuffix(", -"),
+    }
+
+
+def without_conversions(layers) -> float:
+    """How many times as fast a file would be if to and from int8 took no time."""
+    share = layers.groupby("kind")["time (µs)"].sum() / layers["time (µs)"].sum()
+    return 1 / (1 - share.get("to and from int8", 0.0))
+
+
+def layer_gains(whole, small):
+    """The float layers that multiply, with "gain", how many times as fast they are in int8.
+
+    `whole` and `small` are profile_onnxruntime of a float32 and an int8 file of one chain of
+    layers. They are matched in the order in which they run. "kind" is "layer", except that the
+    first layer reads the image. The result is empty if some layers stayed float.
+    """
+    multiply = whole[whole["MACs"].notna()].reset_index(drop=True)
+    integer = small[small["operator"].isin(["QLinearConv", "QGemm"])].reset_index(drop=True)
+    if len(multiply) != len(integer):
+        return multiply.iloc[:0].assign(gain=[], kind=[])
+    gain = multiply["time (µs)"].clip(lower=1) / integer["time (µs)"].clip(lower=1)
+    return multiply.assign(gain=gain, kind=["reads the image", *multiply["layer"][1:]])
+
+
 def _fixed(shape: list, path: Path | str) -> tuple[int, ...]:
     """`shape` if all of it is known; a free batch size becomes 1."""
     batch, *others = sizes(shape)

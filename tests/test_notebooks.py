@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from helpers.interactive.guesses import NAME
-from helpers.paths import build_dir, build_path
+from helpers.paths import build_dir
 from workbook import book
 
 # small parameters for the quick run; a name that a notebook no longer has makes the run fail
@@ -78,6 +78,7 @@ QUICK = {
         "rounds": 6,
         "round_s": 0.005,
         "image_count": 100,
+        "pause_s": 0,
         "peak_seconds": 0.05,
         "sustained_s": 2,
         "profiled_calls": 3,

@@ -21,6 +21,9 @@ OPTIONS = {
     "packing_layout": "use_packing_layout",
     "lightmode": "lightmode",
     "blocktime": "openmp_blocktime",
+    "fp16_packed": "use_fp16_packed",
+    "fp16_storage": "use_fp16_storage",
+    "fp16_arithmetic": "use_fp16_arithmetic",
 }
 # layers that write their output to new memory; others may modify the image
 WITH_OWN_MEMORY = (

@@ -12,7 +12,9 @@ memory_pattern      ONNX Runtime   false: memory of a call is not planned as one
 xnnpack             LiteRT         false: LiteRT's own kernels instead of XNNPACK's
 winograd, sgemm, packing_layout, lightmode   ncnn   true or false, as in ncnn's Option
 blocktime           ncnn           milliseconds that a waiting thread spins
+fp16_packed, fp16_storage, fp16_arithmetic   ncnn   true: half precision if the processor has it
 power, memory       MNN            "low", "normal" or "high"
+precision           MNN            "low": half precision if the processor has it
 """
 
 import json

@@ -8,7 +8,7 @@ from helpers import model_files
 from helpers.data import MNIST_FILES
 from helpers.data.idx_files import IDX_PREFIX, idx_paths
 from helpers.interactive import drawing_path
-from helpers.paths import PACKAGES, ROOT, build_path
+from helpers.paths import PACKAGES, ROOT, build_dir, build_path
 from workbook.pi import transfer
 from workbook.pi.connection import Pi
 from workbook.pi.on_device.jobs import TORCH
@@ -42,13 +42,15 @@ def bundle(torch: bool = False) -> dict[str, Path]:
         for path in (ROOT / "notebooks").glob(f"figures/{name.partition('_')[0]}_*.svg")
     ]
     glossary = ROOT / "notebooks" / "glossary.md"
+    runs = (ROOT / "notebooks").glob("figures/08_*.json")
     lists = [ROOT / name for name in LISTS]
-    paths = [*code, *present, *shown, glossary, *lists]
+    paths = [*code, *present, *shown, *runs, glossary, *lists]
     files = {path.relative_to(ROOT).as_posix(): path for path in paths}
     models = model_files.deployable_files()
     if torch:
         models += filter(Path.exists, (build_path("models", name) for name in TORCH_FILES))
-    files |= {f"build/models/{path.name}": path for path in models}
+    folder = build_dir("models")
+    files |= {f"build/models/{path.relative_to(folder).as_posix()}": path for path in models}
     drawing = drawing_path()
     if drawing.exists():
         files[f"build/{drawing.name}"] = drawing
