@@ -109,7 +109,7 @@ def codes(node: Node, prefix: str = "") -> dict[int, str]:
     """
     if node.symbol is not None:
         return {node.symbol: prefix}
-    found = {}
+    found: dict[int, str] = {}
     for bit, child in enumerate(node.children):
         found |= codes(child, f"{prefix}{bit}")
     return found
@@ -127,7 +127,7 @@ def huffman() -> Picture:
         f"{listed}. On average a code has {mean:.2f} bits instead of 3.",
         470,
     )
-    columns = {symbol: 112 + 104 * place for place, symbol in enumerate(found)}
+    columns = {symbol: 112.0 + 104 * place for place, symbol in enumerate(found)}
     _draw_node(picture, tree, columns, 0)
     for symbol, x in columns.items():
         _leaf(picture, x, symbol, found[symbol])

@@ -100,7 +100,7 @@ def shape_text(shape: tuple[int, ...]) -> str:
 
 def kernel() -> Picture:
     """A 3 x 3 kernel at one place of a padded image, and the output that it makes."""
-    image = np.zeros((5, 5), int)
+    image: np.ndarray = np.zeros((5, 5), int)
     image[:, 2:4] = 1
     weights = np.array([[-1, 0, 1]] * 3)
     padded = np.pad(image, 1)

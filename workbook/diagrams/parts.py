@@ -1,6 +1,6 @@
 """Parts that several pictures share: grids of cells, number lines, braces, files, sheets."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from workbook.diagrams.picture import SMALL, Picture
 
@@ -9,8 +9,8 @@ def grid(
     picture: Picture,
     x: float,
     y: float,
-    values: Sequence[Sequence[object]],
-    looks: Sequence[Sequence[str]],
+    values: Iterable[Iterable[object]],
+    looks: Iterable[Iterable[str]],
     width: float,
     height: float | None = None,
 ) -> None:
@@ -26,11 +26,6 @@ def grid(
             picture.box(left, top, width, tall, look, corner=0)
             if value != "":
                 picture.text(left + width / 2, top + tall / 2, str(value), size=SMALL)
-
-
-def same_look(values: Sequence[Sequence[object]], look: str) -> list[list[str]]:
-    """One look for every cell."""
-    return [[look] * len(row) for row in values]
 
 
 def number_line(
