@@ -11,7 +11,7 @@ import pytest
 from test_notebooks import QUICK, book, code_cells, printed
 
 pytestmark = pytest.mark.skipif(bool(emulated_pi.missing()), reason=str(emulated_pi.missing()))
-ON_A_PI = ["00_start_here", "03_measure_latency", "08_benchmark_on_the_pi"]
+ON_A_PI = ["00_start_here", "03_measure_latency", "08_benchmark_on_the_pi", "11_live_camera"]
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,12 @@ from workbook.pi.on_device.jobs import TORCH
 from workbook.pi.openssh import PiError
 
 # the notebooks that run without torch
-ON_THE_PI = ("00_start_here", "03_measure_latency", "08_benchmark_on_the_pi")
+ON_THE_PI = (
+    "00_start_here",
+    "03_measure_latency",
+    "08_benchmark_on_the_pi",
+    "11_live_camera",
+)
 # the files that the environment on the Pi depends on
 LISTS = ("requirements-pi.txt", "requirements-pi-torch.txt", "requirements.txt", "pyproject.toml")
 TORCH_FILES = ("mnist_cnn.pt2", "mnist_cnn.pte")  # what PyTorch and ExecuTorch open
