@@ -465,7 +465,7 @@ def test_a_digit_drawn_through_the_tunnel_is_read_on_the_pi(
             pytest.fail("".join(printed))
         write_notebook(server.workbook / "notebooks/draw.ipynb", DRAW, READ)
         page = browser.new_page(viewport={"width": 1200, "height": 900})
-        page.goto(found[0].replace("/lab?", "/lab/tree/notebooks/draw.ipynb?"))
+        page.goto(found[0].replace("/lab?", "/lab/tree/draw.ipynb?"))
         read_drawings(page)
         page.close()
         drawn = np.load(server.workbook / "build/my_digit.npy", allow_pickle=False)
