@@ -44,7 +44,8 @@ def drawn_pixels() -> np.ndarray | None:
     if not path.exists():
         return None
     try:
-        pixels = np.load(path, allow_pickle=False)
+        with path.open("rb") as file:
+            pixels = np.load(file, allow_pickle=False)
     except (ValueError, EOFError, OSError, zipfile.BadZipFile):
         pixels = None
     if not isinstance(pixels, np.ndarray) or (pixels.dtype, pixels.shape) != ("u1", (SIDE, SIDE)):
