@@ -1,11 +1,13 @@
 """PyTorch and ExecuTorch on an emulated Pi 4 and Pi 5: the same answers as here, or why not.
 
-`make test-all` runs it, and keeps what it installs for Arm under build/emulated-torch. The builds
-that requirements-pi-torch.txt names come from PyTorch's own index, and without it those tests are
-skipped. Compared are answers, never times.
+`make test-all` runs it, and keeps what it installs for Arm under build/emulated-torch. The build
+that requirements-pi-torch.txt names is in PyTorch's own index only. Where that does not answer, the
+same version's build for GPUs takes its place: 5 GB, and the same code for the processor. Compared
+are answers, never times.
 """
 
 import hashlib
+import re
 import shutil
 import sys
 import urllib.error
@@ -65,9 +67,11 @@ def index_answers() -> bool:
 @pytest.fixture(scope="module")
 def listed():
     """The folder with what requirements-pi-torch.txt lists."""
-    if not index_answers():
-        pytest.skip("PyTorch's index does not answer: the build for Arm processors is only there")
-    return site("-r", str(ROOT / "requirements-pi-torch.txt"))
+    path = ROOT / "requirements-pi-torch.txt"
+    if index_answers():
+        return site("-r", str(path))
+    lines = re.findall(r"^\w\S+==\S+", path.read_text(), re.MULTILINE)
+    return site("numpy==2.4.6", *(line.replace("+cpu", "") for line in lines))
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +101,8 @@ def test_pytorch_and_executorch_answer_as_here(cpu, listed, files, tmp_path, mon
         for file, logits in here.items():
             difference = metrics.largest_difference(there[file], logits)
             print(f"{cpu} {file:20} largest difference {difference:.2g}")
-            assert difference <= 1e-3 * np.abs(logits).max() or file == INT8
+            if file != INT8:
+                assert difference <= 1e-3 * np.abs(logits).max()
             assert (there[file].argmax(axis=1) == logits.argmax(axis=1)).mean() >= 0.99
 
 
