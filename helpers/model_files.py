@@ -47,13 +47,13 @@ DEPTHWISE = {
     "int8, PTQ": ("qat", "depthwise_ptq_int8.onnx"),
     "int8, QAT": ("qat", "depthwise_int8.onnx"),
 }
-BATCHES = (1, 10, 1000)  # images per call of notebook 03's files of MnistNet
-# the runtimes that it runs with batches; other files for one image are those of VARIANTS
+# images per call of notebook 03's files of MnistNet, and the runtimes that run such batches
 BATCH_SUFFIXES = {
-    1: (".onnx",),
+    1: (".onnx",),  # other files for one image are those of VARIANTS
     10: (".onnx", ".tflite", ".mnn"),
     1000: (".onnx", ".tflite", ".mnn"),
 }
+BATCHES = tuple(BATCH_SUFFIXES)
 CALIBRATION_IMAGES = 200  # of all classes, for the trained network
 NOISE_IMAGES = 8  # for networks with random weights, whose accuracy is not measured
 
@@ -144,9 +144,9 @@ def build_missing(
     """Convert the missing files of `networks`, and of mnist_cnn for `batches`; return new paths.
 
     Files older than the checkpoint of a trained network are recreated. mobilenet_v2 has published
-    weights where its file can be had (see vision.mobilenet). Otherwise it has random weights like
-    resnet18: as fast as trained ones, but useless for accuracy. A file whose converter
-    is not installed is skipped, with a message. ImportError if torch is missing.
+    weights where its file can be had (see vision.mobilenet), else random ones like resnet18: as
+    fast, but useless for accuracy. A file whose converter is not installed is skipped, with a
+    message. ImportError if torch is missing.
     """
     made: list[Path] = []
     try:
