@@ -38,8 +38,7 @@ TOY_NETWORKS = {
 }
 _INPUT_SHAPES = NETWORKS | TOY_NETWORKS
 TOY_VARIANTS = (".onnx", "_int8_u8.onnx")
-# integer operators with S8 activations: slow on x86, so notebook 08 explains but does not rank it
-SIGNED_OPERATORS = "_int8_s8_qoperator.onnx"
+SIGNED_OPERATORS = "_int8_s8_qoperator.onnx"  # slow on x86: 08 explains but does not rank it
 WITH_SIGNED_OPERATORS = ("mnist_cnn", "mobilenet_v2")
 # files that notebooks 06 and 07 write: the depthwise network in float32, after PTQ and after QAT
 DEPTHWISE = {
