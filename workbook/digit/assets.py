@@ -26,7 +26,7 @@ def write_assets(folder: Path, model: Path | None = None) -> bool:
     """Write the scripts, the style, the network's integers and 30 test images to `folder`.
 
     `model` is an int8 LeNet, .onnx or .tflite. Returns False, and writes nothing, if it does not
-    exist; the default is the file of notebook 05. ModelFileError for a file that is not an int8
+    exist; the default is the file of notebook 05b. ModelFileError for a file that is not an int8
     LeNet.
     """
     model = build_path(*MODEL) if model is None else model
