@@ -38,6 +38,16 @@ def definitions(name: str, only: set[str] | None = None) -> types.SimpleNamespac
     return types.SimpleNamespace(**namespace)
 
 
+def sources(name: str) -> dict[str, str]:
+    """Functions and classes of a notebook, without comments and layout."""
+    nodes = [node for cell in code_cells(name) for node in ast.parse(cell.source).body]
+    return {
+        node.name: ast.unparse(node)
+        for node in nodes
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef))
+    }
+
+
 def _defines(node: ast.stmt) -> bool:
     if isinstance(node, ast.Assign):
         return all(isinstance(target, ast.Name) and target.id.isupper() for target in node.targets)

@@ -1,6 +1,5 @@
 """Notebook 04: clustering, training the shared values, the file, and what the pages say of them."""
 
-import ast
 import re
 from itertools import product
 from types import SimpleNamespace
@@ -10,7 +9,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from claims import check
-from notebook_code import code_cells, definitions
+from notebook_code import code_cells, definitions, sources
 from sklearn.cluster import KMeans
 
 from helpers import codebooks, long_runs
@@ -526,13 +525,3 @@ def test_solutions_use_the_functions_of_the_lesson():
     shared = set(lesson) & set(copied) - {"answers"}
     assert shared >= {"quantize", "bytes_needed", "SharedValues", "fine_tune"}
     assert {name: lesson[name] for name in shared} == {name: copied[name] for name in shared}
-
-
-def sources(name: str) -> dict[str, str]:
-    """Functions and classes of a notebook, without comments and layout."""
-    nodes = [node for cell in code_cells(name) for node in ast.parse(cell.source).body]
-    return {
-        node.name: ast.unparse(node)
-        for node in nodes
-        if isinstance(node, (ast.FunctionDef, ast.ClassDef))
-    }

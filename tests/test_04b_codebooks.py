@@ -1,6 +1,5 @@
 """Notebook 04b: the optimum is one, Huffman codes are optimal, files give back every bit."""
 
-import ast
 from itertools import combinations, count, product
 from types import SimpleNamespace
 
@@ -8,7 +7,7 @@ import executed_notebooks
 import numpy as np
 import pytest
 from claims import check
-from notebook_code import code_cells, definitions
+from notebook_code import definitions, sources
 from scipy.stats import binomtest
 from sklearn.cluster import KMeans
 
@@ -467,13 +466,3 @@ def test_solutions_use_the_functions_of_the_lesson():
     shared = set(lesson) & set(copied) - {"answers"}
     assert shared >= {"bracketed", "optimal_codebook", "quantize_best", "code_lengths", "account"}
     assert {name: lesson[name] for name in shared} == {name: copied[name] for name in shared}
-
-
-def sources(name: str) -> dict[str, str]:
-    """Functions and classes of a notebook, without comments and layout."""
-    nodes = [node for cell in code_cells(name) for node in ast.parse(cell.source).body]
-    return {
-        node.name: ast.unparse(node)
-        for node in nodes
-        if isinstance(node, (ast.FunctionDef, ast.ClassDef))
-    }

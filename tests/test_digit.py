@@ -11,6 +11,7 @@ import pytest
 import shared_networks
 from notebook_code import definitions
 from ssh_servers import INSTALL
+from strokes import draw_stroke
 
 from helpers import training
 from helpers.data import mnist, normalize
@@ -285,14 +286,8 @@ def test_a_product_of_62_bits_is_exact(tab):
 
 def draw(tab, *strokes: list[tuple[float, float]]) -> str:
     """Draw on the first pad with the mouse, points from 0 to 1, and return the answer."""
-    box = tab.locator(".digit-pad").first.bounding_box()
     for stroke in strokes:
-        points = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in stroke]
-        tab.mouse.move(*points[0])
-        tab.mouse.down()
-        for point in points[1:]:
-            tab.mouse.move(*point, steps=5)
-        tab.mouse.up()
+        draw_stroke(tab, tab.locator(".digit-pad").first, stroke)
     # two frames: in the first one the page shows the drawing
     tab.evaluate("new Promise(go => requestAnimationFrame(() => requestAnimationFrame(go)))")
     return tab.locator(".digit-answer").first.inner_text()

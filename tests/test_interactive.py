@@ -13,6 +13,7 @@ import pytest
 import torch
 from jupyter_pages import START_MS, jupyter_lab, run_cells, write_notebook
 from ssh_servers import kill, needs_sshd
+from strokes import draw_stroke
 from test_live_browser import pi  # noqa: F401  a fixture: a laptop, and a Pi
 
 from helpers import interactive
@@ -321,14 +322,7 @@ DIGITS = {7: SEVEN, 1: ONE, 0: CIRCLE}
 
 
 def draw(page, stroke: list[tuple[float, float]]) -> None:
-    """Draw on the canvas with the mouse; points from 0 to 1."""
-    box = page.locator(".my-digit-pad").bounding_box()
-    points = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in stroke]
-    page.mouse.move(*points[0])
-    page.mouse.down()
-    for point in points[1:]:
-        page.mouse.move(*point, steps=5)
-    page.mouse.up()
+    draw_stroke(page, page.locator(".my-digit-pad"), stroke)
 
 
 @pytest.fixture

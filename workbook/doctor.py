@@ -145,13 +145,7 @@ def _camera() -> None:
     code = "from picamera2 import Picamera2; print(len(Picamera2.global_camera_info()))"
     try:
         # in a separate process, because the camera software may crash with another numpy version
-        done = subprocess.run(
-            [sys.executable, "-c", code],
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=60,
-        )
+        done = packages.run_code(code, 60)
     except subprocess.TimeoutExpired:
         print("        camera (optional): its software does not respond")
         return

@@ -114,19 +114,21 @@ def version_of(package: Package) -> str:
         return "(version unknown)"
 
 
+def run_code(code: str, seconds: float) -> subprocess.CompletedProcess[str]:
+    """Run Python code in a process of its own, which may crash; subprocess.TimeoutExpired."""
+    command = [sys.executable, "-c", code]
+    return subprocess.run(
+        command, capture_output=True, text=True, errors="replace", timeout=seconds
+    )
+
+
 def trial(name: str) -> str | None:
     """Why PyTorch or ExecuTorch fails in a process of its own; None if it works or is another."""
     if name not in TRIALS or not _is_installed(name):
         return None
     title, code = TRIALS[name]
     try:
-        done = subprocess.run(
-            [sys.executable, "-c", code],
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=TRIAL_S,
-        )
+        done = run_code(code, TRIAL_S)
     except subprocess.TimeoutExpired:
         return f"{title} does not respond within {TRIAL_S} s"
     if done.returncode == -signal.SIGILL:

@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 
 from modelfiles.errors import ModelFileError
-from workbook.digit.parameters import ADVICE, Grid, Network, Weighted, check, lenet
+from modelfiles.integers.operations import Grid
+from workbook.digit.parameters import ADVICE, Network, Weighted, check, lenet
 
 OPERATORS = (
     "QuantizeLinear",

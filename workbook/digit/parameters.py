@@ -8,6 +8,7 @@ import numpy as np
 
 from helpers.data import PIXEL_MEAN, PIXEL_STD
 from modelfiles.errors import ModelFileError
+from modelfiles.integers.operations import Grid
 
 SHAPES = {
     "conv1": (6, 1, 5, 5),
@@ -20,28 +21,6 @@ SHAPES = {
 WIDTHS = {"conv1": 28, "pool1": 24, "conv2": 12, "pool2": 8}
 POOLED = {"conv1": "pool1", "conv2": "pool2"}
 ADVICE = "Run notebook 05b_integer_only_inference, which writes the int8 files of LeNet."
-
-
-@dataclass(frozen=True)
-class Grid:
-    """The real numbers scale * (q - zero) for the integers q from low to high."""
-
-    scale: np.float32
-    zero: int
-    low: int
-    high: int
-
-    @classmethod
-    def stored(cls, scale, zero, dtype, relu: bool = False) -> "Grid":
-        """The grid of a tensor in a file; a fused ReLU raises its low end to the zero point."""
-        limits = np.iinfo(dtype)
-        zero = int(np.ravel(zero)[0])
-        low = max(zero, limits.min) if relu else limits.min
-        return cls(np.float32(np.ravel(scale)[0]), zero, int(low), int(limits.max))
-
-    def as_json(self) -> dict:
-        """What network.js reads. Every float32 is a float64, so that nothing is rounded."""
-        return {"scale": float(self.scale), "zero": self.zero, "low": self.low, "high": self.high}
 
 
 @dataclass(frozen=True)
@@ -69,7 +48,7 @@ class Weighted:
             "weights": base64.b64encode(np.ascontiguousarray(self.weight).tobytes()).decode(),
             "bias": bias.tolist(),
             "zero": self.input.zero,
-            "grid": self.output.as_json(),
+            "grid": _grid_json(self.output),
             "rule": self.rule,
         }
         if self.weight.ndim == 4:
@@ -105,7 +84,7 @@ class Network:
             if name in POOLED:
                 pool = POOLED[name]
                 layers.append({"name": pool, "kind": "pool", "width": WIDTHS[pool]})
-        normalized = {"grid": self.input.as_json(), "mean": PIXEL_MEAN, "std": PIXEL_STD}
+        normalized = {"grid": _grid_json(self.input), "mean": PIXEL_MEAN, "std": PIXEL_STD}
         return {
             "file": self.path.name,
             "bytes": self.path.stat().st_size,
@@ -128,6 +107,11 @@ def check(path: Path, what: str, found: object, expected: object) -> None:
         raise ModelFileError(
             f"{path.name} is not the int8 LeNet: {what} {found}, not {expected}. {ADVICE}"
         )
+
+
+def _grid_json(grid: Grid) -> dict:
+    """What network.js reads. Every float32 is a float64, so that nothing is rounded."""
+    return {"scale": float(grid.scale), "zero": grid.zero, "low": grid.low, "high": grid.high}
 
 
 def lenet(path: Path, image: Grid, found: list[Weighted]) -> Network:

@@ -9,6 +9,7 @@ again, and the interval of a ratio is over pieces.
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -62,6 +63,10 @@ def run(
     interrupts the race, its complete rounds are returned. KeyboardInterrupt if these are too few
     for an interval. WorkerEnded if a process ends, or does not start again.
     """
+
+    def report(before: int, of_piece: int) -> None:
+        finished(before + of_piece)
+
     taken: dict[Name, list[Latency]] = {name: [] for name in workers}
     done = 0
     lengths = split(rounds)
@@ -70,12 +75,11 @@ def run(
             if number:
                 workers = restart()
                 _require(list(taken), workers)
-            before = done
             calls = {name: one[0].samples_ns.shape[1] for name, one in taken.items() if one}
             found, count = measure(
                 workers,
                 length,
-                lambda of_piece: finished(before + of_piece),  # noqa: B023, called in this turn
+                partial(report, done),
                 least=max(1, SMALLEST_ROUNDS - done),
                 calls=calls,
             )
