@@ -59,7 +59,7 @@ def read_tflite(path: Path, layer: type[StoredLayer] = StoredLayer) -> Network:
         operations.append(_operation(model, step, layer))
         before = step.outputs[0]
     source = str(graph.inputs[0])
-    ends = (_grid(model, graph.inputs[0]), _grid(model, graph.outputs[0]))
+    ends = (grid_of(model, graph.inputs[0]), grid_of(model, graph.outputs[0]))
     return Network(operations, source, *ends, np.int8)
 
 
@@ -67,7 +67,7 @@ def _operation(model, step, layer: type[StoredLayer]) -> Operation:
     from ai_edge_litert import schema_py_generated as schema
 
     code = model.operatorCodes[step.opcodeIndex].builtinCode
-    name = next(name for name, value in vars(schema.BuiltinOperator).items() if value == code)
+    name = name_of(schema.BuiltinOperator, code)
     options = step.builtinOptions
     reads = (str(step.inputs[0]),)
     writes = str(step.outputs[0])
@@ -83,7 +83,7 @@ def _operation(model, step, layer: type[StoredLayer]) -> Operation:
         result = model.subgraphs[0].tensors[step.outputs[0]]
         return Rearrange(name, reads, writes, axes, tuple(int(n) for n in result.shape[1:]))
     require(name == "TRANSPOSE", f"the TFLite operator {name}")
-    order = tuple(_array(model, step.inputs[1], np.int32).tolist())
+    order = tuple(array_of(model, step.inputs[1], np.int32).tolist())
     return Rearrange(name, reads, writes, order)
 
 
@@ -91,7 +91,7 @@ def _layer(name: str, model, step, layer: type[StoredLayer]) -> StoredLayer:
     """A dense layer or a convolution, also a depthwise one that has a single input channel."""
     from ai_edge_litert import schema_py_generated as schema
 
-    weight = _array(model, step.inputs[1], np.int8)  # outputs first, except if depthwise
+    weight = array_of(model, step.inputs[1], np.int8)  # outputs first, except if depthwise
     stored = model.subgraphs[0].tensors[step.inputs[1]].quantization
     options = step.builtinOptions
     require(not np.any(stored.zeroPoint), "weights with a zero point")
@@ -106,7 +106,7 @@ def _layer(name: str, model, step, layer: type[StoredLayer]) -> StoredLayer:
     require(activation in (known.NONE, known.RELU), "activation functions other than a ReLU")
     bias = np.zeros(len(weight), np.int32)
     if len(step.inputs) > 2 and step.inputs[2] >= 0:
-        bias = _array(model, step.inputs[2], np.int32)
+        bias = array_of(model, step.inputs[2], np.int32)
     return layer(
         operator=name,
         reads=(str(step.inputs[0]),),
@@ -114,19 +114,24 @@ def _layer(name: str, model, step, layer: type[StoredLayer]) -> StoredLayer:
         weight=weight.reshape(len(weight), -1).T,
         bias=bias,
         kernel=weight.shape[1:3] if weight.ndim == 4 else None,
-        input=_grid(model, step.inputs[0]),
+        input=grid_of(model, step.inputs[0]),
         weight_scale=stored.scale,
-        output=_grid(model, step.outputs[0], relu=activation == known.RELU),
+        output=grid_of(model, step.outputs[0], relu=activation == known.RELU),
     )
 
 
-def _array(model, index: int, dtype: type) -> np.ndarray:
+def array_of(model, index: int, dtype: type) -> np.ndarray:
     """The constant tensor number `index`."""
     tensor = model.subgraphs[0].tensors[index]
     return np.frombuffer(bytes(model.buffers[tensor.buffer].data), dtype).reshape(tensor.shape)
 
 
-def _grid(model, index: int, relu: bool = False) -> Grid:
+def grid_of(model, index: int, relu: bool = False) -> Grid:
     """The grid of the int8 tensor number `index`."""
     stored = model.subgraphs[0].tensors[index].quantization
     return Grid.stored(stored.scale, stored.zeroPoint, np.int8, relu)
+
+
+def name_of(enumeration: type, code: int) -> str:
+    """The name of a value in an enumeration of the schema."""
+    return next(name for name, value in vars(enumeration).items() if value == code)

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from modelfiles.errors import ModelFileError
+from modelfiles.integers.onnx_chain import INPUTS
 from modelfiles.integers.operations import Grid
 from workbook.digit.parameters import ADVICE, Network, Weighted, check, lenet
 
@@ -18,11 +19,6 @@ OPERATORS = (
     *3 * ("QGemm",),
     "DequantizeLinear",
 )
-COMMON_INPUTS = ["x", "x_scale", "x_zero", "w", "w_scale", "w_zero"]
-INPUTS = {
-    "QLinearConv": [*COMMON_INPUTS, "y_scale", "y_zero", "bias"],
-    "QGemm": [*COMMON_INPUTS, "bias", "y_scale", "y_zero"],
-}
 # the attributes of LeNet's operators
 ATTRIBUTES = {
     "QLinearConv": {"pads": 0, "strides": 1, "dilations": 1, "group": 1},

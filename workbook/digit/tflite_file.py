@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from modelfiles.errors import ModelFileError
-from modelfiles.integers.operations import Grid
+from modelfiles.integers.tflite_chain import array_of, grid_of, name_of, open_tflite
 from workbook.digit.parameters import ADVICE, Network, Weighted, check, lenet
 
 OPERATORS = (
@@ -46,31 +46,24 @@ def read_tflite(path: Path, kernels: str = "XNNPACK") -> Network:
             largest = int(np.abs(weights.quantization.zeroPoint).max())
             check(path, f"a zero point of {name} is", largest, 0)
             layers.append(_weighted(name, model, step, RULES[kernels]))
-    return lenet(path, _grid(model, graph.inputs[0]), layers)
+    return lenet(path, grid_of(model, graph.inputs[0]), layers)
 
 
 def _open(path: Path):
-    """The file as an object of TFLite's schema, which comes with the runtime."""
-    from ai_edge_litert import schema_py_generated as schema
-
-    content = path.read_bytes()
-    if content[4:8] != b"TFL3":
+    """The file as an object of TFLite's schema; ModelFileError if it is none."""
+    if path.read_bytes()[4:8] != b"TFL3":
         raise ModelFileError(f"{path.name} is not a TFLite file. {ADVICE}")
     try:
-        model = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(content, 0))
+        return open_tflite(path)
     except (struct.error, IndexError) as error:
         raise ModelFileError(f"{path.name} is damaged. {ADVICE}") from error
-    for buffer in model.buffers:
-        if buffer.offset > 1:  # a large tensor is stored behind the flatbuffer
-            buffer.data = np.frombuffer(content, np.uint8, buffer.size, buffer.offset)
-    return model
 
 
 def _check_type(path: Path, tensor) -> None:
     """ModelFileError if a tensor is not int8."""
     from ai_edge_litert import schema_py_generated as schema
 
-    found = _name(schema.TensorType, tensor.type)
+    found = name_of(schema.TensorType, tensor.type)
     check(path, f"the type of {tensor.name.decode()} is", found, "INT8")
 
 
@@ -78,7 +71,7 @@ def _operators(model) -> tuple[str, ...]:
     from ai_edge_litert import schema_py_generated as schema
 
     codes = [model.operatorCodes[step.opcodeIndex] for step in model.subgraphs[0].operators]
-    return tuple(_name(schema.BuiltinOperator, code.builtinCode) for code in codes)
+    return tuple(name_of(schema.BuiltinOperator, code.builtinCode) for code in codes)
 
 
 def _check_options(path: Path, name: str, model, step) -> None:
@@ -87,10 +80,10 @@ def _check_options(path: Path, name: str, model, step) -> None:
 
     options = step.builtinOptions
     if name == "TRANSPOSE":
-        order = tuple(_array(model, step.inputs[1], np.int32).tolist())
+        order = tuple(array_of(model, step.inputs[1], np.int32).tolist())
         check(path, "the order of TRANSPOSE is", order, (0, 3, 1, 2))
     padding = getattr(options, "padding", schema.Padding.VALID)
-    check(path, f"the padding of {name} is", _name(schema.Padding, padding), "VALID")
+    check(path, f"the padding of {name} is", name_of(schema.Padding, padding), "VALID")
     stride = 2 if name == "MAX_POOL_2D" else 1
     expected = {"strideW": stride, "strideH": stride, "filterWidth": 2, "filterHeight": 2}
     expected |= {"dilationWFactor": 1, "dilationHFactor": 1}
@@ -99,19 +92,14 @@ def _check_options(path: Path, name: str, model, step) -> None:
     known = schema.ActivationFunctionType
     activation = getattr(options, "fusedActivationFunction", known.NONE)
     if activation not in (known.NONE, known.RELU):
-        found = _name(known, activation)
+        found = name_of(known, activation)
         check(path, f"the activation of {name} is", found, "NONE or RELU")
-
-
-def _name(enumeration: type, code: int) -> str:
-    """The name of a value in an enumeration of the schema."""
-    return next(name for name, value in vars(enumeration).items() if value == code)
 
 
 def _weighted(name: str, model, step, rules: tuple[str, str]) -> Weighted:
     from ai_edge_litert import schema_py_generated as schema
 
-    weight = _array(model, step.inputs[1], np.int8)
+    weight = array_of(model, step.inputs[1], np.int8)
     if name == "DEPTHWISE_CONV_2D":
         weight = weight.transpose(3, 0, 1, 2)  # from 1 x height x width x outputs
     elif name == "CONV_2D":
@@ -120,22 +108,9 @@ def _weighted(name: str, model, step, rules: tuple[str, str]) -> Weighted:
     relu = step.builtinOptions.fusedActivationFunction == schema.ActivationFunctionType.RELU
     return Weighted(
         weight=weight,
-        bias=_array(model, step.inputs[2], np.int32) if has_bias else None,
+        bias=array_of(model, step.inputs[2], np.int32) if has_bias else None,
         weight_scale=model.subgraphs[0].tensors[step.inputs[1]].quantization.scale,
-        input=_grid(model, step.inputs[0]),
-        output=_grid(model, step.outputs[0], relu),
+        input=grid_of(model, step.inputs[0]),
+        output=grid_of(model, step.outputs[0], relu),
         rule=rules[weight.ndim == 2],
     )
-
-
-def _array(model, index: int, dtype: type) -> np.ndarray:
-    """The constant tensor number `index`."""
-    tensor = model.subgraphs[0].tensors[index]
-    content = bytes(model.buffers[tensor.buffer].data)
-    return np.frombuffer(content, dtype).reshape(tensor.shape)
-
-
-def _grid(model, index: int, relu: bool = False) -> Grid:
-    """The grid of the int8 tensor number `index`."""
-    stored = model.subgraphs[0].tensors[index].quantization
-    return Grid.stored(stored.scale, stored.zeroPoint, np.int8, relu)
