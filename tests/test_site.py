@@ -7,6 +7,9 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import nbformat
 import pytest
@@ -56,6 +59,21 @@ def build_quietly(live_digit: str = ""):
         page = pages.build(live_digit)
     assert printed.getvalue() == ""
     return page
+
+
+def test_two_builds_at_once_take_turns(monkeypatch, tmp_path):
+    monkeypatch.setenv("WORKBOOK_BUILD", str(tmp_path))
+    is_running = threading.Lock()
+
+    def pages_that_must_be_alone(live_digit: str) -> None:
+        assert is_running.acquire(blocking=False)
+        time.sleep(0.2)
+        is_running.release()
+
+    monkeypatch.setattr(pages, "build", pages_that_must_be_alone)
+    with ThreadPoolExecutor(2) as pool:
+        for build in [pool.submit(site.build) for _ in range(2)]:
+            build.result()
 
 
 @pytest.fixture(scope="module")

@@ -28,12 +28,14 @@ def build() -> Path:
     error. pages.SiteFailed if a page cannot be built.
     """
     # imported when needed: Sphinx's own process loads this package for its configuration
-    from helpers.paths import build_path
+    from helpers.paths import build_path, locked
     from workbook import digit
     from workbook.site import pages
 
-    has_network = digit.write_assets(build_path("html", "digit"))
-    return pages.build(digit.fragment("digit") if has_network else "")
+    # of two notebooks that end at once, the second would change sources that Sphinx is reading
+    with locked(build_path("site")):
+        has_network = digit.write_assets(build_path("html", "digit"))
+        return pages.build(digit.fragment("digit") if has_network else "")
 
 
 def pdf() -> Path:
