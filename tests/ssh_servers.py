@@ -147,9 +147,9 @@ class Laptop:
             monkeypatch.setenv(name, self.environment[name])
         monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
 
-    def command(self, *arguments: str) -> subprocess.Popen:
-        """`workbook pi ...`, started in this laptop's copy of the workbook."""
-        command = [sys.executable, "-m", "workbook", "pi", *arguments]
+    def workbook(self, *arguments: object, stderr: int = subprocess.STDOUT) -> subprocess.Popen:
+        """`workbook ...`, started in this laptop's copy of the workbook."""
+        command = [sys.executable, "-m", "workbook", *map(str, arguments)]
         # Ctrl-C must work there even if these tests themselves run in the background
         return subprocess.Popen(
             command,
@@ -157,12 +157,16 @@ class Laptop:
             env=self.environment,
             text=True,
             stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
+            stderr=stderr,
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
 
+    def command(self, *arguments: str) -> subprocess.Popen:
+        """`workbook pi ...`, started in the same way."""
+        return self.workbook("pi", *arguments)
+
     def pi(self, *arguments: str) -> tuple[int, str]:
-        """The exit status and the output of such a command."""
+        """The exit status and the output of `workbook pi ...`."""
         process = self.command(*arguments)
         output, _ = process.communicate(timeout=900)
         return process.returncode, output

@@ -18,6 +18,7 @@ from workbook.evaluate import candidates, examples, network, output, quality, ro
 from workbook.evaluate.budget import Budget, advice
 from workbook.evaluate.candidates import Candidate
 from workbook.evaluate.rows import WORKS, Row
+from workbook.evaluate.source import CandidateError, Source, source_of
 
 # ---- DATA
 
@@ -203,15 +204,15 @@ def test_classes_and_weights_that_cannot_be_used(python_file, tmp_path):
 def test_files_that_are_no_models(tmp_path):
     (tmp_path / "torn.pt2").write_bytes(b"PK")
     for name, error, message in (
-        ("net.tar", candidates.CandidateError, "net.tar is no model that is known here"),
-        ("none.onnx", candidates.CandidateError, "does not exist"),
+        ("net.tar", CandidateError, "net.tar is no model that is known here"),
+        ("none.onnx", CandidateError, "does not exist"),
         ("torn.pt2", network.NetworkError, "torn.pt2 cannot be loaded"),
     ):
         with pytest.raises(error, match=message):
-            candidates.source_of(str(tmp_path / name))
+            source_of(str(tmp_path / name))
     (tmp_path / "net.onnx").write_bytes(b"")
-    with pytest.raises(candidates.CandidateError, match="--weights belongs to a PyTorch class"):
-        candidates.source_of(str(tmp_path / "net.onnx"), "net.pt")
+    with pytest.raises(CandidateError, match="--weights belongs to a PyTorch class"):
+        source_of(str(tmp_path / "net.onnx"), "net.pt")
 
 
 def test_mnn_is_made_of_this_network_not_of_an_older_file(tmp_path):
@@ -219,7 +220,7 @@ def test_mnn_is_made_of_this_network_not_of_an_older_file(tmp_path):
     for seed in (0, 1):
         torch.manual_seed(seed)
         network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 3)).eval()
-        source = candidates.Source("net", network=network)
+        source = Source("net", network=network)
         [made] = candidates.prepare(source, ["mnn"], x, tmp_path, say=lambda line: None)
         with torch.inference_mode():
             wanted = network(torch.from_numpy(x)).numpy()

@@ -28,9 +28,10 @@ from workbook.evaluate import (
     rows,
     verdicts,
 )
-from workbook.evaluate.candidates import Candidate, Source
+from workbook.evaluate.candidates import Candidate
 from workbook.evaluate.conversions import Conversions, Wanted
 from workbook.evaluate.examples import Examples
+from workbook.evaluate.source import Source
 from workbook.evaluate.verdicts import FAILS, WORKS, WRONG
 
 # ---- verdicts

@@ -4,13 +4,12 @@ import hashlib
 import json
 import signal
 import subprocess
-import sys
 import sysconfig
 
 import emulated_pi
 import numpy as np
 import pytest
-from evaluate_files import command, digit_detector, product
+from evaluate_files import digit_detector, product
 from ssh_servers import Laptop, needs_sshd, real_python
 
 from helpers import results
@@ -59,15 +58,7 @@ def files(tmp_path):
 
 
 def start(laptop, *arguments) -> subprocess.Popen:
-    return subprocess.Popen(
-        command(*arguments),
-        cwd=laptop.tree,
-        env=laptop.environment,
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
+    return laptop.workbook("evaluate", *arguments, stderr=subprocess.PIPE)
 
 
 def evaluate(laptop, *arguments) -> tuple[int, str, str]:
@@ -162,18 +153,10 @@ def test_other_work_there_is_named(laptop, garage, files):
             break
     status, _, errors = evaluate(laptop, *arguments, 7)
     assert status == 1 and "it is evaluating other files: wait, or stop it" in errors, errors
-    status, _, errors = stop(laptop)
-    assert status == 0, errors
+    status, output = laptop.pi("stop", "garage")
+    assert status == 0, output
     _, errors = running.communicate(timeout=60)
     assert running.returncode == 1 and "it was stopped by `workbook pi stop`" in errors
-
-
-def stop(laptop) -> tuple[int, str, str]:
-    command = [sys.executable, "-m", "workbook", "pi", "stop", "garage"]
-    done = subprocess.run(
-        command, cwd=laptop.tree, env=laptop.environment, capture_output=True, text=True
-    )
-    return done.returncode, done.stdout, done.stderr
 
 
 @needs_sshd

@@ -18,7 +18,8 @@ from modelfiles.errors import ModelFileError
 from modelfiles.limits import Limits
 from workbook import cli
 from workbook.evaluate import candidates, opening
-from workbook.evaluate.candidates import Candidate, Source
+from workbook.evaluate.candidates import Candidate
+from workbook.evaluate.source import Source, possible_runtimes
 
 GENERATOR = np.random.default_rng(0)
 
@@ -367,7 +368,7 @@ def test_arm_nn_takes_the_file_of_litert(tmp_path):
     x = np.zeros((1, 2), np.float32)
     [made] = candidates.prepare(source, ["armnn"], x, tmp_path, say=lambda line: None)
     assert made == Candidate("armnn", False, tmp_path / "net.tflite")
-    assert "armnn" not in candidates.possible_runtimes(Source("net", network=Predictor()))
+    assert "armnn" not in possible_runtimes(Source("net", network=Predictor()))
 
 
 def test_arm_nn_that_is_missing_is_a_row(tmp_path, capsys, monkeypatch):

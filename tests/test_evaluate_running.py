@@ -29,6 +29,7 @@ from workbook.evaluate import (
 from workbook.evaluate.candidates import Candidate
 from workbook.evaluate.examples import Examples
 from workbook.evaluate.rows import FAILS, WORKS
+from workbook.evaluate.source import Source
 from workbook.evaluate.watched import WatchedWorker
 
 # ---- the first line
@@ -355,7 +356,7 @@ def test_what_was_converted_is_not_converted_again(tmp_path, monkeypatch):
     names = ["onnx", "ncnn", "torch", "tflite"]
 
     def source():
-        return candidates.Source("net", model)
+        return Source("net", model)
 
     def find():
         x = np.zeros((1, 4), np.float32)

@@ -13,7 +13,7 @@ from modelfiles.errors import ConversionError
 from modelfiles.limits import NO_LIMITS, Limits
 from modelfiles.programs import environment
 from workbook.evaluate import candidates, tensorflow_source
-from workbook.evaluate.candidates import Source
+from workbook.evaluate.source import Source, possible_runtimes, source_of
 
 needs_tensorflow = pytest.mark.skipif(
     importlib.util.find_spec("tensorflow") is None, reason="TensorFlow is not installed"
@@ -76,8 +76,8 @@ def inputs(models):
 @pytest.mark.parametrize("name", ["net.keras", "saved"])
 def test_float_and_full_int8(models, tmp_path, name):
     x, wanted = inputs(models)
-    source = candidates.source_of(str(models / name))
-    assert source.tensorflow and candidates.possible_runtimes(source) == ["tflite"]
+    source = source_of(str(models / name))
+    assert source.tensorflow and possible_runtimes(source) == ["tflite"]
     made = candidates.prepare(source, ["tflite", "armnn"], x[:1], tmp_path, x, lambda line: None)
     plain, armnn, whole, _ = made
     assert not plain.problem and armnn.path == plain.path

@@ -175,16 +175,7 @@ def pi(tmp_path_factory):
 
 def live_on(pi, digit_file, *more: str) -> subprocess.Popen:  # noqa: F811
     laptop, _ = pi
-    command = [sys.executable, "-m", "workbook", "live", "one", "--model", str(digit_file), *more]
-    return subprocess.Popen(
-        command,
-        cwd=laptop.tree,
-        env=laptop.environment,
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
+    return laptop.workbook("live", "one", "--model", digit_file, *more)
 
 
 def live_processes(server) -> list[int]:

@@ -78,14 +78,15 @@ def run(options: argparse.Namespace) -> int:
 def _convert(options: argparse.Namespace) -> list[Path]:
     """The files that were written; ConvertError with the reason if there are none."""
     from helpers.model_files import parts_of
-    from workbook.evaluate import candidates, examples, named
+    from workbook.evaluate import examples, named
     from workbook.evaluate.conversions import Conversions, Wanted
+    from workbook.evaluate.source import source_of
 
     if options.model in named.NAMES:
         source, said = named.source(options.model)
         _say(said)
     else:
-        source = candidates.source_of(options.model, options.weights)
+        source = source_of(options.model, options.weights)
     precision = _form(options)
     runtime, target = _target(options.target, source.name, precision)
     calibration = None

@@ -10,18 +10,8 @@ import numpy as np
 from helpers.model_files import parts_of
 from workbook.evaluate import isolated
 from workbook.evaluate.runtimes import RUNTIMES, runtime_of
-from workbook.evaluate.source import CandidateError, Source, possible_runtimes, source_of
+from workbook.evaluate.source import CandidateError, Source
 from workbook.evaluate.verdicts import FAILS, WORKS, WRONG
-
-__all__ = [
-    "Candidate",
-    "CandidateError",
-    "Source",
-    "others",
-    "possible_runtimes",
-    "prepare",
-    "source_of",
-]
 
 
 @dataclass(frozen=True)

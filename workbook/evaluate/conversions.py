@@ -10,9 +10,10 @@ import numpy as np
 
 from modelfiles.errors import ConversionError, WrongAnswers
 from workbook.evaluate import opening, remedies, tensorflow_source
-from workbook.evaluate.candidates import Candidate, Source
+from workbook.evaluate.candidates import Candidate
 from workbook.evaluate.remedies import NEEDS_NETWORK, NO_FLOAT_FILE
 from workbook.evaluate.runtimes import RUNTIMES
+from workbook.evaluate.source import Source
 
 if TYPE_CHECKING:
     import torch

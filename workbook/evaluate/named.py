@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from modelfiles.errors import reason
-from workbook.evaluate.candidates import Source
 from workbook.evaluate.examples import Examples
+from workbook.evaluate.source import Source
 
 if TYPE_CHECKING:
     import torch

@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from workbook.evaluate import candidates, kept
-from workbook.evaluate.candidates import Candidate, Source
+from workbook.evaluate.candidates import Candidate
 from workbook.evaluate.conversions import ENDINGS
 from workbook.evaluate.runtimes import RUNTIMES, runtime_of
+from workbook.evaluate.source import Source, possible_runtimes
 
 
 def find(
@@ -54,7 +55,7 @@ def possible(model: str, source: Callable[[], Source]) -> list[str]:
     """The runtimes that MODEL can be used in; a network is not loaded to know that."""
     if runtime_of(Path(model)) == "torch" and Path(model).is_file():
         return [name for name, runtime in RUNTIMES.items() if runtime.usual]
-    return candidates.possible_runtimes(source())
+    return possible_runtimes(source())
 
 
 def kept_files(
