@@ -38,6 +38,13 @@ def test_the_size_is_that_of_all_files_of_a_model(tmp_path, opened, parts, size)
     assert book.size_on_disk(tmp_path / opened) == size
 
 
+def test_a_wrong_file_is_seen():
+    names["reference"] = np.float32([[3, 1], [0, 2], [5, 4]])
+    assert list(book.against_pytorch(names["reference"]).values()) == [0, 0]
+    found = book.against_pytorch(np.float32([[3, 1.5], [9, 2], [5, 4]]))
+    assert list(found.values()) == [1, 9]
+
+
 def test_the_outputs_of_convolutions_are_side_by_side():
     torch.manual_seed(0)
     network = book.Convolutions(((1, 1), (3, 2), (5, 1)))
@@ -119,6 +126,67 @@ def test_right_answers_are_right(capsys, part, variables, right):
         assert capsys.readouterr().out.startswith(said)
 
 
+def test_calibration_images_come_one_by_one_and_channels_last():
+    calibration = np.random.default_rng(0).random((3, 2, 4, 5), np.float32)
+    names["calibration"] = calibration
+    given = [list(call) for call in book.representative()]
+    assert [len(call) for call in given] == [1, 1, 1]
+    for [image], wanted in zip(given, calibration):
+        assert image.shape == (1, 4, 5, 2) and image.dtype == np.float32
+        np.testing.assert_array_equal(image[0].transpose(2, 0, 1), wanted)
+
+
+@pytest.mark.parametrize(
+    "lost, verdict", [(0, "show no difference"), (3, "show no"), (9, "differ")]
+)
+def test_few_changed_images_are_no_difference(capsys, lost, verdict):
+    labels = np.zeros(50, int)
+    keras = np.arange(50) < lost
+    scored = []
+    variables = {
+        **names,
+        "labels": labels,
+        "read": {"from PyTorch": labels, "from Keras": keras.astype(int)},
+        "score": lambda *given, **others: scored.append(given),
+    }
+    run_cell(NAME, "between = metrics.mcnemar(", **variables)
+    assert f"the two ways {verdict}" in capsys.readouterr().out
+    assert scored == [("02-route", lost)]
+
+
+@pytest.fixture(scope="module")
+def mobilenet():
+    """What the notebook's cell makes: the network, its inputs, and its answers in float32."""
+    return run_cell(NAME, "torchvision = import_torchvision()", **names)
+
+
+@pytest.mark.filterwarnings("ignore")  # PyTorch has deprecated this way to int8
+@pytest.mark.parametrize("engine, grids", [("qnnpack", 1), ("x86", 32)])
+def test_an_engine_computes_what_float32_computes(mobilenet, engine, grids):
+    """Measured: correlations of .97, a quarter of the size; random numbers would have about 0."""
+    if engine not in torch.backends.quantized.supported_engines:
+        pytest.skip(f"PyTorch has no engine {engine} on this processor")
+    before = torch.backends.quantized.engine
+    try:
+        network = book.quantized(mobilenet["mobilenet"], engine, mobilenet["pixels"])
+        with torch.inference_mode():
+            found = network(mobilenet["pixels"]).numpy()
+    finally:
+        torch.backends.quantized.engine = before
+    assert np.corrcoef(found.ravel(), mobilenet["wanted"].ravel())[0, 1] > 0.9
+    assert book.grid_count(network.features[0][0]) == grids
+    assert 0.2 < book.saved_mb(network) / book.saved_mb(mobilenet["mobilenet"]) < 0.35
+
+
+def test_the_statistics_of_batch_normalization_are_those_of_its_inputs(mobilenet):
+    first = mobilenet["mobilenet"].features[0]
+    with torch.inference_mode():
+        outputs = first[1](first[0](mobilenet["pixels"]))
+    means = outputs.mean((0, 2, 3))
+    assert means.abs().max() < 1e-3, "normalized"
+    assert (outputs.std((0, 2, 3)) - 1).abs().max() < 1e-2
+
+
 # the committed page
 
 
@@ -192,3 +260,27 @@ def test_int8_is_as_the_page_says():
     assert elsewhere < 12 * scale, "a few steps"
     [careless] = numbers(NAME, r"accuracy: ([\d.]+) %")
     assert careless < 30, "little better than guesses"
+
+
+def test_both_ways_to_int8_are_compared_image_by_image():
+    rows = table(NAME, "file (kB)", "images lost", "gained", "p")
+    assert list(rows.index) == ["from PyTorch", "from Keras"]
+    size = as_numbers(rows["file (kB)"])
+    assert size.between(1190, 1260).all() and abs(size.diff().iloc[1]) < 50, "the same kind of file"
+    assert (as_numbers(rows["images lost"]) <= 10).all()
+    lost, gained, n = numbers(
+        NAME, r"from Keras against from PyTorch: (\d+) lost, (\d+) gained of ([\d,]+)"
+    )
+    assert n == 1000 and lost + gained <= 10
+    assert "the two ways show no difference" in printed(NAME)
+
+
+def test_the_engines_are_as_the_page_says():
+    rows = table(NAME, "weights (MB)", "grids of layer 1", "correlation", "same label", "speed-up")
+    assert list(rows.index) == ["float32", "qnnpack", "x86"]
+    assert list(rows["grids of layer 1"]) == ["-", "1", "32"]
+    size = as_numbers(rows["weights (MB)"])
+    assert (size.drop("float32") / size.float32).between(0.2, 0.35).all(), "a quarter"
+    correlation = as_numbers(rows.correlation)
+    assert correlation.float32 == 1 and correlation.min() > 0.9
+    assert as_numbers(rows["same label"]).drop("float32").max() < 8, "labels say little"
