@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import urllib.request
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -126,6 +127,45 @@ def test_right_answers_are_right(capsys, part, variables, right):
         assert capsys.readouterr().out.startswith(said)
 
 
+def opens(answers: dict):
+    """Stands in for open_model: a file is its name, and predict returns its answers."""
+    return lambda name: SimpleNamespace(predict=lambda x: np.float32(answers[name]))
+
+
+def test_a_gap_is_that_of_the_largest_logit(capsys):
+    variables = {"reference": np.float32([[8, -100]]), "difference": pd.Series({"onnx": 2**-16})}
+    run_cell(NAME, "gap = np.spacing(", **{**names, **variables})
+    shown = capsys.readouterr().out
+    assert f"the gap there is {2.0**-17:.1e}" in shown and "2 gaps" in shown
+
+
+def test_the_error_of_a_layer_is_relative_to_its_largest_output():
+    variables = {
+        "convolutions": SimpleNamespace(layers=[torch.nn.Identity(), torch.nn.Identity()]),
+        "noise": torch.tensor([[10.0, 2.0]]),
+        "single": {"onnx": "a file"},
+        "open_model": opens({"a file": [[10, 2, 11, 1.5]]}),
+        "forms": ((1, 1), (3, 2)),
+    }
+    errors = run_cell(NAME, "exact = [layer.double()", **{**names, **variables})["errors"]
+    assert errors["onnx"] == pytest.approx([0, 0.1])
+
+
+def test_lost_images_were_right_in_float32():
+    right, wrong = [1, 0], [0, 1]
+    variables = {
+        "labels": np.zeros(4, int),
+        "reference": np.float32([right, right, right, wrong]),
+        "small": {"onnx": "int8"},
+        "path": {"onnx": "float32"},
+        "open_model": opens({"int8": [wrong, wrong, right, right]}),
+        "size_on_disk": {"int8": 30, "float32": 120}.get,
+        "x": np.zeros(4),
+    }
+    after = run_cell(NAME, "small_logits = {kind", **{**names, **variables})
+    assert list(after["int8"].loc["onnx"]) == [25, 2, 1, 1]
+
+
 def test_calibration_images_come_one_by_one_and_channels_last():
     calibration = np.random.default_rng(0).random((3, 2, 4, 5), np.float32)
     names["calibration"] = calibration
@@ -185,6 +225,23 @@ def test_the_statistics_of_batch_normalization_are_those_of_its_inputs(mobilenet
     means = outputs.mean((0, 2, 3))
     assert means.abs().max() < 1e-3, "normalized"
     assert (outputs.std((0, 2, 3)) - 1).abs().max() < 1e-2
+
+
+def test_an_engine_is_compared_with_float32():
+    network = SimpleNamespace(features=[["first layer"]])
+    variables = {
+        "in_torch": {"float32": network, "x86": network},
+        "wanted": np.float32([[0, 1], [1, 0]]),
+        "logits_of": {"float32": np.float32([[0, 1], [1, 0]]), "x86": np.float32([[1, 0], [1, 0]])},
+        "saved_mb": lambda network: 3.0,
+        "grid_count": lambda layer: 32,
+        "taken": {"float32": 60, "x86": 20},
+        "timing": SimpleNamespace(speedup=lambda base, candidate: base / candidate),
+        "pixels": [0, 1],
+    }
+    rows = run_cell(NAME, '"weights (MB)": f', **{**names, **variables})["rows"]
+    assert list(rows["float32"].values()) == ["3.0", "-", "1.000", 2, "1.0"]
+    assert list(rows["x86"].values()) == ["3.0", 32, "0.000", 1, "3.0"]
 
 
 # the committed page
