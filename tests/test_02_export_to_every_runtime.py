@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import urllib.request
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -36,6 +37,13 @@ def test_the_size_is_that_of_all_files_of_a_model(tmp_path, opened, parts, size)
     for name, length in parts.items():
         (tmp_path / name).write_bytes(bytes(length))
     assert book.size_on_disk(tmp_path / opened) == size
+
+
+def test_a_wrong_file_is_seen():
+    names["reference"] = np.float32([[3, 1], [0, 2], [5, 4]])
+    assert list(book.against_pytorch(names["reference"]).values()) == [0, 0]
+    found = book.against_pytorch(np.float32([[3, 1.5], [9, 2], [5, 4]]))
+    assert list(found.values()) == [1, 9]
 
 
 def test_the_outputs_of_convolutions_are_side_by_side():
@@ -119,6 +127,123 @@ def test_right_answers_are_right(capsys, part, variables, right):
         assert capsys.readouterr().out.startswith(said)
 
 
+def opens(answers: dict):
+    """Stands in for open_model: a file is its name, and predict returns its answers."""
+    return lambda name: SimpleNamespace(predict=lambda x: np.float32(answers[name]))
+
+
+def test_a_gap_is_that_of_the_largest_logit(capsys):
+    variables = {"reference": np.float32([[8, -100]]), "difference": pd.Series({"onnx": 2**-16})}
+    run_cell(NAME, "gap = np.spacing(", **{**names, **variables})
+    shown = capsys.readouterr().out
+    assert f"the gap there is {2.0**-17:.1e}" in shown and "2 gaps" in shown
+
+
+def test_the_error_of_a_layer_is_relative_to_its_largest_output():
+    variables = {
+        "convolutions": SimpleNamespace(layers=[torch.nn.Identity(), torch.nn.Identity()]),
+        "noise": torch.tensor([[10.0, 2.0]]),
+        "single": {"onnx": "a file"},
+        "open_model": opens({"a file": [[10, 2, 11, 1.5]]}),
+        "forms": ((1, 1), (3, 2)),
+    }
+    errors = run_cell(NAME, "exact = [layer.double()", **{**names, **variables})["errors"]
+    assert errors["onnx"] == pytest.approx([0, 0.1])
+
+
+def test_lost_images_were_right_in_float32():
+    right, wrong = [1, 0], [0, 1]
+    variables = {
+        "labels": np.zeros(4, int),
+        "reference": np.float32([right, right, right, wrong]),
+        "small": {"onnx": "int8"},
+        "path": {"onnx": "float32"},
+        "open_model": opens({"int8": [wrong, wrong, right, right]}),
+        "size_on_disk": {"int8": 30, "float32": 120}.get,
+        "x": np.zeros(4),
+    }
+    after = run_cell(NAME, "small_logits = {kind", **{**names, **variables})
+    assert list(after["int8"].loc["onnx"]) == [25, 2, 1, 1]
+
+
+def test_calibration_images_come_one_by_one_and_channels_last():
+    calibration = np.random.default_rng(0).random((3, 2, 4, 5), np.float32)
+    names["calibration"] = calibration
+    given = [list(call) for call in book.representative()]
+    assert [len(call) for call in given] == [1, 1, 1]
+    for [image], wanted in zip(given, calibration):
+        assert image.shape == (1, 4, 5, 2) and image.dtype == np.float32
+        np.testing.assert_array_equal(image[0].transpose(2, 0, 1), wanted)
+
+
+@pytest.mark.parametrize(
+    "lost, verdict", [(0, "show no difference"), (3, "show no"), (9, "differ")]
+)
+def test_few_changed_images_are_no_difference(capsys, lost, verdict):
+    labels = np.zeros(50, int)
+    keras = np.arange(50) < lost
+    scored = []
+    variables = {
+        **names,
+        "labels": labels,
+        "read": {"from PyTorch": labels, "from Keras": keras.astype(int)},
+        "score": lambda *given, **others: scored.append(given),
+    }
+    run_cell(NAME, "between = metrics.mcnemar(", **variables)
+    assert f"the two ways {verdict}" in capsys.readouterr().out
+    assert scored == [("02-route", lost)]
+
+
+@pytest.fixture(scope="module")
+def mobilenet():
+    """What the notebook's cell makes: the network, its inputs, and its answers in float32."""
+    return run_cell(NAME, "torchvision = import_torchvision()", **names)
+
+
+@pytest.mark.filterwarnings("ignore")  # PyTorch has deprecated this way to int8
+@pytest.mark.parametrize("engine, grids", [("qnnpack", 1), ("x86", 32)])
+def test_an_engine_computes_what_float32_computes(mobilenet, engine, grids):
+    """Measured: correlations of .97, a quarter of the size; random numbers would have about 0."""
+    if engine not in torch.backends.quantized.supported_engines:
+        pytest.skip(f"PyTorch has no engine {engine} on this processor")
+    before = torch.backends.quantized.engine
+    try:
+        network = book.quantized(mobilenet["mobilenet"], engine, mobilenet["pixels"])
+        with torch.inference_mode():
+            found = network(mobilenet["pixels"]).numpy()
+    finally:
+        torch.backends.quantized.engine = before
+    assert np.corrcoef(found.ravel(), mobilenet["wanted"].ravel())[0, 1] > 0.9
+    assert book.grid_count(network.features[0][0]) == grids
+    assert 0.2 < book.saved_mb(network) / book.saved_mb(mobilenet["mobilenet"]) < 0.35
+
+
+def test_the_statistics_of_batch_normalization_are_those_of_its_inputs(mobilenet):
+    first = mobilenet["mobilenet"].features[0]
+    with torch.inference_mode():
+        outputs = first[1](first[0](mobilenet["pixels"]))
+    means = outputs.mean((0, 2, 3))
+    assert means.abs().max() < 1e-3, "normalized"
+    assert (outputs.std((0, 2, 3)) - 1).abs().max() < 1e-2
+
+
+def test_an_engine_is_compared_with_float32():
+    network = SimpleNamespace(features=[["first layer"]])
+    variables = {
+        "in_torch": {"float32": network, "x86": network},
+        "wanted": np.float32([[0, 1], [1, 0]]),
+        "logits_of": {"float32": np.float32([[0, 1], [1, 0]]), "x86": np.float32([[1, 0], [1, 0]])},
+        "saved_mb": lambda network: 3.0,
+        "grid_count": lambda layer: 32,
+        "taken": {"float32": 60, "x86": 20},
+        "timing": SimpleNamespace(speedup=lambda base, candidate: base / candidate),
+        "pixels": [0, 1],
+    }
+    rows = run_cell(NAME, '"weights (MB)": f', **{**names, **variables})["rows"]
+    assert list(rows["float32"].values()) == ["3.0", "-", "1.000", 2, "1.0"]
+    assert list(rows["x86"].values()) == ["3.0", 32, "0.000", 1, "3.0"]
+
+
 # the committed page
 
 
@@ -192,3 +317,27 @@ def test_int8_is_as_the_page_says():
     assert elsewhere < 12 * scale, "a few steps"
     [careless] = numbers(NAME, r"accuracy: ([\d.]+) %")
     assert careless < 30, "little better than guesses"
+
+
+def test_both_ways_to_int8_are_compared_image_by_image():
+    rows = table(NAME, "file (kB)", "images lost", "gained", "p")
+    assert list(rows.index) == ["from PyTorch", "from Keras"]
+    size = as_numbers(rows["file (kB)"])
+    assert size.between(1190, 1260).all() and abs(size.diff().iloc[1]) < 50, "the same kind of file"
+    assert (as_numbers(rows["images lost"]) <= 10).all()
+    lost, gained, n = numbers(
+        NAME, r"from Keras against from PyTorch: (\d+) lost, (\d+) gained of ([\d,]+)"
+    )
+    assert n == 1000 and lost + gained <= 10
+    assert "the two ways show no difference" in printed(NAME)
+
+
+def test_the_engines_are_as_the_page_says():
+    rows = table(NAME, "weights (MB)", "grids of layer 1", "correlation", "same label", "speed-up")
+    assert list(rows.index) == ["float32", "qnnpack", "x86"]
+    assert list(rows["grids of layer 1"]) == ["-", "1", "32"]
+    size = as_numbers(rows["weights (MB)"])
+    assert (size.drop("float32") / size.float32).between(0.2, 0.35).all(), "a quarter"
+    correlation = as_numbers(rows.correlation)
+    assert correlation.float32 == 1 and correlation.min() > 0.9
+    assert as_numbers(rows["same label"]).drop("float32").max() < 8, "labels say little"

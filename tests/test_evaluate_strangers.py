@@ -12,6 +12,7 @@ from PIL import Image
 
 from helpers.runtimes import open_model
 from workbook import cli
+from workbook.evaluate import named, published
 
 
 def shared(*parts):
@@ -189,3 +190,31 @@ def test_efficientnet_b0(evaluate, tmp_path):
     states = {row["runtime"]: row["state"] for row in rows}
     assert set(states.values()) == {"works"}, rows
     assert len(states) == 6 and max(row["difference"] for row in rows) < 1e-2
+
+
+@pytest.mark.parametrize(
+    "name, runtimes",
+    [
+        ("mobilenet_v3_small_075", ["onnx", "mnn"]),
+        *(
+            pytest.param(name, ["onnx", "tflite"], marks=pytest.mark.slow)
+            for name in named.NAMES
+            if name != "mobilenet_v3_small_075"
+        ),
+    ],
+)
+def test_each_known_network_in_two_runtimes_and_one_chart(
+    evaluate, tmp_path, monkeypatch, name, runtimes
+):
+    """With random weights: files agree with the network, and no accuracy is shown."""
+    monkeypatch.setenv("WORKBOOK_OFFLINE", "1")
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.delenv("WORKBOOK_DATA", raising=False)
+    page = tmp_path / "page.html"
+    rows = evaluate(name, "--runtimes", *runtimes, "--published", "--html", page)
+    assert [row["state"] for row in rows] == ["works", "works"], rows
+    assert all(row["accuracy"] is None and row["p50_ms"] > 0 for row in rows)
+    measured, _, others = page.read_text().partition("<h2>Published by others")
+    assert measured.count('<rect class="here"') == 2
+    assert others.count('<rect class="theirs"') == len(published.of_network(name))
+    assert bool(others) == (name in ("resnet18", "mobilenet_v2"))

@@ -11,6 +11,7 @@ from modelfiles.errors import EXIT_INTERRUPTED, WorkbookError
 from workbook.arguments import Parser
 from workbook.commands import accuracy as accuracy_command
 from workbook.commands import convert as convert_command
+from workbook.commands import networks as networks_command
 from workbook.commands import timers as timers_command
 from workbook.commands import train as train_command
 from workbook.evaluate import command as evaluate_command
@@ -28,6 +29,7 @@ examples:
   workbook accuracy lenet.tflite                   its time and accuracy on 1,000 images
   workbook evaluate net.onnx digits.npz            race a model of your own in several runtimes
   workbook live                                    a camera's picture with boxes, in the browser
+  workbook networks                                sizes of known networks, and published figures
   workbook results                                 the table of all measurements
   workbook book in-place 03_measure_latency        execute a notebook in a fresh kernel
 
@@ -86,6 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     evaluate_command.add_to(commands)
     live_command.add_to(commands)
     timers_command.add_to(commands)
+    networks_command.add_to(commands)
     _add_results(commands)
     _add_book(commands)
     _add_cpp(commands)

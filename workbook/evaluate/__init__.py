@@ -32,7 +32,7 @@ other_timers       the timers of the runtimes' authors, next to ours
 published          latencies that others have published
 rows               the table: a row for each candidate
 columns            what is shown of a row
-output             text, JSON and CSV; page and picture make the HTML page
+output             text, JSON and CSV; page, picture and bars make the HTML page
 show               prints what a command found
 pareto             the rows that no other one beats
 budget             which file meets limits of time, size and quality

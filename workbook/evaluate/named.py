@@ -21,7 +21,9 @@ NAMES = (
     "mobilenet_v3_small",
     "mobilenet_v3_large",
     "efficientnet_b0",
+    "mobilenet_v3_small_075",
 )
+NARROW = {"mobilenet_v3_small_075": ("mobilenet_v3_small", 0.75)}  # three quarters of the channels
 RANDOM_IMAGES = 8
 
 
@@ -31,19 +33,34 @@ def source(name: str) -> tuple[Source, str]:
     The weights are torchvision's, trained on ImageNet, if they are in the folder models of
     WORKBOOK_DATA or can be downloaded. Otherwise they are random: as fast, and without accuracy.
     """
-    from helpers import models
-
-    network = models.torchvision_model(name)
+    network = untrained(name)
     try:
         where = _load_trained(network, name)
     except (OSError, RuntimeError, ValueError) as error:
-        why = "WORKBOOK_OFFLINE is set"
-        if not isinstance(error, _Offline):
-            why = reason(error)
+        why = reason(error)
+        if isinstance(error, _Offline):
+            why = "WORKBOOK_OFFLINE is set"
+        elif isinstance(error, _NotTrained):
+            why = "torchvision has no weights for this width"
         _set_statistics(network)
         said = f"{name} has random weights, so no accuracy is shown ({why})"
         return Source(name, network=network), said
     return Source(name, network=network), f"{name} has trained weights, from {where}"
+
+
+def untrained(name: str) -> "torch.nn.Module":
+    """torchvision's network `name`, or a narrow form of one, with random weights, in eval mode."""
+    import torch
+
+    from helpers import models
+
+    if name not in NARROW:
+        return models.torchvision_model(name)
+    whole, width = NARROW[name]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = getattr(models.import_torchvision().models, whole)
+        return network(weights=None, width_mult=width).eval()
 
 
 def random_examples(name: str) -> Examples:
@@ -77,12 +94,18 @@ class _Offline(OSError):
     """Nothing may be downloaded."""
 
 
+class _NotTrained(ValueError):
+    """torchvision has no weights for this network."""
+
+
 def _load_trained(network: "torch.nn.Module", name: str) -> str:
     """Load trained weights, and say where they come from; OSError if there are none."""
     import torch
 
     from helpers.models import import_torchvision
 
+    if name in NARROW:
+        raise _NotTrained
     weights = import_torchvision().models.get_model_weights(name).DEFAULT
     file = weights.url.rpartition("/")[2]
     places = [Path(torch.hub.get_dir(), "checkpoints", file)]

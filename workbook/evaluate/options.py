@@ -11,7 +11,8 @@ examples:
   workbook evaluate net.onnx digits.npz --runtimes onnx mnn --threads 2
   workbook evaluate net.py:Net digits.npz --weights net.pt
   workbook evaluate net.pt2 digits.npz --half      float16 files, too
-  workbook evaluate mobilenet_v2 --published
+  workbook evaluate mobilenet_v2 --published --html mobilenet_v2.html
+                                                   one chart, and published figures apart
   workbook evaluate net.pt2 digits.npz --calibration train.npz --max-mb 1 --min-accuracy 0.98
   workbook evaluate net.pt2 digits.npz --plan      what would run, and how long; nothing runs
   workbook evaluate net.onnx digits.npz --tune     search faster settings for each file
@@ -21,8 +22,8 @@ MODEL is a file of one of the runtimes, a SavedModel folder or .keras file of Te
 PyTorch class, FILE.py:CLASS. Such a FILE.py is executed, so it must be your own. Model files are
 opened in processes with limits of time and memory, and nothing is unpickled. That is no sandbox: a
 .pt2 file or a SavedModel can contain code, so use only those that you trust. Some networks are
-known by name: resnet18, resnet50, mobilenet_v2, mobilenet_v3_small, mobilenet_v3_large,
-efficientnet_b0.
+known by name: resnet18, resnet50, mobilenet_v2, mobilenet_v3_small, mobilenet_v3_small_075,
+mobilenet_v3_large, efficientnet_b0.
 
 DATA is an .npz file with the arrays x_data and y_data, a folder that has a folder of images for
 each class, or a folder with MNIST's IDX files. For --task detection it is a folder of photographs

@@ -5,8 +5,10 @@ import platform
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
+from workbook.evaluate import bars
 from workbook.evaluate.columns import cells, columns, ranked, remarks
 from workbook.evaluate.picture import picture
+from workbook.evaluate.published import Published
 from workbook.evaluate.rows import Row
 
 STYLE = """
@@ -31,21 +33,30 @@ svg .side { text-anchor: end; }
 circle { fill: var(--paper); stroke: var(--soft); stroke-width: 1.5; }
 .best circle { fill: var(--best); stroke: var(--best); }
 .best text { fill: var(--on-best); font-weight: 600; }
+.bars { max-width: 44rem; }
+svg .value { text-anchor: start; }
+.here { fill: var(--best); }
+.theirs { fill: var(--paper); stroke: var(--soft); stroke-width: 1.5; }
 """
 
 
 def page(
-    tables: Sequence[tuple[str, Sequence[Row], dict]], title: str, notes: Sequence[str] = ()
+    tables: Sequence[tuple[str, Sequence[Row], dict]],
+    title: str,
+    notes: Sequence[str] = (),
+    published: Sequence[Published] = (),
 ) -> str:
     """The page: for each (host, rows, facts of the machine) a table and its pictures.
 
     `host` is "" for this machine. `notes` are paragraphs, such as the advice for a budget.
+    `published` figures follow in a chart of their own.
     """
     date = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     parts = [f"<h1>{html.escape(title)}</h1>"]
     for host, rows, facts in tables:
         parts += _section(host, rows, facts)
     parts += [f"<p>{_lines(note)}</p>" for note in notes if note]
+    parts += bars.section(published)
     parts.append(
         f'<p class="void">workbook evaluate, {date}, on Python {platform.python_version()}. '
         "The speed of a row is p50 of the fastest row divided by its own p50, with the 95 % "
@@ -70,7 +81,7 @@ def _section(host: str, rows: Sequence[Row], facts: dict) -> list[str]:
         parts.append(f"<h2>{html.escape(host)}</h2>")
     parts.append(f"<p>{html.escape(machine(facts))}</p>")
     if measured:
-        parts += [_table(measured), '<div class="pictures">']
+        parts += [_table(measured), bars.measured(measured), '<div class="pictures">']
         parts.append(picture(measured, "p50 in ms", lambda row: row.p50_ms))
         parts.append(picture(measured, "size in kB", lambda row: (row.bytes or 0) / 1e3))
         parts.append("</div>")

@@ -31,7 +31,8 @@ def tables(found: Sequence[Table], options: argparse.Namespace, stream: IO[str])
         output.write_csv([row for _, rows, _ in found for row in rows], options.csv)
     if options.html:
         title = f"{options.model.rpartition('/')[2]} in several runtimes"
-        output.write_file(options.html, page.page(found, title, advice))
+        others = published.of_network(options.model) if options.published else []
+        output.write_file(options.html, page.page(found, title, advice, others))
     if options.json:
         plain = [
             {**row, "host": host} if host else row
