@@ -18,8 +18,7 @@ from helpers.data import mnist, normalize
 from helpers.runtimes import open_model
 from modelfiles import integers
 from workbook.digit import fragment, write_assets
-from workbook.digit.assets import read_network
-from workbook.digit.tflite_file import read_tflite
+from workbook.digit.lenet import read_network
 from workbook.site import printing
 
 book = definitions("05b_integer_only_inference")
@@ -141,7 +140,7 @@ TRIED = [
 
 def read(files: dict[str, Path], runtime: str, how: dict):
     if how:
-        return read_tflite(files["TFLite"], **how)
+        return read_network(files["TFLite"], **how)
     return read_network(files[runtime.replace("ONNX Runtime", "ONNX")])
 
 

@@ -14,7 +14,7 @@ from helpers.data import mnist, normalize
 from modelfiles import integers
 from modelfiles.errors import ModelFileError
 from workbook.digit import fragment, write_assets
-from workbook.digit.assets import read_network
+from workbook.digit.lenet import read_network
 
 book = definitions("05b_integer_only_inference")
 
@@ -55,6 +55,23 @@ def change_stride(graph):
             attribute.ints[:] = [2, 2]
 
 
+def drop_layer(graph):
+    graph.node[8].input[0] = graph.node[6].output[0]
+    del graph.node[7]
+
+
+def change_pool(graph):
+    for attribute in graph.node[2].attribute:
+        if attribute.name == "kernel_shape":
+            attribute.ints[:] = [2, 3]
+
+
+def change_factor(graph):
+    for attribute in graph.node[7].attribute:
+        if attribute.name == "alpha":
+            attribute.f = 2.0
+
+
 def change_chain(graph):
     graph.node[7].input[0] = "view_quantized"
 
@@ -88,12 +105,15 @@ def shorten_scales(graph):
 @pytest.mark.parametrize(
     "change, sentence",
     [
-        (change_operator, "its operators are QuantizeLinear, .*AveragePool.*, not QuantizeLinear"),
-        (change_stride, "strides of .* is 2, not 1"),
+        (change_operator, "this reader does not know the ONNX operator AveragePool"),
+        (drop_layer, "its operators are QuantizeLinear, .*QGemm, not QuantizeLinear"),
+        (change_stride, r"the strides of QLinearConv are \(2, 2\), not \(1, 1\)"),
+        (change_pool, "pools that overlap"),
+        (change_factor, "a QGemm that scales or transposes its input"),
         (change_chain, "reads view_quantized, not linear_quantized"),
-        (add_weight_zero_point, "a zero point of fc2.weight_quantized is 3, not 0"),
+        (add_weight_zero_point, "this reader does not know weights with a zero point"),
         (shrink, r"the weights of fc2 have shape \(83, 120\), not \(84, 120\)"),
-        (remove_scale, r"that are not stored: \['elsewhere'\], not \[\]"),
+        (remove_scale, "inputs that are not stored: elsewhere"),
         (change_scale_to_zero, "a scale of fc1 is 0, negative, too large or not a number"),
         (shorten_scales, "the number of weight scales of fc1 is 7, not 120"),
     ],
@@ -108,36 +128,53 @@ def test_another_onnx_file_is_refused_with_what_differs(files, tmp_path, change,
     assert not (tmp_path / "digit").exists()
 
 
-def add_padding(graph):
+def add_padding(model):
+    graph = model.subgraphs[0]
     graph.operators[1].builtinOptions.padding = 0
 
 
-def change_activation(graph):
+def change_tflite_pool(model):
+    graph = model.subgraphs[0]
+    graph.operators[2].builtinOptions.filterHeight = 3
+
+
+def change_order(model):
+    graph = model.subgraphs[0]
+    tensor = graph.tensors[graph.operators[5].inputs[1]]
+    model.buffers[tensor.buffer].data = np.array([0, 2, 1, 3], np.int32).view(np.uint8)
+
+
+def change_activation(model):
+    graph = model.subgraphs[0]
     graph.operators[3].builtinOptions.fusedActivationFunction = 3  # a ReLU that ends at 6
 
 
-def change_tflite_chain(graph):
+def change_tflite_chain(model):
+    graph = model.subgraphs[0]
     step = graph.operators[8]
     step.inputs = np.array([graph.operators[6].outputs[0], *step.inputs[1:]], np.int32)
 
 
-def change_zero_point(graph):
+def change_zero_point(model):
+    graph = model.subgraphs[0]
     stored = graph.tensors[graph.operators[8].inputs[1]].quantization
     stored.zeroPoint = stored.zeroPoint + 5
 
 
-def keep_as_it_is(graph):
+def keep_as_it_is(model):
     pass
 
 
 @pytest.mark.parametrize(
     "source, change, sentence",
     [
-        ("int8", add_padding, "the padding of DEPTHWISE_CONV_2D is SAME, not VALID"),
-        ("int8", change_activation, "the activation of CONV_2D is RELU6, not NONE or RELU"),
-        ("int8", change_tflite_chain, "FULLY_CONNECTED reads tensor"),
-        ("int8", change_zero_point, "a zero point of FULLY_CONNECTED is 5, not 0"),
-        ("float32", keep_as_it_is, "the type of .* is FLOAT32, not INT8"),
+        ("int8", add_padding, "this reader does not know padding"),
+        ("int8", change_tflite_pool, "pools that overlap"),
+        ("int8", change_order, r"the order of TRANSPOSE is \(0, 2, 1, 3\), not \(0, 3, 1, 2\)"),
+        ("int8", change_activation, "activation functions other than a ReLU"),
+        ("int8", change_tflite_chain, "a network that is not a chain"),
+        ("int8", change_zero_point, "weights with a zero point"),
+        ("float32", keep_as_it_is, "a file that does not take int8"),
     ],
 )
 def test_another_tflite_file_is_refused_with_what_differs(
@@ -145,7 +182,7 @@ def test_another_tflite_file_is_refused_with_what_differs(
 ):
     path = files["TFLite"]
     model = integers.open_tflite(path if source == "int8" else path.with_name("lenet.tflite"))
-    change(model.subgraphs[0])
+    change(model)
     changed = tmp_path / "changed.tflite"
     changed.write_bytes(integers.packed(model))
     with pytest.raises(ModelFileError, match=f"changed.tflite .*{sentence}.*Run notebook 05"):

@@ -30,6 +30,7 @@ INPUTS = {
     "QLinearGlobalAveragePool": ["x", "x_scale", "x_zero", "y_scale", "y_zero"],
 }
 LAYERS = ("QLinearConv", "QGemm")
+ACTIVATIONS = ("x", "other")  # other operators compute them
 
 
 def read_onnx(path: Path, layer: type[StoredLayer] = StoredLayer) -> Network:
@@ -69,9 +70,13 @@ def _operation(node, stored: dict[str, np.ndarray], layer: type[StoredLayer]) ->
     writes = node.output[0]
     how = _attributes(node)
     if node.op_type == "MaxPool":
-        is_plain = how["strides"] == how["kernel_shape"] and not any(how.get("pads", []))
-        require(is_plain, "pools that overlap or have padding")
-        return MaxPool(node.op_type, reads, writes, how["kernel_shape"][0])
+        size = how["kernel_shape"][0]
+        is_square = how["strides"] == how["kernel_shape"] == [size, size]
+        is_plain = (
+            is_square and not any(how.get("pads", [])) and set(how.get("dilations", [1])) == {1}
+        )
+        require(is_plain, "pools that overlap, are not square, or have padding or dilations")
+        return MaxPool(node.op_type, reads, writes, size)
     if node.op_type in ("Reshape", "Flatten"):
         # the file has channels before height and width, our activations have them last
         return Rearrange(node.op_type, reads, writes, (0, 3, 1, 2), (-1,))
@@ -98,6 +103,8 @@ def _layer(node, stored: dict[str, np.ndarray], layer: type[StoredLayer]) -> Sto
     require(not np.any(given["w_zero"]), "weights with a zero point")
     require(set(how["dilations"]) <= {1}, "dilations")
     require(how["transB"] == 1, "a QGemm with weights as inputs x outputs")
+    is_plain = how.get("alpha", 1) == 1 and not how.get("transA")
+    require(is_plain, "a QGemm that scales or transposes its input")
     require(how.get("auto_pad", b"NOTSET") == b"NOTSET", "automatic padding")
     w = given["w"]  # outputs x inputs (x height x width)
     is_depthwise = how["group"] > 1
@@ -123,9 +130,13 @@ def _layer(node, stored: dict[str, np.ndarray], layer: type[StoredLayer]) -> Sto
 
 
 def _given(node, stored: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The stored inputs of an operator, by what they are."""
-    roles = zip(INPUTS[node.op_type], node.input)
-    return {role: stored[name] for role, name in roles if name in stored}
+    """The stored inputs of an operator, by what they are: all but `x` and `other`."""
+    named = {role: name for role, name in zip(INPUTS[node.op_type], node.input) if name}
+    missing = [
+        name for role, name in named.items() if name not in stored and role not in ACTIVATIONS
+    ]
+    require(not missing, f"inputs that are not stored: {', '.join(missing)}")
+    return {role: stored[name] for role, name in named.items() if role not in ACTIVATIONS}
 
 
 def _grid(given: dict[str, np.ndarray], role: str) -> Grid:

@@ -75,8 +75,9 @@ def _operation(model, step, layer: type[StoredLayer]) -> Operation:
         return _layer(name, model, step, layer)
     if name == "MAX_POOL_2D":
         size = options.filterWidth
-        is_plain = options.strideW == size and options.padding == schema.Padding.VALID
-        require(is_plain, "pools that overlap or have padding")
+        is_square = {options.filterHeight, options.strideW, options.strideH} == {size}
+        is_plain = is_square and options.padding == schema.Padding.VALID
+        require(is_plain, "pools that overlap, are not square, or have padding")
         return MaxPool(name, reads, writes, size)
     if name == "RESHAPE":
         axes = tuple(range(len(model.subgraphs[0].tensors[step.inputs[0]].shape)))

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from helpers.paths import ROOT
-from workbook.diagrams import codebooks, files, grids, integers, machines, networks, training
+from workbook.diagrams import codebooks, files, grids, integers, live, machines, networks, training
 from workbook.diagrams.picture import Picture
 
 FOLDER = ROOT / "notebooks" / "figures"
@@ -29,6 +29,7 @@ DIAGRAMS: dict[str, Callable[[], Picture]] = {
     "07_fake_quantization": files.fake_quantization,
     "08_roof": machines.roof,
     "08_sdot": integers.sdot,
+    "11_latest_frame": live.latest_frame,
 }
 
 

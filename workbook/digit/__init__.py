@@ -6,8 +6,7 @@ everything, and style.css has the layout and the colours.
 
 assets       writes the files that a page needs, and the HTML to embed
 parameters   the integers of the network, as network.js reads them
-onnx_file    reads them from an .onnx file
-tflite_file  reads them from a .tflite file
+lenet        reads them from an .onnx or .tflite file
 """
 
 from workbook.digit.assets import fragment, write_assets

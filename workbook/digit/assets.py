@@ -11,15 +11,12 @@ import numpy as np
 from helpers.data import mnist
 from helpers.interactive import DRAWING_JS
 from helpers.paths import build_path
-from modelfiles.errors import ModelFileError
-from workbook.digit.onnx_file import read_onnx
-from workbook.digit.tflite_file import read_tflite
+from workbook.digit.lenet import read_network
 
 HERE = Path(__file__).parent
 MODEL = ("models", "integers", "lenet_channel_int8.onnx")  # notebook 05b writes it
 SCRIPTS_AND_STYLE = (HERE / "network.js", DRAWING_JS, HERE / "page.js", HERE / "style.css")
 IMAGES_PER_DIGIT = 3
-READERS = {".onnx": read_onnx, ".tflite": read_tflite}
 
 
 def write_assets(folder: Path, model: Path | None = None) -> bool:
@@ -41,13 +38,6 @@ def write_assets(folder: Path, model: Path | None = None) -> bool:
     for path in SCRIPTS_AND_STYLE:
         shutil.copy(path, folder)
     return True
-
-
-def read_network(path: Path):
-    """The int8 LeNet in an .onnx or .tflite file. ModelFileError if it is none."""
-    if path.suffix not in READERS:
-        raise ModelFileError(f"{path.name} is not an .onnx or .tflite file.")
-    return READERS[path.suffix](path)
 
 
 def _images() -> dict:
