@@ -26,6 +26,7 @@ notebook = definitions(
         "learn",
         "with_new_classes",
         "onnx_size",
+        "size_kb",
         "shares",
         "yolo_output",
         "nearest_mean",
@@ -137,6 +138,13 @@ def test_the_size_of_an_onnx_file_is_that_of_the_network(tmp_path):
     assert macs == metrics.count_macs(network, (1, 1, 96, 96))
     stored = sum(onnx.numpy_helper.to_array(t).size for t in onnx.load(path).graph.initializer)
     assert 0 <= stored - parameters < 50, "all but the shapes of reshapes"
+
+
+def test_the_size_of_an_ncnn_model_is_that_of_both_files(tmp_path):
+    for name, count in {"a.ncnn.param": 1000, "a.ncnn.bin": 5000, "a.onnx": 700}.items():
+        (tmp_path / name).write_bytes(bytes(count))
+    assert notebook.size_kb(tmp_path / "a.ncnn.param") == 6
+    assert notebook.size_kb(tmp_path / "a.onnx") == 0.7
 
 
 def test_nearest_mean_never_uses_the_own_photograph():
