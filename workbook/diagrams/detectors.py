@@ -1,6 +1,7 @@
 """Pictures of notebooks 09 and 09b: a cell and its box, overlaps, suppression, letterboxing."""
 
 import math
+from collections.abc import Iterable
 
 from workbook.diagrams.parts import brace
 from workbook.diagrams.picture import SMALL, Picture
@@ -188,11 +189,19 @@ def nms() -> Picture:
     return picture
 
 
-def _listed(chosen) -> str:
+def _listed(chosen: Iterable[int]) -> str:
+    """The scores of candidates, with commas."""
     return ", ".join(f"{CANDIDATES[i][0]:g}" for i in chosen)
 
 
-def _panel(picture: Picture, left: float, title: str, waiting, kept, removed) -> None:
+def _panel(
+    picture: Picture,
+    left: float,
+    title: str,
+    waiting: list[int],
+    kept: list[int],
+    removed: list[int],
+) -> None:
     """Boxes at one step: waiting ones in grey, kept ones in green, removed ones dashed."""
     picture.text(left + 105, 24, title, "bold")
     picture.box(left, 44, 210, 146, "plain", corner=4)
