@@ -1,95 +1,134 @@
-"""Notebook 09: what it defines for its second half, and what it says without photographs."""
+"""Notebook 09: overlaps, suppression, the kinds of mistakes and the matching do what it says."""
+
+from types import SimpleNamespace
 
 import numpy as np
-import onnx
 import pytest
-import torch
 from notebook_code import definitions
-from test_notebooks import QUICK, code_cells, printed
 
-from helpers import convert, long_runs, metrics, vision
-from helpers.digit_detector import DigitDetector
+from helpers import long_runs, metrics, vision
+from helpers.data import Scene, scenes
 from helpers.paths import ROOT
-from workbook import book
 
 NAME = "09_object_detection"
-notebook = definitions(
-    NAME, {"shape_picture", "write_shapes", "as_scene", "varied", "onnx_size", "nearest_mean"}
+notebook = definitions(NAME, {"iou", "our_nms", "judge", "hits", "windows", "by_pycocotools"})
+STORED = ROOT / "notebooks" / "figures" / "09_object_detection.json"
+
+
+def boxes_at_random(count: int, seed: int = 0) -> np.ndarray:
+    generator = np.random.default_rng(seed)
+    corners = generator.uniform(0, 50, (count, 2))
+    return np.hstack([corners, corners + generator.uniform(1, 40, (count, 2))])
+
+
+def found(*rows: tuple) -> SimpleNamespace:
+    """Detections from rows of x1, y1, x2, y2, score, digit."""
+    table = np.array(rows, float).reshape(-1, 6)
+    return SimpleNamespace(boxes=table[:, :4], scores=table[:, 4], classes=table[:, 5].astype(int))
+
+
+def scene(*rows: tuple) -> Scene:
+    """A scene with digits from rows of x1, y1, x2, y2, digit."""
+    table = np.array(rows, float).reshape(-1, 5)
+    blank = np.zeros((96, 96), np.uint8)
+    masks = np.zeros((len(table), 96, 96), bool)
+    return Scene(blank, table[:, :4], table[:, 4].astype(int), masks)
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "expected"),
+    [
+        ((0, 0, 4, 4), (0, 0, 4, 4), 1),
+        ((0, 0, 4, 2), (2, 0, 6, 2), 4 / 12),
+        ((0, 0, 2, 6), (0, 4, 2, 10), 4 / 20),
+        ((0, 0, 9, 1), (0, 0, 3, 1), 1 / 3),
+        ((0, 0, 4, 4), (4, 0, 8, 4), 0),
+        ((0, 0, 4, 4), (9, 0, 12, 4), 0),
+        ((0, 0, 4, 4), (9, 9, 12, 12), 0),
+    ],
 )
-STORED = ROOT / "notebooks" / "figures" / "09_real_detectors.json"
+def test_iou_by_hand(a, b, expected):
+    assert notebook.iou(a, b) == pytest.approx(expected)
+    assert notebook.iou(b, a) == pytest.approx(expected)
 
 
-def test_labels_of_shapes_fit_their_outlines():
-    generator = np.random.default_rng(1)
-    for _ in range(50):
-        image, labels = notebook.shape_picture(generator)
-        assert image.shape == (144, 192) and image.dtype == np.uint8 and 1 <= len(labels) <= 3
-        for label in labels:
-            x, y, width, height = label["bbox"]
-            inside = image[int(y) : int(y + height), int(x) : int(x + width)].astype(int)
-            for line in (inside[:3], inside[-3:], inside[:, :3], inside[:, -3:]):
-                assert line.max() > image.mean() + 25, "an outline reaches every side of its box"
-            assert min(x, y) >= 0 and x + width <= 192 and y + height <= 144
+@pytest.mark.parametrize("limit", [0.0, 0.3, 0.5, 0.9])
+def test_nms_is_that_of_helpers(limit):
+    boxes = boxes_at_random(60)
+    scores = np.random.default_rng(1).uniform(size=60).round(1)  # some are equal
+    kept = notebook.our_nms(boxes, scores, limit)
+    assert kept == vision.nms(boxes, scores, limit).tolist()
 
 
-def test_a_folder_of_shapes_becomes_scenes(tmp_path):
-    notebook.write_shapes(tmp_path / "shapes", 5)
-    pictures, names = vision.read_own_pictures(tmp_path / "shapes")
-    assert names == ["circle", "square", "triangle"] and len(pictures) == 5
-    generator = np.random.default_rng(0)
-    for picture in pictures:
-        scene = notebook.as_scene(picture)
-        assert scene.image.shape == (96, 96)
-        assert (scene.image[:12] == 114).all() and (scene.image[-12:] == 114).all()
-        assert np.allclose(scene.boxes, picture.boxes / 2 + [0, 12, 0, 12], atol=1e-4)
-        for _ in range(4):
-            other = notebook.varied(scene, generator)
-            assert (other.boxes[:, 2:] > other.boxes[:, :2]).all()
-            is_same = np.allclose(other.boxes, scene.boxes)
-            assert is_same or np.allclose(96 - other.boxes[:, [2, 0]], scene.boxes[:, [0, 2]])
+def test_nms_keeps_what_overlaps_exactly_as_much_as_the_limit():
+    half = np.array([[0, 0, 4, 2], [0, 0, 4, 4]])
+    assert notebook.our_nms(half, np.array([0.2, 0.9]), 0.5) == [1, 0]
+    assert notebook.our_nms(half, np.array([0.2, 0.9]), 0.49) == [1]
 
 
-def test_the_size_of_an_onnx_file_is_that_of_the_network(tmp_path):
-    network = DigitDetector().eval()
-    path = convert.to_onnx(network, torch.zeros(1, 1, 96, 96), tmp_path / "digits.onnx")
-    parameters, macs = notebook.onnx_size(path)
-    assert macs == metrics.count_macs(network, (1, 1, 96, 96))
-    stored = sum(onnx.numpy_helper.to_array(t).size for t in onnx.load(path).graph.initializer)
-    assert 0 <= stored - parameters < 50, "all but the shapes of reshapes"
+TRUE = (10, 10, 30, 30, 3)
+TWO = (60, 10, 80, 30, 5)
 
 
-def test_nearest_mean_never_uses_the_own_photograph():
-    labels = np.tile(np.arange(5), 3)
-    photographs = np.repeat([1, 2, 3], 5)
-    features = np.eye(5)[labels] + 0.01
-    assert notebook.nearest_mean(features, labels, photographs).tolist() == labels.tolist()
-    features[0] = features[1]  # as its own example, it would be nearest to itself
-    assert notebook.nearest_mean(features, labels, photographs)[0] == 1
+@pytest.mark.parametrize(
+    ("detections", "kinds", "missed"),
+    [
+        ([(10, 10, 30, 30, 0.9, 3)], ["right"], [1]),
+        ([(10, 10, 30, 30, 0.9, 3), (11, 10, 31, 30, 0.8, 3)], ["right", "doubled"], [1]),
+        ([(10, 10, 30, 30, 0.9, 8)], ["wrong class"], [1]),
+        ([(20, 10, 40, 30, 0.9, 3)], ["badly placed"], [1]),
+        ([(20, 10, 40, 30, 0.9, 8)], ["badly placed"], [1]),
+        ([(40, 60, 60, 80, 0.9, 3)], ["on the ground"], [0, 1]),
+        ([(10, 10, 30, 30, 0.9, 3), (60, 10, 80, 30, 0.8, 5)], ["right", "right"], []),
+        ([], [], [0, 1]),
+    ],
+)
+def test_mistakes_by_kind(detections, kinds, missed):
+    assert notebook.judge(scene(TRUE, TWO), found(*detections)) == (kinds, missed)
 
 
-def test_the_stored_table_has_what_the_page_shows():
+def test_a_digit_is_found_once_and_only_by_its_own_class(monkeypatch):
+    lookups = notebook.hits.__globals__
+    detections = found((10, 10, 30, 30, 0.9, 3), (10, 10, 30, 31, 0.8, 3), (60, 10, 80, 30, 0.7, 3))
+    monkeypatch.setitem(lookups, "test", [scene(TRUE, TWO), scene()])
+    monkeypatch.setitem(lookups, "all_found", [detections, found((0, 0, 9, 9, 0.6, 3))])
+    correct, scores, positives = notebook.hits(3, 0.5)
+    assert [bool(x) for x in correct] == [True, False, False, False]
+    assert scores == [0.9, 0.8, 0.7, 0.6]
+    assert positives == 1
+    assert notebook.hits(5, 0.5) == ([], [], 1)
+
+
+def test_the_reference_counts_as_helpers_do(monkeypatch):
+    true = [{"image_id": i, "category_id": i % 2, "bbox": [5, 5, 20, 20]} for i in range(4)]
+    guessed = [
+        {"image_id": i, "category_id": 0, "bbox": [5 + i, 5, 20, 20], "score": 0.9 - i / 10}
+        for i in range(4)
+    ]
+    monkeypatch.setitem(notebook.by_pycocotools.__globals__, "test", range(4))
+    theirs = notebook.by_pycocotools(true, guessed)
+    ours = metrics.coco_map(true, guessed)
+    assert {name: ours[name] for name in theirs} == pytest.approx(theirs)
+
+
+def test_windows_are_where_their_boxes_are():
+    image = scenes(1, seed=3, split="test")[0].image
+    inputs, boxes = notebook.windows(image, 28, 17)
+    assert inputs.shape == (25, 1, 28, 28) and len(boxes) == 25
+    assert boxes[0].tolist() == [0, 0, 28, 28] and boxes[1].tolist() == [17, 0, 45, 28]
+    for window, (x1, y1, x2, y2) in zip(inputs.numpy(), boxes):
+        pixels = image[y1:y2, x1:x2].astype(float)
+        shown = (pixels - pixels.min()) / (pixels.max() - pixels.min())
+        np.testing.assert_allclose(window[0] * 0.3081 + 0.1307, shown, atol=1e-4)
+
+
+def test_the_stored_trainings_are_complete():
     rows, about = long_runs.load_rows(STORED)
-    assert [row["detector"] for row in rows] == ["FastestDet", "FastestDet, ncnn", "YOLOX-nano"]
-    assert about["photographs"] == "22"
-    first, twin, larger = rows
-    assert first["AP"][0] == pytest.approx(0.179, abs=0.01)
-    assert first["AP50"][0] == pytest.approx(0.309, abs=0.01)
-    assert twin["AP"][0] == pytest.approx(first["AP"][0], abs=0.003)
-    assert larger["AP"][0] > first["AP"][0] and larger["MACs"] > first["MACs"]
+    assert [row["seed"] for row in rows] == list(range(len(rows))) and len(rows) >= 3
+    assert about["torch"]
     for row in rows:
-        for name in ("AP", "AP50", "AP75", "times as long"):
+        assert len(row["objectness"]) == len(row["box"]) == len(row["digit"]) >= 8
+        for name in ("AP", "AP50", "AP75"):
             value, low, high = row[name]
-            assert low <= value <= high
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("given", [True, False])
-def test_the_page_with_and_without_photographs(given, quick_networks, monkeypatch, tmp_path):
-    if not given:
-        monkeypatch.setenv("WORKBOOK_DATA", "")
-        monkeypatch.setenv("WORKBOOK_BUILD", str(tmp_path))
-    executed = book.execute(NAME, QUICK[NAME])
-    shown = "\n".join(printed(cell) for cell in code_cells(executed))
-    missing = shown.count("No photographs here")
-    assert missing == (0 if "photographs, " in shown else 1)
-    assert "commit" in shown and "YOLOX-nano" in shown
+            assert 0 < low <= value <= high < 1
+        assert row["AP"][0] < row["AP75"][0] < row["AP50"][0]

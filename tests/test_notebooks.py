@@ -96,6 +96,12 @@ QUICK = {
         "page_scenes": 320,
         "test_scenes": 60,
         "resamples": 50,
+    },
+    "09b_carry_a_detector": {
+        "page_epochs": 1,
+        "page_scenes": 320,
+        "test_scenes": 60,
+        "resamples": 50,
         "formats": ["onnx", "mnn"],
         "rounds": 6,
         "own_steps": 5,

@@ -11,6 +11,7 @@ grids      the affine ruler, grids per tensor, ranges
 integers   the four terms of a product, an int8 layer, SDOT
 files      QDQ, three steps to a file, a decision, fake quantization
 machines   the roofline
+detectors  a cell and its box, overlaps, suppression, letterboxing
 live       the newest frame of a camera
 catalog    the file name of each picture
 """

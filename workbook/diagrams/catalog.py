@@ -4,7 +4,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 from helpers.paths import ROOT
-from workbook.diagrams import codebooks, files, grids, integers, live, machines, networks, training
+from workbook.diagrams import (
+    codebooks,
+    detectors,
+    files,
+    grids,
+    integers,
+    live,
+    machines,
+    networks,
+    training,
+)
 from workbook.diagrams.picture import Picture
 
 FOLDER = ROOT / "notebooks" / "figures"
@@ -29,6 +39,10 @@ DIAGRAMS: dict[str, Callable[[], Picture]] = {
     "07_fake_quantization": files.fake_quantization,
     "08_roof": machines.roof,
     "08_sdot": integers.sdot,
+    "09_grid_cell": detectors.grid_cell,
+    "09_iou": detectors.iou,
+    "09_nms": detectors.nms,
+    "09b_letterbox": detectors.letterbox,
     "11_latest_frame": live.latest_frame,
 }
 
