@@ -4,7 +4,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 from helpers.paths import ROOT
-from workbook.diagrams import codebooks, files, grids, integers, machines, networks, training
+from workbook.diagrams import (
+    codebooks,
+    detectors,
+    files,
+    grids,
+    integers,
+    machines,
+    networks,
+    training,
+)
 from workbook.diagrams.picture import Picture
 
 FOLDER = ROOT / "notebooks" / "figures"
@@ -29,6 +38,8 @@ DIAGRAMS: dict[str, Callable[[], Picture]] = {
     "07_fake_quantization": files.fake_quantization,
     "08_roof": machines.roof,
     "08_sdot": integers.sdot,
+    "10_outlier": detectors.outlier,
+    "10b_search": detectors.search,
 }
 
 
