@@ -16,7 +16,7 @@ from helpers.digit_detector import DigitDetector
 from helpers.runtimes import open_model
 from helpers.vision import Detections
 from workbook import book as runner
-from workbook.diagrams import detectors
+from workbook.diagrams import float_layers
 
 NAME = "10b_keep_layers_in_float"
 LESSON = "10_quantize_a_detector"
@@ -55,10 +55,10 @@ def test_the_search_skips_what_is_too_large_and_says_if_it_fails():
 
 def test_the_diagram_shows_the_search_of_the_notebook():
     harm = {"a": 5.0, "b": 4.0, "c": 3.0, "d": 2.0}
-    _, points = book.search(harm, detectors.MACS, book.toy_score, detectors.TARGET, 0.4)
-    shown = [(set(kept), score) for _, kept, score in detectors.STEPS]
+    _, points = book.search(harm, float_layers.MACS, book.toy_score, float_layers.TARGET, 0.4)
+    shown = [(set(kept), score) for _, kept, score in float_layers.STEPS]
     assert shown == [(set(point.kept), pytest.approx(point.score)) for point in points]
-    assert sum(detectors.MACS.values()) == 100
+    assert sum(float_layers.MACS.values()) == 100
 
 
 # training with the grid in place

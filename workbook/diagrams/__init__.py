@@ -11,7 +11,7 @@ grids      the affine ruler, grids per tensor, ranges
 integers   the four terms of a product, an int8 layer, SDOT
 files      QDQ, three steps to a file, a decision, fake quantization
 machines   the roofline
-detectors  one outlier and the grid, the search for layers in float
+float_layers  one outlier and the grid, the search for layers in float
 catalog    the file name of each picture
 """
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from helpers.paths import ROOT
 from workbook.diagrams import (
     codebooks,
-    detectors,
+    float_layers,
     files,
     grids,
     integers,
@@ -38,8 +38,8 @@ DIAGRAMS: dict[str, Callable[[], Picture]] = {
     "07_fake_quantization": files.fake_quantization,
     "08_roof": machines.roof,
     "08_sdot": integers.sdot,
-    "10_outlier": detectors.outlier,
-    "10b_search": detectors.search,
+    "10_outlier": float_layers.outlier,
+    "10b_search": float_layers.search,
 }
 
 
