@@ -163,7 +163,17 @@ def test_the_files_are_what_the_code_draws(tmp_path):
 
 @pytest.mark.parametrize(
     "name",
-    ["codebooks", "detectors", "grids", "integers", "live", "machines", "networks", "parts"],
+    [
+        "codebooks",
+        "detectors",
+        "float_layers",
+        "grids",
+        "integers",
+        "live",
+        "machines",
+        "networks",
+        "parts",
+    ],
 )
 def test_the_examples_of_the_code_are_true(name):
     result = doctest.testmod(importlib.import_module(f"workbook.diagrams.{name}"))

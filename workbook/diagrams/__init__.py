@@ -13,6 +13,7 @@ files      QDQ, three steps to a file, a decision, fake quantization
 machines   the roofline
 detectors  a cell and its box, overlaps, suppression, letterboxing
 live       the newest frame of a camera
+float_layers  one outlier and the grid, the search for layers in float
 catalog    the file name of each picture
 """
 

@@ -8,6 +8,7 @@ from workbook.diagrams import (
     codebooks,
     detectors,
     files,
+    float_layers,
     grids,
     integers,
     live,
@@ -43,6 +44,8 @@ DIAGRAMS: dict[str, Callable[[], Picture]] = {
     "09_iou": detectors.iou,
     "09_nms": detectors.nms,
     "09b_letterbox": detectors.letterbox,
+    "10_outlier": float_layers.outlier,
+    "10b_search": float_layers.search,
     "11_latest_frame": live.latest_frame,
 }
 
