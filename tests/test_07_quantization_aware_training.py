@@ -138,6 +138,13 @@ def test_the_grids_are_those_of_notebook_05(bits):
     assert np.isclose(ours, theirs, atol=1e-4).mean() > 0.99
 
 
+def test_the_zero_point_is_the_level_of_the_number_0():
+    values = torch.linspace(-1, 3, 81).reshape(1, -1)
+    grid = book.input_grid(values, 8, search=False)
+    assert grid.zero == 64  # a quarter of 255
+    assert (grid(values) - values).abs().max() < 0.6 * 4 / 255
+
+
 def test_zeros_stay_zeros_and_have_a_finite_gradient():
     weight = torch.zeros(3, 5, requires_grad=True)
     grid = book.weight_grid(weight.detach(), 3)
