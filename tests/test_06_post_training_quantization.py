@@ -198,6 +198,101 @@ def test_a_layer_left_in_float_has_no_grid(quick_networks, calibration):
     assert grids(only={"conv2", "relu2"}) == 1
 
 
+# cells that are no functions
+
+
+def run_cell(pattern: str, **values) -> dict:
+    """What the one cell with `pattern` leaves, run with the notebook's definitions and `values`."""
+    [source] = [found.source for found in code_cells(NAME) if pattern in found.source]
+    namespace = vars(book) | values
+    exec(source, namespace)
+    return namespace
+
+
+class Says:
+    """Answers each image with one digit."""
+
+    def __init__(self, digit: int) -> None:
+        self.logits = np.eye(10, dtype=np.float32)[digit]
+
+    def predict(self, x):
+        return np.tile(self.logits, (len(x), 1))
+
+
+def test_images_are_normalized_and_none_of_them_calibrates():
+    left = run_cell("calibration = normalize", test_images=20, calibration_images=30)
+    train = mnist("train").images
+    np.testing.assert_array_equal(left["calibration"], normalize(train[:30]))
+    np.testing.assert_array_equal(left["x"], normalize(mnist("test").images[:20]))
+    np.testing.assert_array_equal(left["labels"], mnist("test").labels[:20])
+
+
+@pytest.mark.parametrize("bits, lowest, highest", [(8, -128, 127), (3, -4, 3)])
+def test_grids_of_activations_are_whole_and_those_of_weights_symmetric(bits, lowest, highest):
+    for per_channel in (True, False):
+        config = book.config_for(bits, book.MinMaxObserver, per_channel)
+        for spec in (config.input_activation, config.output_activation):
+            assert (spec.quant_min, spec.quant_max) == (lowest, highest)
+        assert (config.weight.quant_min, config.weight.quant_max) == (lowest + 1, highest)
+        assert (config.weight.qscheme == torch.per_channel_symmetric) == per_channel
+
+
+def test_the_largest_activation_of_each_channel(quick_networks, calibration):
+    network = copy.deepcopy(quick_networks["lenet"])
+    book.largest_activations.__globals__["calibration"] = calibration
+    before = book.largest_activations(network)
+    planted = book.largest_activations(book.plant(network, 150.0))
+    assert before.shape == (16,) and (before == np.sort(before)).all() and before[-1] > 0
+    grown = planted[-1] / before
+    assert np.isclose(grown, 150, rtol=1e-3).any(), "one channel is 150 times as large"
+    with torch.no_grad():
+        values = nn.Sequential(*network.children())[:6](torch.from_numpy(calibration)).numpy()
+    np.testing.assert_allclose(before, np.sort(values.max((0, 2, 3))), rtol=1e-6)
+
+
+def test_rows_of_the_table_have_the_units_of_their_columns(monkeypatch, tmp_path):
+    labels = np.array([3] * 8 + [5] * 2)
+    namespace = book.against_float.__globals__
+    values = {"labels": labels, "reference": {"net": np.tile(np.eye(10)[3], (10, 1))}}
+    for name, value in (values | {"margin": 0.05}).items():
+        monkeypatch.setitem(namespace, name, value)
+    files = {"A float": tmp_path / "a", "A int8": tmp_path / "b"}
+    for file, size in zip(files.values(), (2000, 500)):
+        file.write_bytes(bytes(size))
+    left = run_cell(
+        "rows = []\nfor (name, scheme), file in forms.items():",
+        forms={("net", scheme): file for scheme, file in files.items()},
+        latency={("net", "A float"): latency_of(80), ("net", "A int8"): latency_of(20)},
+        open_model=lambda file: Says(3 if file == files["A float"] else 5),
+        labels=labels,
+        x=np.zeros((10, 1), np.float32),
+    )
+    exact, small = left["rows"]
+    assert (exact["kB"], exact["p50 (us)"], exact["accuracy, %"]) == (2, 80, 80)
+    assert (exact["lost"], exact["gained"], exact["verdict"]) == (0, 0, "")
+    assert (small["kB"], small["p50 (us)"], small["accuracy, %"]) == (0.5, 20, 20)
+    assert (small["lost"], small["gained"], small["verdict"]) == (8, 2, "faster")
+    assert small["speed-up"].value == pytest.approx(4)
+    assert -100 < small["points, low"] < -60
+
+
+def test_files_are_compared_in_steps_of_the_output(monkeypatch):
+    a = np.array([[0.0, 1.0], [0.5, 0.0]], np.float32)
+    b = np.array([[0.0, 1.0], [0.0, 0.5]], np.float32)
+    left = run_cell(
+        "agreement = pd.DataFrame(rows)",
+        by_onnx={"net": a},
+        others={("net", "the same"): a, ("net", "another"): b},
+        output_step=lambda file: 0.25,
+        pt2e_files={("net", "onnx"): None},
+        few=a,
+    )
+    same, other = left["agreement"].to_dict("records")
+    assert (same["rows of logits equal"], same["largest difference, steps"]) == (2, 0)
+    assert (other["rows of logits equal"], other["largest difference, steps"]) == (1, 2)
+    assert other["answers that differ"] == 1 and other["images"] == 2
+
+
 # what the committed page shows
 
 

@@ -4,6 +4,7 @@ The figures of the committed page are those of the stored run.
 """
 
 import copy
+import math
 import re
 
 import numpy as np
@@ -137,6 +138,13 @@ def test_the_grids_are_those_of_notebook_05(bits):
     assert np.isclose(ours, theirs, atol=1e-4).mean() > 0.99
 
 
+def test_the_zero_point_is_the_level_of_the_number_0():
+    values = torch.linspace(-1, 3, 81).reshape(1, -1)
+    grid = book.input_grid(values, 8, search=False)
+    assert grid.zero == 64  # a quarter of 255
+    assert (grid(values) - values).abs().max() < 0.6 * 4 / 255
+
+
 def test_zeros_stay_zeros_and_have_a_finite_gradient():
     weight = torch.zeros(3, 5, requires_grad=True)
     grid = book.weight_grid(weight.detach(), 3)
@@ -180,6 +188,38 @@ def source_of(part) -> str:
     pattern = rf"^(?:class|def) {part.__name__}\b.*?(?=^\S|\Z)"
     matches = (re.search(pattern, cell.source, re.M | re.S) for cell in code_cells(NAME))
     return next(match[0] for match in matches if match)
+
+
+def run_cell(pattern: str, **values) -> dict:
+    """What the one cell with `pattern` leaves, run with the notebook's definitions and `values`."""
+    [source] = [found.source for found in code_cells(NAME) if pattern in found.source]
+    namespace = vars(book) | values
+    exec(source, namespace)
+    return namespace
+
+
+def test_the_page_draws_which_way_the_squared_error_moves_the_step(capsys):
+    left = run_cell("widening = ")
+    v, widening, slope = left["v"], left["widening"], left["slope"]
+    assert capsys.readouterr().out.count("True") == 2
+    # 2.3 is 0.3 above its level: the gradient of the step is -0.3, and the error's is 2 * 0.3 ** 2
+    near = (v - 2.3).abs().argmin()
+    assert slope[near] == pytest.approx(round(2.3) - 2.3, abs=0.01)
+    assert widening[near] == pytest.approx(-2 * 0.3**2, abs=0.01)
+    assert slope[-1] == 3 and slope[0] == -3
+
+
+def test_weights_in_steps_are_whole_numbers_at_the_levels():
+    network = book.ptq("PTQ per channel, MSE", 2)
+    layer = book.weighted_layers(network)["fc1.1"]
+    step = layer.parametrizations.weight[0].step.detach()
+    with torch.no_grad():
+        layer.parametrizations.weight.original.copy_(2 * step.expand(120, 256))
+    assert torch.allclose(book.in_steps(network), torch.full((120 * 256,), 2.0))
+    assert torch.allclose(layer.weight, step.expand(120, 256)), "clipped at one step"
+    medians = book.weight_steps(network)
+    assert list(medians) == ["conv1", "conv2", "fc1", "fc2", "fc3"]
+    assert medians["fc1"] == pytest.approx(step.median().item())
 
 
 # networks
@@ -256,6 +296,48 @@ def test_the_twin_computes_the_same_with_weights_far_apart(quick_depthwise):
         before = block.depthwise[0].weight.detach().abs().amax((1, 2, 3))
         after = scaled.depthwise[0].weight.detach().abs().amax((1, 2, 3))
         assert sorted(set((after / before).tolist())) == [1 / 16, 16]
+
+
+def test_the_claim_is_counted_in_answers(capsys):
+    left = run_cell("claimed = {")
+    assert left["fewer"] == pytest.approx(11)
+    # 11 of 31 split images, such as 10 : 21, are 1.98 standard deviations; of 32 they are 1.94
+    assert int(left["needed"]) == 31
+    assert 11 / math.sqrt(31) > 1.96 > 11 / math.sqrt(32)
+    assert "11 answers fewer" in capsys.readouterr().out
+
+
+def test_the_share_of_the_weights_has_its_unit(quick_depthwise, tmp_path):
+    file = tmp_path / "a.onnx"
+    file.write_bytes(bytes(96_000))
+    weights_kb = sum(tensor.numel() for tensor in quick_depthwise.parameters()) / 1000
+    values = {"files": {"QAT, ONNX Runtime": file}, "weights_kb": weights_kb, "answer": None}
+    share = run_cell("share = 1000 * weights_kb", **values)["share"]
+    assert share == pytest.approx(23_930 / 96_000)
+
+
+def test_the_table_of_files_has_kilobytes_and_counts_other_answers(monkeypatch, tmp_path):
+    class Zeros:
+        def predict(self, x):
+            return np.eye(10, dtype=np.float32)[np.zeros(len(x), int)]
+
+    zeros = np.zeros(len(names["test_set"].labels), np.int64)
+    file = tmp_path / "a.onnx"
+    file.write_bytes(bytes(65_000))
+    left = run_cell(
+        'called = {"float32, PyTorch"',
+        float_answers=zeros,
+        simulated=np.where(np.arange(len(zeros)) < 3, 1, zeros),
+        files={"QAT, ONNX Runtime": file, "PTQ, ONNX Runtime": file},
+        open_model=lambda path: Zeros(),
+        depthwise=nn.Linear(10, 5, bias=False),
+        test_set=names["test_set"],
+    )
+    rows = left["shipped"]
+    assert rows["QAT, ONNX Runtime, int8 file"]["kB"] == "65"
+    assert rows["QAT, ONNX Runtime, int8 file"]["other answers than simulated"] == 3
+    assert "other answers than simulated" not in rows["PTQ, ONNX Runtime, int8 file"]
+    assert left["weights_kb"] == pytest.approx(0.05)
 
 
 def test_equalizing_keeps_the_function_and_evens_out_the_ranges(quick_depthwise):
@@ -413,7 +495,8 @@ def test_the_stored_runs_were_made_as_the_page_says(stored):
     cells = code_cells(NAME)
     exec(next(c.source for c in cells if "parameters" in c.metadata.get("tags", [])), values)
     _, runs, about = long_runs.load(book.STORED)
-    assert about["qat_epochs"] == str(values["qat_epochs"])
+    for setting in ("qat_epochs", "library_epochs"):
+        assert about[setting] == str(values[setting])
     for name, of_seeds in runs.items():
         assert list(of_seeds) == [f"seed {seed}" for seed in book.seeds_of(name)]
 
@@ -447,7 +530,8 @@ def page() -> str:
 
 
 def test_the_page_says_what_was_stored(stored):
-    names = ["QAT, 4 bits", "QAT, 3 bits", "QAT, 2 bits", "Ternary, QAT", "Binary, QAT"]
+    names = ["QAT, 8 bits", "QAT, 4 bits", "QAT, 3 bits", "QAT, 2 bits"]
+    names += ["Ternary, QAT", "Binary, QAT"]
     for name in [*names, f"3 bits, {book.RIGHT}"]:
         figures = [f"{stored[name, seed]:.1f}" for seed in book.seeds_of(name)]
         assert ", ".join(figures) in page(), name
@@ -474,6 +558,19 @@ def test_every_sentence_about_the_curve_is_true_of_it(stored):
         gain = stored[f"QAT, {bits} bits", 0] - stored[f"{book.QAT_START}, {bits} bits", 0]
         assert abs(gain) < 1, bits
     assert stored["QAT, 2 bits", 0] - stored[f"{book.QAT_START}, 2 bits", 0] > 5
+
+
+def test_the_page_judges_a_claim_by_pairs(stored):
+    assert "QAT gets 11 answers fewer than PTQ with min-max ranges" in page()
+    assert "only if at most 31 of 10,000 images" in page()
+    for seed in book.SEEDS:
+        assert abs(stored["QAT, 4 bits", seed] - stored[f"{book.QAT_START}, 4 bits", 0]) < 1
+
+
+def test_the_page_shows_loss_and_step_sizes_of_every_epoch():
+    found = re.search(r"step sizes end between (\d+)% and (\d+)%", page())
+    lowest, highest = map(int, found.groups())
+    assert 20 < lowest <= highest < 300
 
 
 def test_the_page_judges_the_files_with_and_without_training():

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from helpers import convert
+from helpers.quiet import quiet
 from modelfiles.conversion import batch_norms
 
 
@@ -61,13 +62,57 @@ def test_a_network_that_normalizes_before_its_convolution_is_quantized():
 class TrainedWithBatchNorm(nn.Module):
     """A convolution and its batch normalization, as they are after QAT."""
 
-    def __init__(self) -> None:
+    def __init__(self, bias: bool = False) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(2, 3, 3, bias=False)
+        self.conv = nn.Conv2d(2, 3, 3, bias=bias)
         self.norm = nn.BatchNorm2d(3)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.norm(self.conv(x))
+
+
+@pytest.mark.parametrize("bias, patterns", [(False, 2), (True, 4)])
+def test_only_patterns_that_the_graph_can_have_are_exported_and_all_are_folded(
+    monkeypatch, bias, patterns
+):
+    with quiet():
+        import torchao.quantization.pt2e as pt2e
+        from executorch.backends.xnnpack.quantizer.xnnpack_quantizer import (
+            XNNPACKQuantizer,
+            get_symmetric_quantization_config,
+        )
+        from torchao.quantization.pt2e import qat_utils, quantize_pt2e
+    exported = []
+    export = qat_utils._get_aten_graph_module_for_pattern
+
+    def note(*arguments, **options):
+        exported.append(options)
+        return export(*arguments, **options)
+
+    monkeypatch.setattr(qat_utils, "_get_aten_graph_module_for_pattern", note)
+    torch.manual_seed(0)
+    network = TrainedWithBatchNorm(bias)
+    trained_statistics(network.norm)
+    x = torch.randn(4, 2, 5, 5)
+    config = get_symmetric_quantization_config(is_per_channel=True, is_qat=True)
+    with quiet(), batch_norms.skip_absent_convolutions():
+        graph = torch.export.export(network.train(), (x,)).module()
+        graph = quantize_pt2e.prepare_qat_pt2e(graph, XNNPACKQuantizer().set_global(config))
+        assert len(exported) == 3
+        for node in graph.graph.nodes:
+            if node.target is batch_norms.BATCH_NORM:
+                node.update_arg(5, False)
+        graph.recompile()
+        graph(x)
+        graph.apply(pt2e.disable_observer)
+        simulated = graph(x).detach()
+        exported.clear()
+        converted = quantize_pt2e.convert_pt2e(graph)
+    assert len(exported) == patterns
+    assert not [node for node in converted.graph.nodes if node.target is batch_norms.BATCH_NORM]
+    # the fused observer of weights rounds to slightly other steps than the conversion
+    largest = (converted(x).detach() - simulated).abs().max()
+    assert largest < 0.05 * (simulated.max() - simulated.min())
 
 
 def test_after_qat_only_present_convolutions_are_searched(monkeypatch):
@@ -79,12 +124,14 @@ def test_after_qat_only_present_convolutions_are_searched(monkeypatch):
         searched.append(kind.__name__)
         return graph
 
-    monkeypatch.setattr(qat_utils, "_fold_conv_bn_qat_helper", note)
+    for helper in ("_fuse_conv_bn_qat_helper", "_fold_conv_bn_qat_helper"):
+        monkeypatch.setattr(qat_utils, helper, note)
     x = torch.randn(2, 2, 5, 5)
     graph = torch.export.export(TrainedWithBatchNorm().train(), (x,)).module()
     with batch_norms.skip_absent_convolutions():
+        qat_utils._fuse_conv_bn_qat(graph)
         qat_utils._fold_conv_bn_qat(graph)
-    assert searched == ["conv2d"]
+    assert searched == ["conv2d", "conv2d"]
     searched.clear()
     qat_utils._fold_conv_bn_qat(graph)
     assert searched == ["conv1d", "conv2d", "conv_transpose1d", "conv_transpose2d"]

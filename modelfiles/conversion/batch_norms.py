@@ -1,7 +1,9 @@
 """Batch normalizations of exported graphs: written out as a product and a sum, or folded faster."""
 
+import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import Any, cast
 
 import torch
@@ -28,27 +30,77 @@ def write_out(graph: GraphModule) -> None:
 
 @contextmanager
 def skip_absent_convolutions() -> Iterator[None]:
-    """Inside, convert_pt2e folds batch normalizations only into convolutions that the graph has.
+    """Inside, quantization-aware training searches only for convolutions that the graph has.
 
-    After quantization-aware training it searches for each of four kinds of convolution (one and two
-    dimensions, and their transposes), and exports 24 small networks for each as patterns. This
-    takes about ten seconds per kind; most networks have one.
+    prepare_qat_pt2e and convert_pt2e look for batch normalizations behind four kinds of convolution
+    (one and two dimensions, and their transposes). They export 24 and 96 small networks as
+    patterns: with and without bias, per channel and per tensor, and so on. This takes half a
+    minute. Most networks have one kind of convolution, and need eight of these patterns.
     """
+    from executorch.backends.xnnpack.quantizer import xnnpack_quantizer_utils
     from torchao.quantization.pt2e import qat_utils
 
-    search: Any = qat_utils._fold_conv_bn_qat_helper
+    annotators: Any = xnnpack_quantizer_utils
+    tools: Any = qat_utils
+    annotate: Any = annotators._do_annotate_conv_bn
+    fuse: Any = tools._fuse_conv_bn_qat_helper
+    fold: Any = tools._fold_conv_bn_qat_helper
 
-    def search_if_present(graph: GraphModule, kind: Any, *args: Any, **kwargs: Any) -> GraphModule:
-        targets = {str(node.target) for node in graph.graph.nodes}
-        if not any(target.startswith(f"aten.{kind.__name__}.") for target in targets):
+    def annotate_present(graph: GraphModule, *args: Any, **kwargs: Any) -> list:
+        def product(kinds: list, *options: Any) -> Iterator[tuple]:
+            return itertools.product([kind for kind in kinds if _of_kind(graph, kind[0])], *options)
+
+        with _product_of(annotators, product):
+            return annotate(graph, *args, **kwargs)
+
+    def fuse_if_present(graph: GraphModule, kind: Any, *args: Any, **kwargs: Any) -> GraphModule:
+        return fuse(graph, kind, *args, **kwargs) if _of_kind(graph, kind) else graph
+
+    def fold_if_present(graph: GraphModule, kind: Any, *args: Any, **kwargs: Any) -> GraphModule:
+        if not _of_kind(graph, kind):
             return graph
-        return search(graph, kind, *args, **kwargs)
+        with _product_of(tools, lambda *_: _patterns(graph, kind)):
+            return fold(graph, kind, *args, **kwargs)
 
-    qat_utils._fold_conv_bn_qat_helper = search_if_present
+    annotators._do_annotate_conv_bn = annotate_present
+    tools._fuse_conv_bn_qat_helper = fuse_if_present
+    tools._fold_conv_bn_qat_helper = fold_if_present
     try:
         yield
     finally:
-        qat_utils._fold_conv_bn_qat_helper = search
+        annotators._do_annotate_conv_bn = annotate
+        tools._fuse_conv_bn_qat_helper = fuse
+        tools._fold_conv_bn_qat_helper = fold
+
+
+@contextmanager
+def _product_of(module: Any, product: Any) -> Iterator[None]:
+    """Inside, itertools.product of `module` is another function: it says what is searched."""
+    module.itertools = SimpleNamespace(product=product)
+    try:
+        yield
+    finally:
+        module.itertools = itertools
+
+
+def _of_kind(graph: GraphModule, kind: Any) -> list[Node]:
+    """The nodes of `graph` that call the convolution `kind`, such as F.conv2d."""
+    return [node for node in graph.graph.nodes if f"aten.{kind.__name__}." in str(node.target)]
+
+
+def _patterns(graph: GraphModule, kind: Any) -> list[tuple[bool, ...]]:
+    """What convolutions of this kind have: the four options of torchao's search after training.
+
+    They are: weights per channel, a bias, a quantized bias, and batch normalization in training
+    mode, which matches both modes.
+    """
+    found = set()
+    for node in _of_kind(graph, kind):
+        weight, bias, *_ = (*node.args[1:], None)
+        has_bias = bias is not None
+        per_channel = "per_channel" in str(getattr(weight, "target", ""))
+        found |= {(per_channel, has_bias, quantized, True) for quantized in {False, has_bias}}
+    return sorted(found, reverse=True)  # a quantized bias also matches the pattern of a plain one
 
 
 def _replace(graph: GraphModule, node: Node, name: str) -> None:
