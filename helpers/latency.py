@@ -132,12 +132,32 @@ def mean_across_repeats(repeats: Sequence[Latency], q: float = 50) -> Interval:
     minutes apart. The interval of a single measurement does not include the drift of the machine.
     This one does, and is wider. Use it for a latency that is reported alone.
     """
-    if len(repeats) < SMALLEST_REPEATS:
+    return _across_repeats(np.array([latency.percentile(q) for latency in repeats]))
+
+
+def speedup_across_repeats(
+    baseline: Sequence[Latency], candidate: Sequence[Latency], q: float = 50
+) -> Ratio:
+    """How many times faster `candidate` is than `baseline`, over repeated races of the two.
+
+    Two processes that run the same file differ by a per cent or more for as long as they live, by
+    where their memory is, which the rounds of one race cannot show. Start the processes of each
+    race again, and take at least six races (else ValueError). The ratio is the geometric mean of
+    the races' ratios, with Student's interval on their logarithms. The two of a race took turns, so
+    that a drift of the machine cancels out.
+    """
+    slow, fast = (np.array([one.percentile(q) for one in times]) for times in (baseline, candidate))
+    logarithm = _across_repeats(np.log(slow / fast))
+    return Ratio(*np.exp([logarithm.value, logarithm.low, logarithm.high]).tolist())
+
+
+def _across_repeats(values: np.ndarray) -> Interval:
+    """The mean of a value of each measurement, and its interval by Student's t."""
+    if len(values) < SMALLEST_REPEATS:
         raise ValueError(
-            f"mean_across_repeats needs at least {SMALLEST_REPEATS} measurements spread over time, "
-            f"not {len(repeats)}"
+            f"this needs at least {SMALLEST_REPEATS} measurements spread over time, "
+            f"not {len(values)}"
         )
-    values = np.array([latency.percentile(q) for latency in repeats])
     mean = values.mean()
     half = student_t(len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values))
     return Interval(float(mean), float(mean - half), float(mean + half))

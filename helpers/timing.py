@@ -29,6 +29,7 @@ from helpers.latency import (
     WarmUp,
     mean_across_repeats,
     speedup,
+    speedup_across_repeats,
 )
 
 __all__ = [
@@ -42,6 +43,7 @@ __all__ = [
     "mean_across_repeats",
     "percentile",
     "speedup",
+    "speedup_across_repeats",
     "time_calls",
     "warm_up",
 ]

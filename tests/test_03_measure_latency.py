@@ -132,6 +132,14 @@ def test_the_files_of_a_batch():
     assert book.file_of("mnn", 10) == build_path("models", "mnist_cnn_batch10.mnn")
 
 
+def test_without_files_it_says_what_to_do(tmp_path):
+    variables = with_definitions(
+        kinds=("onnx", "mnn"), file_of=lambda kind: tmp_path / f"mnist_cnn.{kind}"
+    )
+    with pytest.raises(AssertionError, match="`workbook pi` on the laptop copies them"):
+        run_cell(NAME, "needs = {", **variables)
+
+
 def test_busy_programs_end_with_the_block():
     def children() -> int:
         return len(psutil.Process().children())

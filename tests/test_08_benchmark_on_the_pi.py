@@ -422,7 +422,7 @@ def test_gains_pair_int8_with_float_of_the_same_race(tmp_path):
         other_int8__tflite=("int8", 100, "s"),
     )
     gains = standings.gains(frame)
-    assert gains[["network", "runtime", "threads", "form", "counts"]].values.tolist() == [
+    assert gains[["network", "runtime", "threads", "form", "valid"]].values.tolist() == [
         ["net", "LiteRT", 1, "int8", True]
     ]
     assert gains["gain"][0].value == pytest.approx(3, rel=0.01) and gains["gain"][0].low <= 3.05
@@ -704,7 +704,13 @@ def test_rows_are_of_this_session_or_recent_and_of_these_files(tmp_path, monkeyp
     both = the_race.rows(reuse_hours=1)
     assert sorted(both["form"]) == ["float32", "half precision"]
     assert both.set_index("form").loc["float32", "p50 (ms)"] == pytest.approx(0.4, rel=0.01)
-    assert (both["counts"] == "yes").all() and set(both["network"]) == {"net"}
+    assert both["valid"].all() and set(both["network"]) == {"net"}
+    results.append_result(
+        the_race.store, line | {"run_id": "y", "valid": False, "void_reasons": ["throttled"]}
+    )
+    latest = the_race.rows().set_index("form")
+    assert not latest.loc["half precision", "valid"]
+    assert latest.loc["half precision", "void_reasons"] == ["throttled"]
 
 
 def test_who_takes_part(made, monkeypatch, tmp_path):
@@ -731,6 +737,42 @@ def test_who_takes_part(made, monkeypatch, tmp_path):
         assert qat in model_files.deployable_files(), "the Pi gets it"
     finally:
         qat.unlink()
+
+
+@pytest.mark.parametrize(
+    "packages, written, taking_part, said",
+    [
+        ((), ("mnist_cnn.pt2", "mnist_cnn.pte"), [], "torch is not installed (requirements-pi-"),
+        (("torch", "executorch"), (), [], "copy mnist_cnn.pte from the laptop's build/models"),
+        (("torch",), ("mnist_cnn.torchscript",), ["mnist_cnn.torchscript"], "executorch is not"),
+        (
+            ("torch", "executorch"),
+            ("mnist_cnn.pt2", "mnist_cnn.torchscript", "mnist_cnn.pte"),
+            ["mnist_cnn.pt2", "mnist_cnn.pte"],
+            "",
+        ),
+    ],
+)
+def test_pytorch_and_executorch_take_part_where_they_are_installed(
+    tmp_path, capsys, packages, written, taking_part, said
+):
+    """As on a Pi, which converts nothing."""
+    for name in written:
+        (tmp_path / name).write_text("")
+    names = {
+        "is_laptop": False,
+        "find_spec": lambda package: package if package in packages else None,
+        "build_path": lambda folder, name: tmp_path / name,
+        "networks": ["mnist_cnn"],
+        "Entrant": entrants.Entrant,
+        "files": [],
+    }
+    cell = next(cell for cell in code_cells(NAME) if "of_pytorch = {" in cell.source)
+    exec(cell.source, names)
+    assert [file.path.name for file in names["files"]] == taking_part
+    assert all(file.precision == "float32" for file in names["files"])
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2 - len(taking_part) and said in " ".join(lines)
 
 
 @pytest.mark.parametrize("runtime", ["ncnn", "MNN"])

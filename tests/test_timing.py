@@ -180,6 +180,22 @@ def test_mean_across_repeats_is_students_t():
         timing.mean_across_repeats([latency(np.ones((6, 10)))] * 5)
 
 
+def test_a_ratio_over_repeated_races_is_students_t_of_its_logarithm():
+    from scipy import stats
+
+    slow, fast = [200, 212, 190, 205, 199, 220], [100, 103, 98, 101, 99, 104]
+    races = [[latency(np.full((6, 10), value)) for value in values] for values in (slow, fast)]
+    found = timing.speedup_across_repeats(*races)
+    logarithms = np.log(np.array(slow) / fast)
+    low, high = stats.t.interval(0.95, 5, logarithms.mean(), stats.sem(logarithms))
+    expected = pytest.approx(np.exp([logarithms.mean(), low, high]), rel=1e-4)
+    assert (found.value, found.low, found.high) == expected
+    turned = timing.speedup_across_repeats(*reversed(races))
+    assert turned.value == pytest.approx(1 / found.value) and turned.low < 1
+    with pytest.raises(ValueError, match="at least 6 measurements"):
+        timing.speedup_across_repeats(races[0][:5], races[1][:5])
+
+
 @pytest.mark.parametrize("n", [30, 31, 60, 400])
 def test_any_number_of_repeats_has_an_interval(n):
     from scipy import stats

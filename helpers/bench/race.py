@@ -144,26 +144,22 @@ class Race:
         """The latest record of each entrant and number of threads, with columns for tables.
 
         They are of this session, or younger than `reuse_hours`. The columns: "network", "form",
-        "p50 (ms)", "p90 (ms)", "memory (MB)", and "counts": "yes", or why it is not valid.
+        "p50 (ms)", "p90 (ms)", "memory (MB)", and "valid", whether the record is valid.
         """
         if not self.store.exists():
             return pd.DataFrame(columns=[*KEY, "network"])
         frame = results.read_results(self.store).query("scenario == 'SingleStream'")
         age = datetime.now(UTC) - pd.to_datetime(frame["started_at"], utc=True)
-        is_recent = age <= timedelta(hours=reuse_hours)
         here = {(self.facts[one]["sha256"], one.precision): one.network for one in self.entrants}
-        files = zip(frame["model.sha256"], frame["model.precision"])
-        whys = [
-            "yes" if valid else "; ".join(why)
-            for valid, why in zip(frame["valid"], frame["void_reasons"])
-        ]
         columns = {
-            "network": [here.get(file) for file in files],
+            "network": list(map(here.get, zip(frame["model.sha256"], frame["model.precision"]))),
             "form": frame["model.precision"].str.replace(" activations|,", "", regex=True),
             "p50 (ms)": frame["latency_ns.p50"] / 1e6,
             "p90 (ms)": frame["latency_ns.p90"] / 1e6,
             "memory (MB)": frame.reindex(columns=["peak_rss_kb.run"]).iloc[:, 0] * 1.024e-3,
-            "counts": whys,
+            "valid": frame["valid"].eq(True),
         }
-        chosen = frame.assign(**columns)[is_recent | frame["session_id"].eq(results.SESSION_ID)]
+        chosen = frame.assign(**columns)[
+            frame["session_id"].eq(results.SESSION_ID) | (age <= timedelta(hours=reuse_hours))
+        ]
         return chosen.dropna(subset="network").drop_duplicates(KEY, keep="last")

@@ -39,8 +39,11 @@ def with_interval(row: pd.Series) -> str:
 def ties(first: pd.Series, frame: pd.DataFrame) -> list[str]:
     """The titles of the rows of the same race as `first` that are not measurably slower."""
     is_same = (frame[RACE] == first[RACE]).all(axis=1) & (frame["run_id"] != first["run_id"])
-    others = [row for _, row in frame[is_same].iterrows()]
-    return [title(row) for row in others if timing.speedup(raw(row), raw(first)).low <= 1]
+    return [
+        title(row)
+        for _, row in frame[is_same].iterrows()
+        if timing.speedup(raw(row), raw(first)).low <= 1
+    ]
 
 
 def podium(race: pd.DataFrame) -> dict:
@@ -75,18 +78,23 @@ def gains(frame: pd.DataFrame) -> pd.DataFrame:
     """Each row that is not float32 against float32 of the same runtime and race.
 
     The columns: network, runtime, threads, form, gain (a timing.Ratio, above 1 is faster) and
-    counts, which is True if both records are valid.
+    valid, which is True if both records are valid.
     """
     found = []
     for key, race in frame.groupby([*RACE, "runtime.name"], sort=False):
         is_float = race["model.precision"] == "float32"
         for _, row in race[~is_float].iterrows():
             for _, whole in race[is_float].iterrows():
-                gain = timing.speedup(raw(whole), raw(row))
                 found.append(
-                    (*key[::3], key[2], row["form"], gain, whole["valid"] and row["valid"])
+                    (
+                        *key[::3],
+                        key[2],
+                        row["form"],
+                        timing.speedup(raw(whole), raw(row)),
+                        whole["valid"] and row["valid"],
+                    )
                 )
-    return pd.DataFrame(found, columns=["network", "runtime", "threads", "form", "gain", "counts"])
+    return pd.DataFrame(found, columns=["network", "runtime", "threads", "form", "gain", "valid"])
 
 
 def in_words(ratio: timing.Ratio, baseline: str) -> str:

@@ -1,12 +1,11 @@
 """A race in pieces, each with fresh processes.
 
-Two processes that run the same file differ by a per cent or more for as long as they live, by where
-their memory is. The rounds of one process cannot show that: with two identical files, an interval
-over such rounds held 1 in only 15 of 20 races. So a race is split, each piece starts the processes
-again, and the interval of a ratio is over pieces.
+The rounds of one process cannot show how two processes of the same file differ
+(timing.speedup_across_repeats): with two identical files, an interval over such rounds held 1 in
+only 15 of 20 races. So a race is split, each piece starts the processes again, and the interval of
+a ratio is over pieces.
 """
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -15,7 +14,6 @@ from typing import Any, TypeVar
 import numpy as np
 
 from helpers import timing
-from helpers.intervals import student_t
 from helpers.timing import SMALLEST_ROUNDS, Interval, Latency, Ratio
 from workbook.evaluate.interleaved import WorkerEnded, measure
 
@@ -97,23 +95,12 @@ def run(
 def speedup(baseline: Timed, candidate: Timed) -> Ratio:
     """How many times faster `candidate` is than `baseline`, at p50; both of the same race.
 
-    The ratio is the geometric mean of the ratios of the pieces, with Student's interval on their
-    logarithms: the two processes of a piece took turns, so that a drift of the machine cancels out.
-    A race that was too short for PIECES pieces, or interrupted, has the interval of
-    timing.speedup, over its rounds.
+    It is that of timing.speedup_across_repeats, over the pieces. A race that was too short for
+    PIECES pieces, or interrupted, has the interval of timing.speedup, over its rounds.
     """
     if len(baseline.pieces) < PIECES:
         return timing.speedup(baseline.whole, candidate.whole)
-    logarithms = np.array(
-        [
-            math.log(one.percentile(50) / other.percentile(50))
-            for one, other in zip(baseline.pieces, candidate.pieces)
-        ]
-    )
-    count = len(logarithms)
-    mean = logarithms.mean()
-    half = student_t(count - 1) * logarithms.std(ddof=1) / math.sqrt(count)
-    return Ratio(*np.exp([mean, mean - half, mean + half]).tolist())
+    return timing.speedup_across_repeats(baseline.pieces, candidate.pieces)
 
 
 def _require(names: Sequence[Name], workers: Mapping[Name, Any]) -> None:
