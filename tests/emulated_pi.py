@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from helpers.paths import ROOT
@@ -49,22 +49,32 @@ def python() -> Path:
     RuntimeError if it cannot be created, with the reason.
     """
     pins = [(ROOT / name).read_text() for name in ("requirements-pi.txt", "requirements.txt")]
-    recipe = "\n".join([PACKAGES, WRAPPER, str(ROOT), *pins])  # another recipe, another folder
-    home = ROOT / "build" / "emulated-pi" / hashlib.sha256(recipe.encode()).hexdigest()[:12]
+    recipe = [PACKAGES, WRAPPER, str(ROOT), *pins]
+    return made_once(ROOT / "build" / "emulated-pi", recipe, _make) / "bin" / "python"
+
+
+def made_once(parent: Path, recipe: Iterable[str], make: Callable[[Path, Path], None]) -> Path:
+    """The folder of `recipe` in `parent`; make(folder now, its path later) fills it if it is new.
+
+    Another recipe gets another folder, and the old one is deleted.
+    """
+    home = parent / hashlib.sha256("\n".join(recipe).encode()).hexdigest()[:12]
     if not home.exists():
-        home.parent.mkdir(parents=True, exist_ok=True)
+        parent.mkdir(parents=True, exist_ok=True)
         # created under another name and then renamed, so an existing folder is complete
-        with tempfile.TemporaryDirectory(dir=home.parent, prefix="unfinished-") as unfinished:
-            _make(Path(unfinished, "pi"), home)
+        with tempfile.TemporaryDirectory(dir=parent, prefix="unfinished-") as unfinished:
+            made = Path(unfinished, "made")
+            made.mkdir()
+            make(made, home)
             try:
-                os.rename(Path(unfinished, "pi"), home)
+                os.rename(made, home)
             except OSError:  # another run of the tests was faster
                 if not home.exists():
                     raise
-        for old in home.parent.glob("[0-9a-f]" * 12):
+        for old in parent.glob("[0-9a-f]" * 12):
             if old != home:
                 shutil.rmtree(old, ignore_errors=True)
-    return home / "bin" / "python"
+    return home
 
 
 def settings(cpu: str) -> dict[str, str]:
@@ -108,22 +118,24 @@ def _files(home: Path) -> Iterator[Path]:
     return (path for path in (home / "lib").rglob("*") if path.is_symlink() or path.is_file())
 
 
-def _make(folder: Path, home: Path) -> None:
-    """Make in `folder` the emulated Pi that will lie in `home`."""
-    root = folder / "root"
-    folder.mkdir()
-    # unpacked only: no maintainer script runs, so nothing needs emulation; as an archive, since a
-    # normal user's mmdebstrap leaves a folder that belongs to another user
-    archive = folder / "root.tar"
+def unpack_debian(
+    root: Path, release: str, packages: str, architectures: str, leave_out: Sequence[str] = ()
+) -> None:
+    """Unpack Debian's `release` with `packages` into `root`, a new folder.
+
+    `leave_out` are patterns of files. No maintainer script runs, so nothing needs emulation.
+    """
+    # as an archive, since a normal user's mmdebstrap leaves a folder that belongs to another user
+    archive = root.with_suffix(".tar")
     call(
         "getting Debian for Arm",
         "mmdebstrap",
         "--quiet",
         "--variant=extract",
-        "--architectures=arm64,amd64",
-        f"--include={PACKAGES}",
+        f"--architectures={architectures}",
+        f"--include={packages}",
         f"--keyring={KEYRING}",
-        "trixie",
+        release,
         archive,
     )
     root.mkdir()
@@ -136,14 +148,18 @@ def _make(folder: Path, home: Path) -> None:
         "--directory",
         root,
         "--no-same-owner",
-        "--exclude=./dev",
-        "--exclude=./usr/bin/qemu-[!a]*",  # 450 MB of other processors
-        "--exclude=./usr/bin/qemu-a[!a]*",
+        *(f"--exclude={pattern}" for pattern in ("./dev", *leave_out)),
     )
     archive.unlink()
     for name in ("bin", "lib", "sbin"):
         if not (root / name).exists():
             (root / name).symlink_to(f"usr/{name}")
+
+
+def _make(folder: Path, home: Path) -> None:
+    """Make in `folder` the emulated Pi that will lie in `home`."""
+    other_processors = ("./usr/bin/qemu-[!a]*", "./usr/bin/qemu-a[!a]*")  # 450 MB
+    unpack_debian(folder / "root", "trixie", PACKAGES, "arm64,amd64", other_processors)
     packages = folder / "lib" / "python3.13" / "site-packages"
     call(
         "installing requirements-pi.txt for Arm",

@@ -15,6 +15,8 @@ from helpers.data import mnist, normalize
 from helpers.errors import DelegateUnavailable
 from helpers.runtimes import open_model
 from helpers.workers import Worker
+from modelfiles.conversion.tflite_biases import add_zero_biases
+from modelfiles.integers import open_tflite, packed
 from modelfiles.runtimes import pyarmnn_file
 
 # The interface of an external delegate, as Arm NN's library has it: two functions, and the
@@ -206,13 +208,54 @@ def pyarmnn():
 
 @pytest.fixture(scope="module")
 def book_files(quick_networks, tmp_path_factory):
-    """The book's .tflite files, float32 and int8."""
+    """MnistNet and its int8 and float16 forms as .tflite files."""
     folder = tmp_path_factory.mktemp("book")
     example = torch.zeros(1, 1, 28, 28)
     made = convert.to_tflite(quick_networks["mnist_cnn"], example, folder / "mnist_cnn.tflite")
     calibration = normalize(mnist("train").images[:20])
-    int8 = convert.to_tflite_int8(made, folder / "mnist_cnn_int8.tflite", calibration)
-    return {"float32": made, "int8": int8}
+    return {
+        "float32": made,
+        "int8": convert.to_tflite_int8(made, folder / "mnist_cnn_int8.tflite", calibration),
+        "float16": convert.to_tflite_half(made, folder / "mnist_cnn_half.tflite"),
+    }
+
+
+@pytest.fixture(scope="module")
+def without_biases(tflite_file):
+    """LeNet as the converter leaves it: dense layers have no third input, the bias."""
+    from ai_edge_litert.schema_py_generated import BuiltinOperator
+
+    model = open_tflite(tflite_file)
+    for layer in model.subgraphs[0].operators:
+        kind = model.operatorCodes[layer.opcodeIndex].builtinCode
+        if kind == BuiltinOperator.FULLY_CONNECTED:
+            layer.inputs = [*layer.inputs[:2], -1]
+    path = tflite_file.with_name("without_biases.tflite")
+    path.write_bytes(packed(model))
+    return path
+
+
+def test_a_bias_of_zeros_changes_no_bit(without_biases, tflite_file, book_files, tmp_path):
+    filled = tmp_path / "filled.tflite"
+    filled.write_bytes(without_biases.read_bytes())
+    add_zero_biases(filled)
+    x = normalize(mnist("test").images[:200])
+    wanted = open_model(without_biases).predict(x)
+    for file in (filled, tflite_file):
+        assert (open_model(file).predict(x) == wanted).all(), file.name
+    # quantized, the bias is a zero as well
+    calibration = normalize(mnist("train").images[:20])
+    int8 = [
+        convert.to_tflite_int8(file, tmp_path / f"int8_{file.name}", calibration)
+        for file in (without_biases, tflite_file)
+    ]
+    bare, with_zeros = (open_model(file).predict(x) for file in int8)
+    assert (bare == with_zeros).all() and np.ptp(bare) > 0
+    # where no bias is missing, no byte is written
+    for file in (filled, tflite_file, book_files["float32"]):
+        before = file.read_bytes()
+        add_zero_biases(file)
+        assert file.read_bytes() == before
 
 
 def test_arm_nn_answers_the_digits(pyarmnn, book_files):
@@ -233,15 +276,44 @@ def test_arm_nn_answers_the_digits(pyarmnn, book_files):
     assert (found.argmax(1) == wanted.argmax(1)).all()
 
 
-def test_files_that_its_parser_does_not_support(pyarmnn, book_files, tflite_file, tmp_path):
+def test_arm_nn_takes_a_network_without_biases(pyarmnn, tflite_file):
+    x = normalize(mnist("test").images[:20])
+    wanted = open_model(tflite_file).predict(x)
+    with Worker(tflite_file, delegate="pyarmnn") as worker:
+        assert metrics.largest_difference(worker.predict(x), wanted) <= 1e-4
+
+
+def test_files_that_its_parser_does_not_support(pyarmnn, book_files, without_biases, tmp_path):
     (tmp_path / "text.tflite").write_text("words, not a network")
     for path, said in {
-        tflite_file: "has a layer without a bias, which Arm NN's parser does not support",
+        without_biases: "has a layer without a bias, .* convert.to_tflite writes a bias of zeros",
         book_files["int8"]: "has an empty buffer, as the present converters write",
+        book_files["float16"]: "takes for another one, .* into files with float16 weights$",
         tmp_path / "text.tflite": "is it damaged, or not supported by Arm NN",
     }.items():
-        with pytest.raises(ValueError, match=said):
+        with pytest.raises(ValueError, match=said) as refused:
             Worker(path, delegate="pyarmnn")
+        assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "said, meaning",
+    [
+        (
+            "Failed to parse operator #3 within subgraph #0 error: Operator not supported. "
+            "subgraph:0 operator:3 opcode_index:3 opcode:< / PADV2  at function Parse",
+            "has the operator PADV2, which Arm NN's parser does not support",
+        ),
+        (
+            "Failed to parse operator #1 within subgraph #0 error: Unsupported data type  = INT64",
+            "has numbers of a type that Arm NN's parser does not support",
+        ),
+        ("Buffer doesn't conform to the expected Tensorflow Lite flatbuffers format.", None),
+    ],
+)
+def test_what_the_parser_says_about_other_files(said, meaning):
+    """ResNet-18 and FastestDet, 16-bit activations, and a damaged file: what it said there."""
+    assert pyarmnn_file.refusal(said) == meaning
 
 
 def test_without_pyarmnn_it_says_what_to_install(tflite_file, monkeypatch):

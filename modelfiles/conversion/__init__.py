@@ -9,6 +9,7 @@ compare         decides whether a file's outputs are correct
 culprit         names the layer that cannot be converted
 int8_forms      int8 converters; batch_norms, tflite_int8, mnn_process and lowering are their parts
 half_form       ONNX with float16 weights
+tflite_biases   a bias of zeros where a .tflite file has none
 first_wrong     the first layer whose outputs are wrong in a file
 onnx_source     an ONNX file as the source of another file
 onnx_layers     the layers of an ONNX file, and int8 for any of them; onnx_grids writes it

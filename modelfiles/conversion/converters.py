@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from modelfiles.conversion import compare, ncnn_form, tracing
+from modelfiles.conversion import compare, ncnn_form, tflite_biases, tracing
 from modelfiles.conversion.lowering import lower_to_xnnpack
 from modelfiles.conversion.writing import write_network
 
@@ -30,7 +30,10 @@ def to_onnx(model: torch.nn.Module, example: torch.Tensor, path: Path | str) -> 
 
 
 def to_tflite(model: torch.nn.Module, example: torch.Tensor, path: Path | str) -> Path:
-    """TFLite, for LiteRT, directly from PyTorch. The input stays NCHW."""
+    """TFLite, for LiteRT, directly from PyTorch. The input stays NCHW.
+
+    A dense layer without a bias gets one of zeros, so that Arm NN can read the file, too.
+    """
     return write_network(model, example, path, ".tflite", _write_tflite)
 
 
@@ -80,3 +83,4 @@ def _write_tflite(network: torch.nn.Module, example: torch.Tensor, scratch: Path
 
     litert_torch.config.show_progress = False  # its progress bar ignores redirection
     litert_torch.convert(network, (example,)).export(str(scratch))
+    tflite_biases.add_zero_biases(scratch)

@@ -4,12 +4,14 @@
     sudo apt install libarmnn-cpuacc-backend22    # on a Pi: the fast kernels
 
 These packages are in Debian 12 and in Raspberry Pi OS bookworm, 64-bit. They are Arm NN 20.08,
-older than most .tflite files: its parser rejects layers without a bias and files that the present
-converters quantize. A virtual environment does not contain them, so a process of the system's
-Python runs them: workers.Worker(path, delegate="pyarmnn").
+older than most .tflite files: its parser rejects layers without a bias, and files with the int8 or
+float16 weights of the present converters. convert.to_tflite writes a bias of zeros where a layer
+has none. A virtual environment does not contain the packages, so a process of the system's Python
+runs them: workers.Worker(path, delegate="pyarmnn").
 """
 
 import os
+import re
 import subprocess
 import threading
 from functools import cache
@@ -25,12 +27,17 @@ VARIABLE = "PYARMNN_PYTHON"
 FLOAT32 = 1  # Arm NN's number for the type
 # what the parser of 2020 says about files that it does not support, and what it means
 REFUSALS = {
-    "must be non-negative": "has a layer without a bias, which Arm NN's parser does not support",
+    "must be non-negative": "has a layer without a bias, which Arm NN's parser does not support; "
+    "convert.to_tflite writes a bias of zeros there",
     "has 0 bytes": "has an empty buffer, as the present converters write it into int8 files; Arm "
     "NN's parser does not support that",
+    "inputs.size()": "has an operator that Arm NN's parser takes for another one, as the present "
+    "converters write it into files with float16 weights",
+    "Unsupported data type": "has numbers of a type that Arm NN's parser does not support",
     "not supported": "has an operator that Arm NN's parser does not support",
     "Operator code": "has an operator that Arm NN's parser does not support",
 }
+OPERATOR = re.compile(r"Operator not supported.* / (\w+)")
 _runtimes: list = []  # Arm NN registers its kernels only once per process
 
 
@@ -63,6 +70,14 @@ def _has_pyarmnn(program: str) -> bool:
     return tried.returncode == 0
 
 
+def refusal(said: str) -> str | None:
+    """What a file has that the parser does not support, from its message; None if unknown."""
+    operator = OPERATOR.search(said)
+    if operator:
+        return f"has the operator {operator[1]}, which Arm NN's parser does not support"
+    return next((reason for words, reason in REFUSALS.items() if words in said), None)
+
+
 def open_pyarmnn(path: Path, threads: int) -> Model:
     """A float32 .tflite file in Arm NN: its NEON kernels where they are installed, else CpuRef.
 
@@ -83,10 +98,10 @@ def open_pyarmnn(path: Path, threads: int) -> Model:
     try:
         network = parser.CreateNetworkFromBinaryFile(str(path))
     except RuntimeError as error:
-        for words, reason in REFUSALS.items():
-            if words in str(error):
-                raise Unsupported(reason) from error
-        raise
+        reason = refusal(str(error))
+        if reason is None:
+            raise
+        raise Unsupported(reason) from error
     names = list(parser.GetSubgraphInputTensorNames(0))
     check_one_input(names)
     entry = parser.GetNetworkInputBindingInfo(0, names[0])
