@@ -1,5 +1,6 @@
 """Notebooks 00 and 01: their functions against those of libraries, and the figures they print."""
 
+import copy
 import re
 
 import nbformat
@@ -167,3 +168,60 @@ def test_no_number_in_the_text_depends_on_the_images(name):
         if cell.cell_type != "markdown":
             continue
         assert not re.search(r"\b([145]|10|60),000\b|\b\d\d\.\d %", cell.source), cell.source
+
+
+def test_the_loop_forgets_the_last_gradient(learn):
+    """Two steps, against gradients that are computed from nothing each time."""
+    images = np.random.default_rng(0).integers(0, 256, (8, 28, 28)).astype(np.uint8)
+    labels = np.arange(8)
+    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(784, 10))
+    reference = copy.deepcopy(network)
+    learn(network, images, labels, epochs=1, lr=1e-2, shuffled=False)
+    optimizer = torch.optim.AdamW(reference.parameters(), 1e-2)
+    inputs = (torch.from_numpy(images[:, None]) / 255 - train.PIXEL_MEAN) / train.PIXEL_STD
+    for part in (slice(0, 4), slice(4, 8)):
+        loss = F.cross_entropy(reference(inputs[part]), torch.from_numpy(labels[part]))
+        parameters = list(reference.parameters())
+        for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters)):
+            parameter.grad = gradient
+        optimizer.step()
+    for ours, theirs in zip(network.parameters(), reference.parameters()):
+        torch.testing.assert_close(ours, theirs)
+
+
+# first steps: the shopping list, minutes
+
+
+def test_the_shopping_list_has_links_and_no_prices():
+    text = "\n".join(
+        cell.source for cell in nbformat.read(NOTEBOOKS / "00_start_here.ipynb", 4).cells
+    )
+    shopping = text.partition("### What to buy")[2].partition("\n#")[0]
+    for part in ("board", "power supply", "card", "cooler", "camera"):
+        [row] = re.findall(rf"^\| {part}[ ,].*", shopping, re.M)
+        assert "](https://www.raspberrypi.com/" in row
+    assert not re.search(r"[$€£]|\b(USD|EUR|euro|dollar)s?\b", shopping)
+
+
+@pytest.mark.parametrize("name", ["00_start_here", "01_train_mnist_cnn"])
+def test_the_minutes_of_the_sections_add_up(name):
+    cells = nbformat.read(NOTEBOOKS / f"{name}.ipynb", 4).cells
+    sections = [c.source for c in cells if c.source.startswith("## ")]
+    ends = ("## What we saw", "## Caveats", "## Exercises", "## References")
+    found = {
+        source.splitlines()[0]: re.search(r"\*(\d+) minutes, (must|optional)\.\*", source)
+        for source in sections
+        if not source.startswith(ends)
+    }
+    assert all(found.values()), found
+    minutes = [(int(match[1]), match[2]) for match in found.values()]
+    all_of_them = sum(count for count, _ in minutes)
+    must = sum(count for count, kind in minutes if kind == "must")
+    assert f"about {all_of_them} minutes to work through, {must} without" in cells[0].source
+    [table] = [
+        c.source
+        for c in nbformat.read(NOTEBOOKS / "00_start_here.ipynb", 4).cells
+        if "| Your time |" in c.source
+    ]
+    [row] = [line for line in table.splitlines() if re.match(rf"\| \[?{name[:2]}[\] ]", line)]
+    assert f"| {all_of_them} min | must |" in row
