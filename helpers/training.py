@@ -45,7 +45,7 @@ class Recipe:
 
 
 RECIPES = {
-    "mnist_cnn": Recipe(epochs=13, peak_lr=2e-3, label_smoothing=0.1, batch=32, channels_last=True),
+    "mnist_cnn": Recipe(epochs=20, peak_lr=2e-3, label_smoothing=0.1, batch=32, channels_last=True),
     "lenet": Recipe(epochs=100, peak_lr=4e-3, label_smoothing=0.05),
     "depthwise": Recipe(epochs=15, peak_lr=4e-3, label_smoothing=0.05, ema_decay=0.99),
 }
