@@ -1,7 +1,15 @@
 """Notebooks 00 and 01: their functions against those of libraries, and the figures they print."""
 
+import ast
+import builtins
+import concurrent.futures
+import copy
 import re
+import subprocess
+import sys
+from types import ModuleType, SimpleNamespace
 
+import executed_notebooks
 import nbformat
 import numpy as np
 import pytest
@@ -9,8 +17,9 @@ import torch
 import torch.nn.functional as F
 from notebook_code import NOTEBOOKS, code_cells, definitions
 
-from helpers import metrics
+from helpers import metrics, training
 from helpers.models import LeNet, MnistNet
+from helpers.paths import ROOT
 
 start = definitions("00_start_here")
 train = definitions("01_train_mnist_cnn")
@@ -167,3 +176,300 @@ def test_no_number_in_the_text_depends_on_the_images(name):
         if cell.cell_type != "markdown":
             continue
         assert not re.search(r"\b([145]|10|60),000\b|\b\d\d\.\d %", cell.source), cell.source
+
+
+# what the cells compute
+
+
+@pytest.fixture(scope="module")
+def kernel():
+    """`display` is a name that only a kernel has."""
+    with pytest.MonkeyPatch.context() as patch:
+        handle = SimpleNamespace(update=lambda shown: None)
+        patch.setattr(builtins, "display", lambda *_, **__: handle, raising=False)
+        yield
+
+
+@pytest.fixture(scope="module")
+def start_page(kernel):
+    return executed_notebooks.run("00_start_here", peak_seconds=0.02)
+
+
+HISTORY = training.History([2.0, 1.0], [1e-3, 0.0], {1: 0.5, 2: 0.9}, 1.0, "")
+
+
+@pytest.fixture(scope="module")
+def train_page(kernel, quick_networks):
+    """01 with networks that have been trained already, and a thread as its second process."""
+    train_really = training.train
+
+    def trained_already(model, train_set, recipe, *_, **__):
+        if len(train_set.images) < 1000:  # the experiment with seeds
+            return train_really(model, train_set, recipe)
+        return quick_networks["lenet" if isinstance(model, LeNet) else "mnist_cnn"], HISTORY
+
+    def a_thread(*_):
+        return concurrent.futures.ThreadPoolExecutor(1)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "train", trained_already)
+        patch.setattr(training, "save", lambda *_: None)
+        patch.setattr(concurrent.futures, "ProcessPoolExecutor", a_thread)
+        return executed_notebooks.run(
+            "01_train_mnist_cnn",
+            loop_images=1280,
+            loop_epochs=1,
+            few_images=100,
+            few_epochs=6,
+            watched_images=100,
+        )
+
+
+def test_the_tasks_of_00_expect_the_right_answers(start_page):
+    assert start_page.expected == ["int8", 0.0, 12, 1010, ".pt"]
+
+
+def test_the_guesses_of_00_are_scored_with_the_truth(start_page):
+    truths = start_page.truths
+    assert truths["00-camera-stream"] == 27.6  # MB/s
+    assert start_page["answer_bytes"] == 1200
+    assert truths["00-output-shape"] == "2 x 3"
+    assert truths["00-reversed"] == "transformer"
+    assert 99 < truths["00-weights-share"] < 100
+    slower = "arithmetic" if start_page["compute_us"] > start_page["memory_us"] else "memory"
+    assert truths["00-limit"] == slower
+
+
+def test_the_layers_of_00(start_page):
+    assert start_page["output"] == 3.5
+    hidden = (start_page["first"] @ start_page["inputs"]).clip(0)
+    np.testing.assert_allclose(start_page["hidden"], hidden)
+    images, kernels = (
+        torch.from_numpy(np.stack(arrays))[:, None]
+        for arrays in ([start_page["digit"]], [start_page["kernel"], start_page["kernel"].T])
+    )
+    vertical, horizontal = F.conv2d(images, kernels)[0].numpy()
+    np.testing.assert_allclose(start_page["vertical"], vertical)
+    np.testing.assert_allclose(start_page["horizontal"], horizontal)
+    channel = torch.from_numpy(start_page["channel"])[None, None]
+    theirs = F.batch_norm(
+        channel, None, None, torch.tensor([2.0]).double(), torch.tensor([0.5]).double(), True
+    )
+    np.testing.assert_allclose(start_page["normalized"], theirs[0, 0], atol=1e-9)
+    rows = {"MLP": "no no", "CNN": "yes no", "RNN": "no no", "transformer": "yes yes"}
+    assert {name: " ".join(row) for name, row in start_page["same"].T.items()} == rows
+
+
+def test_the_counts_of_00(start_page):
+    layers = start_page["layers"]
+    assert layers["parameters"].tolist() == [320, 18_496, 1_179_776, 1_290]
+    assert layers["MACs"].tolist() == [194_688, 10_616_832, 1_179_648, 1_280]
+    peak = start_page["peak"]
+    assert start_page["compute_us"] == pytest.approx(2e6 * 11_992_448 / peak.flops_per_s)
+    assert start_page["memory_us"] == pytest.approx(4e6 * 1_199_882 / peak.bytes_per_s)
+    assert start_page["table"]["bytes"].max() == 4 * 9216 * 128
+    np.testing.assert_allclose(start_page["share"].sum(axis=1), 100)
+
+
+def test_the_tasks_of_01_expect_the_right_answers(train_page):
+    batches, kernels, half, fastest, factor, p, missed = train_page.expected
+    assert (batches, kernels, factor) == (len(train_page["train_set"].images) // 64, 2400, 2)
+    assert (half, p) == (pytest.approx(np.log(2)), pytest.approx(2 / 2**5))
+    sixth = {int(name[0]): losses[5] for name, losses in train_page["curves"].items()}
+    assert fastest == min(sixth, key=sixth.get)
+    labels = train_page["test_set"].labels
+    wrong = labels[train_page["answers"]["MnistNet"] != labels]
+    assert np.bincount(wrong, minlength=10)[missed] == np.bincount(wrong).max()
+
+
+def test_the_guesses_of_01_are_scored_with_the_truth(train_page, quick_networks):
+    truths = train_page.truths
+    test_set = train_page["test_set"]
+    assert truths["01-first-loss"] == 2.3
+    found = {
+        name: training.evaluate(train_page[name], test_set)
+        for name in ("cnn", "lenet", "quick_lenet")
+    }
+    assert truths["01-loop-accuracy"] == round(100 * found["quick_lenet"].value, 1)
+    assert truths["01-lenet-accuracy"] == round(100 * found["lenet"].value, 1)
+    left = (1 - found["cnn"].value) / (1 - found["lenet"].value)
+    words = ["hardly any left", "about half as many", "no fewer"]
+    assert truths["01-errors-avoided"] == words[np.searchsorted([0.25, 0.75], left)]
+    paired = metrics.mcnemar(test_set.labels, *train_page["answers"].values())
+    assert truths["01-told-apart"] == ("yes" if paired.p < 0.05 else "no")
+    for name, row in zip(("cnn", "lenet"), train_page["table"].to_dict("records")):
+        assert row == vars(found[name])
+
+
+def test_probabilities_by_hand(train_page):
+    theirs = torch.softmax(torch.tensor([2.0, 1.0, -1.0]), 0)
+    np.testing.assert_allclose(train_page["probabilities"], theirs, rtol=1e-6)
+    assert "right class 1: probability 0.26, loss 1.35" in train_page.printed
+
+
+def test_errors_are_counted_by_true_digit_and_by_answer(train_page):
+    labels = train_page["test_set"].labels
+    answers = train_page["answers"]["MnistNet"]
+    wrong = answers != labels
+    by_digit = train_page["by_digit"]
+    for column, digits in (("missed", labels), ("falsely called so", answers)):
+        np.testing.assert_array_equal(by_digit[column], np.bincount(digits[wrong], minlength=10))
+    chances = torch.softmax(torch.from_numpy(train_page["logits_of"]["MnistNet"]), 1).amax(1)
+    surest = sorted(chances[np.flatnonzero(wrong)].tolist(), reverse=True)
+    assert chances[train_page["worst"]].tolist() == surest[: len(train_page["worst"])]
+
+
+def test_images_are_prepared_wrongly_as_their_names_say(train_page):
+    images = train_page["test_set"].images[:100]
+    labels = train_page["test_set"].labels[:100]
+    moved = np.zeros_like(images)
+    moved[:, :, 4:] = images[:, :, :-4]  # MNIST's digits are at least 4 pixels from the border
+    prepared = {
+        "as in training": images,
+        "black on white": 255 - images,
+        "4 pixels to the right": moved,
+        "transposed": np.swapaxes(images, 1, 2),
+    }
+    for name, variant in prepared.items():
+        for column, network in (("MnistNet (%)", "cnn"), ("LeNet (%)", "lenet")):
+            answers = training.predict(train_page[network], variant).argmax(1)
+            found = 100 * metrics.accuracy(labels, answers).value
+            assert train_page["accuracies"].loc[name, column] == pytest.approx(found)
+
+
+def test_the_curves_of_01(train_page):
+    titled = {
+        ax.get_title("left") or ax.get_title(): ax for f in train_page.figures for ax in f.axes
+    }
+    tested = titled["The test errors follow"].lines[0]
+    np.testing.assert_allclose(tested.get_xydata(), [[50, 50], [100, 10]])
+    first = train_page["gallery"]["1. as above"]
+    assert first["test accuracy (%)"] == 100 * train_page["quick_accuracy"].value
+    readings = [ax for title, ax in titled.items() if " reads a " in title]
+    assert len(readings) == 2
+    for ax in readings:
+        assert sum(bar.get_height() for bar in ax.patches) == pytest.approx(100, abs=0.01)
+
+
+def test_the_experiments_of_01_differ_as_they_should(train_page):
+    images, labels = train_page["sorted_set"]
+    assert (np.diff(labels) >= 0).all() and len(images) == 1280
+    plain = train_page["plain"]
+    assert list(plain.index) == list(train_page["augmented"].index) == [3, 6]
+    assert (plain.unseen != plain.seen).all()
+    assert (plain.seen != train_page["augmented"].seen).all()
+
+
+def test_the_loop_forgets_the_last_gradient(learn):
+    """Two steps, against gradients that are computed from nothing each time."""
+    images = np.random.default_rng(0).integers(0, 256, (8, 28, 28)).astype(np.uint8)
+    labels = np.arange(8)
+    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(784, 10))
+    reference = copy.deepcopy(network)
+    learn(network, images, labels, epochs=1, lr=1e-2, shuffled=False)
+    optimizer = torch.optim.AdamW(reference.parameters(), 1e-2)
+    inputs = (torch.from_numpy(images[:, None]) / 255 - train.PIXEL_MEAN) / train.PIXEL_STD
+    for part in (slice(0, 4), slice(4, 8)):
+        loss = F.cross_entropy(reference(inputs[part]), torch.from_numpy(labels[part]))
+        parameters = list(reference.parameters())
+        for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters)):
+            parameter.grad = gradient
+        optimizer.step()
+    for ours, theirs in zip(network.parameters(), reference.parameters()):
+        torch.testing.assert_close(ours, theirs)
+
+
+# first steps: Colab, the shopping list, minutes
+
+
+def colab_cell():
+    [cell] = [c for c in code_cells("00_start_here") if "colab" in c.metadata.get("tags", [])]
+    return cell
+
+
+def imported(source: str) -> set[str]:
+    """The packages that `source` imports at any place."""
+    nodes = list(ast.walk(ast.parse(source)))
+    names = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+    names += [node.module for node in nodes if isinstance(node, ast.ImportFrom)]
+    return {name.split(".")[0] for name in names}
+
+
+def test_the_colab_cell_needs_nothing_that_it_installs():
+    assert colab_cell() == code_cells("00_start_here")[0], "before all other imports"
+    assert imported(colab_cell().source) <= set(sys.stdlib_module_names)
+    assert not colab_cell().outputs
+
+
+def test_the_colab_cell_does_nothing_elsewhere(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("it ran a program"))
+    exec(colab_cell().source, {})
+    assert not list(tmp_path.iterdir())
+    assert str(tmp_path) == start.os.getcwd()
+
+
+def test_in_colab_the_cell_installs_the_pins_once_the_address_is_known(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "google.colab", ModuleType("google.colab"))
+    folder = tmp_path / "workbook"
+    calls = []
+
+    def run(command, check, cwd=None):
+        assert check, "a failed installation is noticed"
+        calls.append((command, cwd))
+        if command[0] == "git":
+            (folder / "notebooks").mkdir(parents=True)
+
+    monkeypatch.setattr(subprocess, "run", run)
+    with pytest.raises(ValueError, match="REPOSITORY"):
+        start.install_in_colab(start.REPOSITORY, folder)
+    assert calls == []
+    address = "https://example.org/book"
+    start.install_in_colab(address, folder)
+    (clone, _), (pins, pins_in), (own, own_in) = calls
+    assert clone == ["git", "clone", "--depth=1", address, str(folder)]
+    assert pins[:4] == [sys.executable, "-m", "pip", "install"] == own[:4]
+    file = pins[pins.index("-r") + 1]
+    assert (ROOT / file).exists() and pins_in == own_in == folder
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert f"pip install -r {file} --extra-index-url {pins[-1]}" in readme
+    assert "pip install " + " ".join(own[-3:]) in readme
+    assert start.os.getcwd() == str(folder / "notebooks")
+    start.install_in_colab(address, folder)
+    assert [command[0] for command, _ in calls].count("git") == 1
+
+
+def test_the_shopping_list_has_links_and_no_prices():
+    text = "\n".join(
+        cell.source for cell in nbformat.read(NOTEBOOKS / "00_start_here.ipynb", 4).cells
+    )
+    shopping = text.partition("### What to buy")[2].partition("\n#")[0]
+    for part in ("board", "power supply", "card", "cooler", "camera"):
+        [row] = re.findall(rf"^\| {part}[ ,].*", shopping, re.M)
+        assert "](https://www.raspberrypi.com/" in row
+    assert not re.search(r"[$€£]|\b(USD|EUR|euro|dollar)s?\b", shopping)
+
+
+@pytest.mark.parametrize("name", ["00_start_here", "01_train_mnist_cnn"])
+def test_the_minutes_of_the_sections_add_up(name):
+    cells = nbformat.read(NOTEBOOKS / f"{name}.ipynb", 4).cells
+    sections = [c.source for c in cells if c.source.startswith("## ")]
+    ends = ("## What we saw", "## Caveats", "## Exercises", "## References")
+    found = {
+        source.splitlines()[0]: re.search(r"\*(\d+) minutes, (must|optional)\.\*", source)
+        for source in sections
+        if not source.startswith(ends)
+    }
+    assert all(found.values()), found
+    minutes = [(int(match[1]), match[2]) for match in found.values()]
+    all_of_them = sum(count for count, _ in minutes)
+    must = sum(count for count, kind in minutes if kind == "must")
+    assert f"about {all_of_them} minutes to work through, {must} without" in cells[0].source
+    [table] = [
+        c.source
+        for c in nbformat.read(NOTEBOOKS / "00_start_here.ipynb", 4).cells
+        if "| Your time |" in c.source
+    ]
+    [row] = [line for line in table.splitlines() if re.match(rf"\| \[?{name[:2]}[\] ]", line)]
+    assert f"| {all_of_them} min | must |" in row
