@@ -139,8 +139,9 @@ def _latencies(
             model = found.get(network.name)
             if model is None:
                 continue
-            path = model
-            if not isinstance(path, Path):
+            if isinstance(model, Path):
+                path = model
+            else:
                 example = torch.zeros(1, *network.shape)
                 path = convert.to_onnx(model, example, Path(folder, f"{network.name}.onnx"))
             calls[network.name] = call(open_model(path), network.shape)
