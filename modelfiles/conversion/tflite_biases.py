@@ -9,7 +9,8 @@ import numpy as np
 
 from modelfiles.integers.tflite_chain import open_tflite, packed
 
-MISSING = ([], [-1])  # the third input of a dense layer, after its activation and its weights
+# the third input of a dense layer, after its activation and its weights
+MISSING: tuple[list[int], ...] = ([], [-1])
 
 
 def add_zero_biases(file: Path) -> None:
