@@ -36,7 +36,7 @@ format: $(VENV)/ready  ## format all code and fix what `make lint` reports
 test-all: $(VENV)/ready  ## run every test, including the slow ones of labs, SSH and emulated processors (an hour or two)
 	@WORKBOOK_ALL_TESTS=1 $(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not alone"
 	@$(RUN) -m pytest -m alone
-	@$(RUN) -m pytest -v -s tests/emulated_notebooks.py tests/emulated_integers.py tests/emulated_detectors.py tests/emulated_torch.py
+	@$(RUN) -m pytest -v -s tests/emulated_notebooks.py tests/emulated_integers.py tests/emulated_detectors.py tests/emulated_torch.py tests/emulated_half.py tests/emulated_armnn.py
 
 fuzz: $(VENV)/ready  ## run random networks through every converter (an hour; FUZZ_NETWORKS=20 for fewer)
 	@$(RUN) -m pytest -s tests/fuzz/networks.py
