@@ -32,7 +32,7 @@ ORDERS = {
 }
 # A Pi's logits are at most so many spreads from numpy's nearest ones. MNN computes convolutions by
 # Winograd's method, which transforms inputs, weights and sums, and rounds there too. So its float32
-# is ten to a hundred times further from ONNX Runtime's than ncnn's is (see the table).
+# is more than ten times further from ONNX Runtime's than ncnn's is (see the table).
 SPREADS = {"ncnn": 2, "MNN": 4}
 RANGE = 4  # a Pi's largest difference from float32 may be so many times numpy's, or a part of it
 CHANGED = 0.02  # of the answers, half of them hard ones, may differ between a Pi and numpy
