@@ -38,7 +38,8 @@ WITH_OWN_MEMORY = (
 def float32_net(threads: int) -> "ncnn.Net":
     """An empty network that computes in float32 on every processor.
 
-    By default ncnn uses half precision if the CPU supports it (a Pi 5 does, a Pi 4 does not).
+    By default ncnn computes in half precision where the CPU can, as on a Pi 5. On a Pi 4 it only
+    stores the weights of dense layers that way.
     Benchmarks and profiles both use this function, so they time the same arithmetic everywhere.
     """
     import ncnn
