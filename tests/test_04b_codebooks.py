@@ -433,8 +433,8 @@ def test_the_page_computes_what_it_prints(page):
     scikit = page["results"][page["results"]["method"] == "scikit-learn, linear start"]
     assert (scikit["CPU speed-up"] == 1).all()
     few = page["results"][page["results"]["k"] <= 16]
-    assert few["inertia / least"].max() < 1.1, "at 4 and 16 clusters all methods end close together"
     at_256 = page["at_256"]["inertia / least"]
+    assert few["inertia / least"].max() < at_256.max(), "closer together than at 256 clusters"
     assert at_256["sorted Lloyd, linear start"] > 1.3, "the linear start ends far above the least"
     conv1 = page["bill"].loc["conv1"]
     assert conv1["fixed width"] < conv1["Huffman"]
