@@ -348,7 +348,7 @@ def test_the_processor_time_of_ours_is_part_of_all():
     while race.processor_s()[1] < end:
         sum(range(10_000))
     after = race.processor_s()
-    assert after[1] - before[1] >= 0.3
+    assert after[1] >= end
     assert after[0] - before[0] >= after[1] - before[1] - 0.1  # the clock ticks in hundredths
 
 
