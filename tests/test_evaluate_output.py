@@ -114,8 +114,8 @@ def test_the_page_stands_alone(tmp_path):
     assert "no &lt;b&gt;operator" in text and "prefers-color-scheme: dark" in text
     assert not re.search(r"(src|href)=|url\(|@import|<script", text), "it loads nothing"
     pictures = [xml.fromstring(found) for found in re.findall(r"<svg.*?</svg>", text, re.DOTALL)]
-    assert len(pictures) == 2
-    for found in pictures:
+    assert len(pictures) == 3, "bars of the times, then time and size against quality"
+    for found in pictures[1:]:
         kinds = [group.get("class") for group in found.iter("g")]
         assert sorted(kinds) == ["best", "best", "best", "other"]
         numbers = [group.find("text").text for group in found.iter("g")]
