@@ -117,7 +117,7 @@ NETWORKS = (
     Network(
         "YOLOv8n",
         (3, 640, 640),
-        why=f"{FREE} it is AGPL-3.0: bring your own export (notebook 09, part 9)",
+        why=f"{FREE} it is AGPL-3.0: bring your own export (notebook 09b, part 5)",
     ),
     Network("ByteTrack", (), why=f"{LATER} 12: a tracker has no weights; its detector costs"),
     Network("RTMPose-m", (3, 256, 192), why=f"{LATER} 13, with MoveNet: its weights are not here"),
