@@ -347,10 +347,11 @@ def test_other_ranges_bring_much_of_it_back(stored):
 # the page
 
 
-def test_without_photographs_the_page_runs_and_says_what_is_missing(monkeypatch):
+@pytest.mark.parametrize("name", [NAME, "10b_keep_layers_in_float"])
+def test_without_photographs_the_page_runs_and_says_what_is_missing(name, monkeypatch):
     monkeypatch.delenv("WORKBOOK_DATA", raising=False)
     monkeypatch.setenv("WORKBOOK_OFFLINE", "1")
-    notebook = runner.execute(NAME, QUICK[NAME])
+    notebook = runner.execute(name, QUICK[name])
     shown = "\n".join(printed(cell) for cell in notebook.cells if cell.cell_type == "code")
     assert shown.count("COCO's photographs are missing") == 1
     assert "YOLOX-nano" in shown, "its stored figures"

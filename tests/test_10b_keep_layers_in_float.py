@@ -8,14 +8,12 @@ import numpy as np
 import pytest
 import torch
 from notebook_code import code_cells, definitions
-from test_notebooks import QUICK, printed
 
 from helpers import convert
 from helpers.data import coco, fetch
 from helpers.digit_detector import DigitDetector
 from helpers.runtimes import open_model
 from helpers.vision import Detections
-from workbook import book as runner
 from workbook.diagrams import float_layers
 
 NAME = "10b_keep_layers_in_float"
@@ -206,15 +204,6 @@ def test_what_it_takes_from_notebook_10_is_there(name):
     }
     assert len(used) > 5
     assert used - set(vars(lesson)) <= {"cases"}, "the page itself sets these"
-
-
-def test_without_photographs_the_page_runs_and_says_what_is_missing(monkeypatch):
-    monkeypatch.delenv("WORKBOOK_DATA", raising=False)
-    monkeypatch.setenv("WORKBOOK_OFFLINE", "1")
-    notebook = runner.execute(NAME, QUICK[NAME])
-    shown = "\n".join(printed(cell) for cell in notebook.cells if cell.cell_type == "code")
-    assert shown.count("COCO's photographs are missing") == 1
-    assert "YOLOX-nano" in shown, "its stored figures"
 
 
 def test_the_page_measures_before_it_says():

@@ -17,6 +17,15 @@ from helpers.interactive.guesses import NAME
 from helpers.paths import build_dir
 from workbook import book
 
+# 10 and 10b begin with the same detectors
+QUANTIZE_A_DETECTOR = {
+    "page_epochs": 1,
+    "page_scenes": 320,
+    "calibration_scenes": 8,
+    "test_scenes": 20,
+    "resamples": 20,
+    "search_photos": 6,
+}
 # small parameters for the quick run; a name that a notebook no longer has makes the run fail
 QUICK = {
     "00_start_here": {"peak_seconds": 0.05},
@@ -106,24 +115,8 @@ QUICK = {
         "rounds": 6,
         "own_steps": 5,
     },
-    "10_quantize_a_detector": {
-        "page_epochs": 1,
-        "page_scenes": 320,
-        "calibration_scenes": 8,
-        "test_scenes": 20,
-        "resamples": 20,
-        "search_photos": 6,
-    },
-    "10b_keep_layers_in_float": {
-        "page_epochs": 1,
-        "page_scenes": 320,
-        "calibration_scenes": 8,
-        "test_scenes": 20,
-        "resamples": 20,
-        "search_photos": 6,
-        "half_forms": ["onnx", "mnn"],
-        "rounds": 6,
-    },
+    "10_quantize_a_detector": QUANTIZE_A_DETECTOR,
+    "10b_keep_layers_in_float": QUANTIZE_A_DETECTOR | {"half_forms": ["onnx", "mnn"], "rounds": 6},
     "11_live_camera": {
         "watch_s": 0.5,
         "rounds": 6,
