@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from workbook.arguments import UsageError, check_rounds
-from workbook.commands.table_rows import NETWORKS, SIZES, Network, onnx_size, vit_macs
+from workbook.commands.table_rows import NETWORKS, SIZES, Network, onnx_size
 
 if TYPE_CHECKING:
     from torch import nn
@@ -114,8 +114,8 @@ def _size(network: Network, found: "Path | nn.Module") -> tuple[int, int]:
 
     if isinstance(found, Path):
         return onnx_size(found)
-    if network.name == "CLIP":
-        return metrics.count_parameters(found), vit_macs()
+    if network.macs is not None:
+        return metrics.count_parameters(found), network.macs()
     return metrics.count_parameters(found), metrics.count_macs(found, (1, *network.shape))
 
 

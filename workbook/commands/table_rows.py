@@ -19,7 +19,8 @@ class Network:
     """A row: its input without the batch, and how to get it, or `why` it is not here.
 
     `build` makes a torch module, `file` names a published .onnx file in the folder models of
-    WORKBOOK_DATA. `note` says which part of the network the row is about.
+    WORKBOOK_DATA. `note` says which part of the network the row is about. `macs` counts them where
+    helpers.metrics cannot.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Network:
     file: str = ""
     why: str = ""
     note: str = ""
+    macs: Callable[[], int] | None = None
 
 
 @dataclass(frozen=True)
@@ -109,11 +111,15 @@ NETWORKS = (
     Network("mobilenet_v3_small_075", PICTURE, _classifier("mobilenet_v3_small_075")),
     Network("efficientnet_b0", PICTURE, _classifier("efficientnet_b0")),
     Network("FCOS", (3, 640, 640), _fcos, note="ResNet-50, without post-processing"),
-    Network("CLIP", PICTURE, _classifier("vit_b_32"), note="its image encoder's shape, ViT-B/32"),
     Network(
-        "YOLOX-nano", (3, 416, 416), file="yolox_nano.onnx", note="its published file, Apache-2.0"
+        "CLIP",
+        PICTURE,
+        _classifier("vit_b_32"),
+        note="its image encoder's shape, ViT-B/32",
+        macs=vit_macs,
     ),
-    Network("YOLOX-s", (3, 640, 640), file="yolox_s.onnx", note="its published file, Apache-2.0"),
+    Network("YOLOX-nano", (3, 416, 416), file="yolox_nano.onnx", note=PUBLISHED_FILE),
+    Network("YOLOX-s", (3, 640, 640), file="yolox_s.onnx", note=PUBLISHED_FILE),
     Network(
         "YOLOv8n",
         (3, 640, 640),
@@ -146,22 +152,8 @@ SIZES = (
 
 def onnx_size(path: Path) -> tuple[int, int]:
     """Parameters, and MACs of the convolutions, of an .onnx file."""
-    import math
+    from helpers.convert import read_layers
 
-    import onnx
-
-    graph = onnx.shape_inference.infer_shapes(onnx.load(path)).graph
-    weights = {
-        tensor.name: tuple(tensor.dims)
-        for tensor in graph.initializer
-        if tensor.data_type == onnx.TensorProto.FLOAT
-    }
-    shapes = {
-        value.name: [size.dim_value for size in value.type.tensor_type.shape.dim]
-        for value in [*graph.value_info, *graph.output]
-    }
-    macs = 0
-    for node in graph.node:
-        if node.op_type == "Conv":
-            macs += math.prod(weights[node.input[1]][1:]) * math.prod(shapes[node.output[0]])
-    return sum(map(math.prod, weights.values())), macs
+    network = read_layers(path)
+    parameters = sum(part.size for part in network.weights().values() if part.dtype == "float32")
+    return parameters, sum(network.macs.values())
