@@ -165,13 +165,13 @@ def nms() -> Picture:
     """The candidates of two objects, and the two steps that leave one box for each."""
     steps = suppressed()
     scores = [score for score, _ in CANDIDATES]
-    told = ". ".join(
+    described = ". ".join(
         f"Step {number}: {scores[best]:g} is kept and removes {_listed(removed)}"
         for number, (best, removed) in enumerate(steps, 1)
     )
     picture = Picture(
         "Non-maximum suppression, step by step",
-        f"Five boxes around two objects, with scores {_listed(range(5))}. {told}.",
+        f"Five boxes around two objects, with scores {_listed(range(5))}. {described}.",
         272,
     )
     kept: list[int] = []
