@@ -34,7 +34,7 @@ def calibration():
 # from one quantized graph to files
 
 
-@pytest.mark.parametrize("name", ["lenet", "mnist_cnn"])
+@pytest.mark.parametrize("name", ["lenet", pytest.param("mnist_cnn", marks=pytest.mark.slow)])
 def test_executorch_and_onnx_runtime_agree_to_one_output_step(
     quick_networks, calibration, tmp_path, name
 ):

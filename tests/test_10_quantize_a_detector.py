@@ -347,7 +347,10 @@ def test_other_ranges_bring_much_of_it_back(stored):
 # the page
 
 
-@pytest.mark.parametrize("name", [NAME, "10b_keep_layers_in_float"])
+PAGES = [NAME, pytest.param("10b_keep_layers_in_float", marks=pytest.mark.slow)]
+
+
+@pytest.mark.parametrize("name", PAGES)
 def test_without_photographs_the_page_runs_and_says_what_is_missing(name, monkeypatch):
     monkeypatch.delenv("WORKBOOK_DATA", raising=False)
     monkeypatch.setenv("WORKBOOK_OFFLINE", "1")
