@@ -821,8 +821,8 @@ def test_the_energy_of_an_inference_is_above_idle(notebook):
 
 def test_sparsity_is_the_share_of_weights_that_are_zero(tmp_path, notebook, made):
     np.array([0, 1, 0, 0, 2, 0, 0, 3], np.float32).tofile(tmp_path / "a.bin")
-    assert notebook.sparsity(tmp_path / "a.bin") == "62.5%"
-    share = float(notebook.sparsity(build_path("models", "mnist_cnn.ncnn.bin")).rstrip("%"))
+    assert notebook.sparsity(tmp_path / "a.bin") == "62.5 %"
+    share = float(notebook.sparsity(build_path("models", "mnist_cnn.ncnn.bin")).rstrip(" %"))
     assert share < 1, "nothing was pruned"
 
 
@@ -832,12 +832,12 @@ def test_a_row_of_the_big_table(tmp_path, notebook):
     file = made_up_file("net.onnx")
     right = {file: metrics.accuracy([1, 2, 3, 4], [1, 2, 3, 5])}
     energy = {("net.onnx", "float32", 1): "50 mJ"}
-    names = {"valid": rows, "right": right, "zeros": {"net": "0.0%"}, "energy": energy}
+    names = {"valid": rows, "right": right, "zeros": {"net": "0.0 %"}, "energy": energy}
     notebook.big_row.__globals__.update(names | {"name_of_machine": "a Pi"})
     row = rows[rows["model.name"] == "net.onnx"].iloc[0]
     line = notebook.big_row(row.replace({None: np.nan}))
     assert float(line["latency (ms)"].split()[0]) == pytest.approx(20, rel=0.01)
-    assert line["FPS"] == "50" and line["energy"] == "50 mJ" and line["sparsity"] == "0.0%"
+    assert line["FPS"] == "50" and line["energy"] == "50 mJ" and line["sparsity"] == "0.0 %"
     assert line["accuracy"].startswith("75.0 %") and "tied with LiteRT" in line["comments"]
 
 
@@ -912,7 +912,7 @@ def test_the_int8_ratios_are_float_over_int8(notebook, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("shift, equal", [(0.0, True), (0.009, True), (0.02, False)])
-def test_python_and_cpp_are_compared_by_their_logits(tmp_path, notebook, shift, equal):
+def test_python_and_cpp_are_compared_by_their_logits(tmp_path, capsys, shift, equal):
     """All shifts leave the same class first."""
 
     class Program:
@@ -951,6 +951,7 @@ def test_python_and_cpp_are_compared_by_their_logits(tmp_path, notebook, shift, 
     if equal:
         exec(cell, names)
         assert list(names["python_cost"]) == ["ncnn"]
+        assert "Not here: mnn, libtorch. Build the programs (`make cpp`)" in capsys.readouterr().out
     else:
         with pytest.raises(AssertionError, match="not equal, logits of up to 10 differ by 0.02"):
             exec(cell, names)

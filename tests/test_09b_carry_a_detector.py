@@ -104,6 +104,11 @@ def test_learning_weights_the_three_losses_as_the_training_does(scene, monkeypat
     assert not average.training
 
 
+def test_too_few_steps_are_named(scene):
+    with pytest.raises(ValueError, match="4 steps are too few"):
+        notebook.learn(DigitDetector(), [scene], 4)
+
+
 def test_shares_add_up_and_follow_the_times(monkeypatch):
     class Taken:
         def __init__(self, ns):

@@ -490,6 +490,30 @@ def test_solid_and_dashed_boxes_differ():
         assert (dashed[y, x] == 255).all(), "corners are drawn"
 
 
+@pytest.mark.parametrize("corner", [(0, 0), (300, 0), (0, 232), (300, 232)])
+def test_a_label_is_whole_wherever_its_box_is(corner):
+    picture = np.full((240, 320, 3), 128, np.uint8)
+    label = ["person"]
+    (wide, high), below = cv2.getTextSize(label[0], cv2.FONT_HERSHEY_SIMPLEX, 12 / 22, 1)
+    in_the_middle = vision.draw_boxes(picture, [[100, 100, 300, 200]], label)
+    text = in_the_middle[100 - high - below : 100, 100 : 100 + wide]
+    x, y = corner
+    drawn = vision.draw_boxes(picture, [[x, y, x + 19, y + 7]], label)
+    assert cv2.matchTemplate(drawn, text, cv2.TM_SQDIFF).min() < 1
+
+
+def test_labels_do_not_cover_each_other():
+    picture = np.full((240, 320, 3), 128, np.uint8)
+    boxes = [[50, 60, 200, 180], [52, 62, 210, 150], [45, 58, 190, 170]]
+    labels = ["dining table", "person", "cup"]
+    drawn = vision.draw_boxes(picture, boxes, labels)
+    for label in labels:
+        alone = vision.draw_boxes(picture, [[50, 60, 200, 180]], [label])
+        (wide, high), below = cv2.getTextSize(label, cv2.FONT_HERSHEY_SIMPLEX, 12 / 22, 1)
+        text = alone[60 - high - below : 60, 50 : 50 + wide]
+        assert cv2.matchTemplate(drawn, text, cv2.TM_SQDIFF).min() < 1, label
+
+
 @pytest.mark.parametrize("shape", [(1, 1), (2, 10_000), (28, 28), (96, 96)])
 def test_drawing_on_pictures_of_every_size(shape):
     boxes = [[-50, -50, 10, 10], [0, 0, 1e6, 1e6], [3, 3, 3, 3]]
