@@ -75,7 +75,9 @@ def _show_field(path: Path, options: list[str], unit: str) -> None:
             options=options, value=None, style={"button_width": "auto"}
         )
     else:
-        field = ipywidgets.Text(placeholder=f"a number {unit}".strip())
+        # sent when the reader leaves it: sent letter by letter, Lock would overtake the last ones
+        placeholder = f"a number {unit}".strip()
+        field = ipywidgets.Text(placeholder=placeholder, continuous_update=False)
     button: Any = ipywidgets.Button(description="Lock")
     line: Any = ipywidgets.HTML()
 
