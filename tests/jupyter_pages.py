@@ -36,7 +36,9 @@ def jupyter_lab(folder: Path) -> Iterator[Callable[[str], str]]:
         )
     try:
         wait_until(lambda: answers(port), 120)
-        yield lambda name: f"http://127.0.0.1:{port}/lab/tree/{name}?token={TOKEN}"
+        # a workspace of its own: else the page opens all notebooks that were open before, too
+        start = f"http://127.0.0.1:{port}/lab/workspaces"
+        yield lambda name: f"{start}/{Path(name).stem}/tree/{name}?token={TOKEN}"
     finally:
         process.terminate()
         process.wait(30)
@@ -50,6 +52,27 @@ def run_cells(page, count: int) -> None:
     wait_until(lambda: _was_taken(page, cell), START_MS / 1000)
     for _ in range(count - 1):
         page.keyboard.press("Shift+Enter")
+
+
+def start_cell(page, number: int):
+    """Start one cell, counted from 0, and return its output area."""
+    cell = page.locator(".jp-Notebook .jp-CodeCell").nth(number)
+    cell.locator(".cm-content").first.click()
+    page.keyboard.press("Control+Enter")
+    return cell.locator(".jp-Cell-outputArea")
+
+
+def run_cell(page, number: int):
+    """Run one cell, counted from 0, to its end, and return its output area."""
+    before = prompt(page, number)
+    output = start_cell(page, number)
+    wait_until(lambda: prompt(page, number) not in (before, "[*]:"), START_MS / 1000)
+    return output
+
+
+def prompt(page, number: int) -> str:
+    """What stands beside a cell: `[ ]:`, `[*]:` while it runs, or a number."""
+    return page.locator(".jp-Notebook .jp-CodeCell .jp-InputPrompt").nth(number).inner_text()
 
 
 def _was_taken(page, cell) -> bool:

@@ -28,14 +28,15 @@ def definitions(name: str, only: set[str] | None = None) -> types.SimpleNamespac
     `only` names definitions: they and what they use are executed, and no other import. So a
     machine without the notebook's packages can use a part of it.
     """
-    nodes = [
-        node for cell in code_cells(name) for node in ast.parse(cell.source).body if _defines(node)
-    ]
-    if only is not None:
-        nodes = _needed(nodes, only)
+    nodes = _definitions(name, only)
     namespace: dict = {"__name__": f"notebook_{name}"}
     exec(compile(ast.Module(nodes, type_ignores=[]), f"{name}.ipynb", "exec"), namespace)
     return types.SimpleNamespace(**namespace)
+
+
+def source_of(name: str, *only: str) -> str:
+    """The code that defines these names as the notebook does, with all that they use."""
+    return ast.unparse(ast.Module(_definitions(name, set(only)), type_ignores=[]))
 
 
 def sources(name: str) -> dict[str, str]:
@@ -46,6 +47,13 @@ def sources(name: str) -> dict[str, str]:
         for node in nodes
         if isinstance(node, (ast.FunctionDef, ast.ClassDef))
     }
+
+
+def _definitions(name: str, only: set[str] | None) -> list[ast.stmt]:
+    nodes = [
+        node for cell in code_cells(name) for node in ast.parse(cell.source).body if _defines(node)
+    ]
+    return nodes if only is None else _needed(nodes, only)
 
 
 def _defines(node: ast.stmt) -> bool:

@@ -8,12 +8,16 @@ import sys
 from pathlib import Path
 
 import IPython.display
+import ipywidgets
+import nbformat
 import numpy as np
 import pytest
 import torch
-from jupyter_pages import START_MS, jupyter_lab, run_cells, write_notebook
+from jupyter_pages import START_MS, jupyter_lab, run_cell, run_cells, write_notebook
+from notebook_code import code_cells
 from ssh_servers import kill, needs_sshd
 from strokes import draw_stroke
+from test_interactive_browser import GRID, VALUES
 from test_live_browser import pi  # noqa: F401  a fixture: a laptop, and a Pi
 
 from helpers import interactive
@@ -149,9 +153,12 @@ def test_a_number_is_locked_and_scored(shown, in_front, own_build, capsys):
     interactive.score("05-three-bits", 98.5)
     assert capsys.readouterr().out == (
         "Answer: 98.5 %.\nYour guess: 90 %, a hit (a hit is at most 9.85 away).\n"
+        "So far in this book: 1 of 1 guesses were hits (100%).\n"
     )
     interactive.score("05-three-bits", 98.5, within=1)
-    assert "90 %, not a hit (a hit is at most 1 away)" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "90 %, not a hit (a hit is at most 1 away)" in printed
+    assert "0 of 1 guesses" in printed, "scored again, it counts once"
 
 
 @pytest.mark.parametrize("truth, hits", [("int8", 1), ("float32", 0)])
@@ -164,7 +171,9 @@ def test_a_choice_is_locked_and_scored(shown, in_front, truth, hits, capsys):
     button.click()
     interactive.score("06-which", truth)
     verdict = "a hit" if hits else "not a hit"
-    assert capsys.readouterr().out == f"Answer: {truth}.\nYour guess: int8, {verdict}.\n"
+    printed = capsys.readouterr().out
+    assert printed.startswith(f"Answer: {truth}.\nYour guess: int8, {verdict}.\n")
+    assert f"So far in this book: {hits} of 1 guesses" in printed
     assert interactive.hit_rate() == guesses.HitRate(hits, 1)
 
 
@@ -300,6 +309,8 @@ def test_an_executed_page_has_texts_and_pictures_and_no_widget(tmp_path, monkeyp
         "ask('77-b', 'Which?', ['x', 'y'])",
         "score('77-a', 3)\ncheck(None, 3)\nprint(hit_rate())",
         "draw_digit()",
+        *VALUES,
+        *GRID,
     )
     notebook = book.execute("77_page")
     kinds = {
@@ -310,7 +321,30 @@ def test_an_executed_page_has_texts_and_pictures_and_no_widget(tmp_path, monkeyp
     }
     assert kinds == {"text/plain", "text/markdown", "image/png"}
     assert "widgets" not in notebook.metadata
+    shown = ["".join(output.get("text", "") for output in cell.outputs) for cell in notebook.cells]
+    assert "shown: 16 values" in shown[6] and "shown: s = 0.35, z = 2" in shown[8]
     assert "Your guess first." in notebook.cells[1].outputs[0].data["text/markdown"]
+
+
+# what belongs to a browser with a kernel, and to no page
+WIDGET = re.compile(r"application/vnd\.jupyter\.widget|\b\w+\(children=|\w+Slider\(value=")
+
+
+def test_a_widget_is_recognised():
+    slider = ipywidgets.interactive(lambda number: None, number=(0, 3))
+    for text in (str(slider), str(slider.children[0]), *slider._repr_mimebundle_()):
+        assert WIDGET.search(text) or text == "text/plain"
+
+
+@pytest.mark.parametrize("name", [*book.names(), *book.names("solutions/")])
+def test_a_committed_page_shows_pictures_instead_of_widgets(name):
+    for cell in code_cells(name):
+        assert not WIDGET.search(json.dumps(cell.outputs)), cell.source
+        if re.search(r"has_widgets\(\)|draw_digit\(\)|display\((figure|Image)", cell.source):
+            kinds = [kind for output in cell.outputs for kind in output.get("data", {})]
+            assert sum(kind.startswith("image/") for kind in kinds) == 1, cell.source
+    notebook = nbformat.read(book.HERE / f"{name}.ipynb", 4)
+    assert "widgets" not in notebook.metadata
 
 
 # in a browser: after the test that executes a notebook, because both have a loop of events
@@ -380,7 +414,6 @@ from helpers.interactive import my_digit
 logits = training.trained("lenet")(torch.from_numpy(my_digit()))
 print("LeNet reads:", logits.argmax().item())"""
 DRAW = "from helpers.interactive import draw_digit\ndraw_digit()"
-GUESS = "from helpers.interactive import ask, score\nask('77-x', 'How many?', unit='%')"
 
 
 def read_drawings(page) -> None:
@@ -396,9 +429,7 @@ def read_drawings(page) -> None:
         page.locator(".my-digit-pad").scroll_into_view_if_needed()
         draw(page, stroke)
         page.get_by_text("This is what the networks get:").wait_for(timeout=START_MS)
-        page.locator(".jp-CodeCell").nth(1).locator(".cm-content").click()
-        page.keyboard.press("Control+Enter")
-        page.get_by_text(f"LeNet reads: {digit}").wait_for(timeout=START_MS)
+        run_cell(page, 1).get_by_text(f"LeNet reads: {digit}").wait_for(timeout=START_MS)
     own = page.url.split("/lab")[0]
     assert all(
         url.startswith((own, own.replace("http", "ws"), "data:", "blob:")) for url in requested
@@ -416,24 +447,6 @@ def test_a_digit_drawn_in_jupyterlab_is_read(
         page = browser.new_page(viewport={"width": 1200, "height": 900})
         page.goto(address("draw.ipynb"))
         read_drawings(page)
-        page.close()
-
-
-@pytest.mark.slow
-def test_a_guess_is_locked_in_jupyterlab(browser, tmp_path, own_build):
-    write_notebook(tmp_path / "guess.ipynb", GUESS, "score('77-x', 42)")
-    with jupyter_lab(tmp_path) as address:
-        page = browser.new_page(viewport={"width": 1200, "height": 900})
-        page.goto(address("guess.ipynb"))
-        run_cells(page, 1)
-        field = page.get_by_placeholder("a number %")
-        field.wait_for(timeout=START_MS)
-        field.fill("40")
-        page.get_by_role("button", name="Lock").click()
-        page.get_by_text("Locked: 40 %. Run the next cells.").wait_for(timeout=START_MS)
-        page.locator(".jp-CodeCell").nth(1).locator(".cm-content").click()
-        page.keyboard.press("Control+Enter")
-        page.get_by_text("Your guess: 40 %, a hit").wait_for(timeout=START_MS)
         page.close()
 
 

@@ -70,9 +70,14 @@ def _show_field(path: Path, options: list[str], unit: str) -> None:
 
     field: Any
     if options:
-        field = ipywidgets.ToggleButtons(options=options, value=None)
+        # as wide as their texts: by default they are cut off after some 20 letters
+        field = ipywidgets.ToggleButtons(
+            options=options, value=None, style={"button_width": "auto"}
+        )
     else:
-        field = ipywidgets.Text(placeholder=f"a number {unit}".strip())
+        # sent when the reader leaves it: sent letter by letter, Lock would overtake the last ones
+        placeholder = f"a number {unit}".strip()
+        field = ipywidgets.Text(placeholder=placeholder, continuous_update=False)
     button: Any = ipywidgets.Button(description="Lock")
     line: Any = ipywidgets.HTML()
 
@@ -111,10 +116,10 @@ def _number(text: str, unit: str) -> float:
 
 
 def score(name: str, truth: object, within: float | None = None) -> None:
-    """Print the answer `truth` next to the guess that was locked as `name`: a hit or not.
+    """Print the answer `truth`, the guess that was locked as `name`, and the reader's hit rate.
 
     A choice is a hit if it equals `truth`; a number if it is at most `within` away, by default a
-    tenth of `truth`. The result is stored for `hit_rate`.
+    tenth of `truth`. The result is stored.
     """
     path = _path(name)
     stored = _read(path)
@@ -133,8 +138,11 @@ def score(name: str, truth: object, within: float | None = None) -> None:
     _write(path, stored | {"is_hit": is_hit})
     unit = stored["unit"]
     verdict = "a hit" if is_hit else "not a hit"
-    print(f"Answer: {with_unit(truth, unit)}.")
-    print(f"Your guess: {with_unit(guess, unit)}, {verdict}{rule}.")
+    print(
+        f"Answer: {with_unit(truth, unit)}.\n"
+        f"Your guess: {with_unit(guess, unit)}, {verdict}{rule}.\n"
+        f"So far in this book: {hit_rate()}"
+    )
 
 
 def hit_rate() -> HitRate:
