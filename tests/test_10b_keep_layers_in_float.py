@@ -68,8 +68,9 @@ def test_a_search_on_a_case_looks_at_calibration_pictures_and_notes_test_picture
         layers=dict.fromkeys(layers),
         macs={"a": 10, "b": 10, "c": 80},
     )
-    calibration = {(): 0.2, ("b",): 0.39}  # the target is 0.97 of 0.4
-    test = {(): 0.1, ("b",): 0.3}
+    # the target is 0.97 of 0.4; c is too large
+    calibration = {(): 0.2, ("b",): 0.375, ("b", "a"): 0.39, ("a",): 0.25}
+    test = {(): 0.1, ("b",): 0.3, ("b", "a"): 0.4, ("a",): 0.2}
     case = types.SimpleNamespace(network=network, calibration=calibration, test=test)
     stand_in = types.SimpleNamespace(
         METHODS={"min-max": None},
@@ -93,14 +94,20 @@ def test_a_search_on_a_case_looks_at_calibration_pictures_and_notes_test_picture
         monkeypatch.setitem(book.search_row.__globals__, name, value)
     row = book.search_row("x", "min-max")
     assert row == {
-        "kept": ["b"],
-        "places": [2],
-        "share": 0.1,
-        "points": [[0, 0, 0.2, 0.1], [1, 0.1, 0.39, 0.3]],
+        "kept": ["b", "a"],
+        "places": [2, 1],
+        "share": 0.2,
+        "points": [
+            [0, 0, 0.2, 0.1],
+            [1, 0.1, 0.375, 0.3],
+            [2, 0.2, 0.39, 0.4],
+            [1, 0.1, 0.25, 0.2],  # without b again
+            [1, 0.1, 0.375, 0.3],  # without a
+        ],
         "reached": True,
-        "test": [0.3, 0, 1],
+        "test": [0.4, 0, 1],
     }
-    assert book.of_float("x", row) == pytest.approx(60)
+    assert book.of_float("x", row) == pytest.approx(80)
 
 
 @pytest.mark.parametrize(
