@@ -4,6 +4,7 @@ A chapter's cells are checked by this where they are no functions: a wrong unit 
 changes a variable, a printed line, the expected answer of a task or the truth of a guess.
 """
 
+import ast
 import contextlib
 import io
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ class Page:
     expected: list = field(default_factory=list)  # of the tasks, in order
     truths: dict = field(default_factory=dict)  # of the guesses, by name
     figures: list = field(default_factory=list)  # matplotlib's, in order
+    shown: list = field(default_factory=list)  # tables and texts in the last lines of cells
 
     def __getitem__(self, name: str):
         return self.variables[name]
@@ -49,8 +51,20 @@ def run(name: str, **parameters) -> Page:
             source = cell.source
             if "parameters" in cell.metadata.get("tags", []):
                 source += "".join(f"\n{key} = {value!r}" for key, value in parameters.items())
-            exec(compile(source, f"{name}.ipynb", "exec"), page.variables)
+            page.shown.append(_execute(source, name, page.variables))
         page.figures = [plt.figure(number) for number in plt.get_fignums()]
         plt.close("all")
     page.printed = text.getvalue()
     return page
+
+
+def _execute(source: str, name: str, variables: dict):
+    """Run a cell. Returns the value of its last line if that is an expression."""
+    tree = ast.parse(source)
+    last: ast.expr = ast.Constant(None)
+    if tree.body and isinstance(tree.body[-1], ast.Expr):
+        last = tree.body[-1].value
+        del tree.body[-1]
+    exec(compile(tree, f"{name}.ipynb", "exec"), variables)
+    expression = ast.fix_missing_locations(ast.Expression(last))
+    return eval(compile(expression, f"{name}.ipynb", "eval"), variables)

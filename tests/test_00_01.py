@@ -16,8 +16,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 from notebook_code import NOTEBOOKS, code_cells, definitions
+from notebook_pages import run_cell
 
 from helpers import metrics, training
+from helpers.data import Images
 from helpers.models import LeNet, MnistNet
 from helpers.paths import ROOT
 
@@ -271,6 +273,44 @@ def test_the_counts_of_00(start_page):
     np.testing.assert_allclose(start_page["share"].sum(axis=1), 100)
 
 
+def test_the_four_kinds_of_networks_are_pytorchs(start_page):
+    names = ("to_scores", "mlp_weights", "cnn_kernels", "rnn_input", "rnn_state")
+    names += ("query", "key", "value")
+    weights = {name: torch.from_numpy(start_page[name]) for name in names}
+    moments = np.random.default_rng(1).normal(size=(8, 3))
+    x = torch.from_numpy(moments)
+    # a kernel's rows are three moments of three sensors; PyTorch wants sensors x moments
+    kernels = weights["cnn_kernels"].T.reshape(5, 3, 3).transpose(1, 2)
+    recurrent = torch.nn.RNN(3, 5, bias=False).double()
+    recurrent.weight_ih_l0.data = weights["rnn_input"].T
+    recurrent.weight_hh_l0.data = weights["rnn_state"].T
+    asked, offered, passed = ((x @ weights[name])[None] for name in ("query", "key", "value"))
+    hidden = {
+        "mlp": F.relu(F.linear(x.flatten(), weights["mlp_weights"].T)),
+        "cnn": F.relu(F.conv1d(x.T[None], kernels))[0].amax(dim=1),
+        "rnn": recurrent(x)[1][0].detach(),
+        "transformer": F.scaled_dot_product_attention(asked, offered, passed)[0].mean(dim=0),
+    }
+    for name, values in hidden.items():
+        theirs = values @ weights["to_scores"]
+        np.testing.assert_allclose(start_page[name](moments), theirs, atol=1e-9, err_msg=name)
+
+
+def test_what_00_shows_is_in_the_units_that_it_names(start_page):
+    peak = start_page["peak"]
+    [shown] = [s for s in start_page.shown if getattr(s, "columns", ["?"])[0] == "peak"]
+    rates = [peak.flops_per_s, peak.int8_ops_per_s, peak.bytes_per_s]
+    np.testing.assert_allclose(shown["peak"], np.array(rates) / 1e9, atol=0.051)
+    assert start_page["fc1_share"] == pytest.approx(1_179_776 / 1_199_882)
+    assert start_page["conv2_share"] == pytest.approx(10_616_832 / 11_992_448)
+    class_scores = start_page["second"] @ start_page["hidden"]
+    assert f"answer: class {class_scores.argmax()}" in start_page.printed
+    first_image = start_page["test_set"].images[0] / 255
+    np.testing.assert_allclose(
+        start_page["sample"][0, 0], (first_image - 0.1307) / 0.3081, atol=1e-5
+    )
+
+
 def test_the_tasks_of_01_expect_the_right_answers(train_page):
     batches, kernels, half, fastest, factor, p, missed = train_page.expected
     assert (batches, kernels, factor) == (len(train_page["train_set"].images) // 64, 2400, 2)
@@ -293,12 +333,41 @@ def test_the_guesses_of_01_are_scored_with_the_truth(train_page, quick_networks)
     assert truths["01-loop-accuracy"] == round(100 * found["quick_lenet"].value, 1)
     assert truths["01-lenet-accuracy"] == round(100 * found["lenet"].value, 1)
     left = (1 - found["cnn"].value) / (1 - found["lenet"].value)
+    assert train_page["left"] == pytest.approx(left)
     words = ["hardly any left", "about half as many", "no fewer"]
     assert truths["01-errors-avoided"] == words[np.searchsorted([0.25, 0.75], left)]
     paired = metrics.mcnemar(test_set.labels, *train_page["answers"].values())
+    assert train_page["paired"] == paired
     assert truths["01-told-apart"] == ("yes" if paired.p < 0.05 else "no")
     for name, row in zip(("cnn", "lenet"), train_page["table"].to_dict("records")):
         assert row == vars(found[name])
+
+
+@pytest.mark.parametrize(
+    "left, truth",
+    [
+        (0.2, "hardly any left"),
+        (0.3, "about half as many"),
+        (0.7, "about half as many"),
+        (0.8, "no fewer"),
+        (1.5, "no fewer"),
+    ],
+)
+def test_how_many_errors_are_avoided(left, truth):
+    scored = []
+    run_cell("01_train_mnist_cnn", "truth = ", left=left, score=lambda *given: scored.append(given))
+    assert scored == [("01-errors-avoided", truth)]
+
+
+def test_what_01_counts_before_it_trains(train_page):
+    sets = {name: train_page[f"{name}_set"] for name in ("train", "test")}
+    for name, counted in train_page["counts"].items():
+        assert [(sets[name].labels == digit).sum() for digit in range(10)] == counted.tolist()
+    sizes = [metrics.count_parameters(network) for network in (LeNet(), MnistNet())]
+    assert f"{sizes[1]:,} parameters" in train_page.printed
+    ratio = f"{sizes[0]:,} weights, one for every {sizes[1] / sizes[0]:.0f} of MnistNet's"
+    assert ratio in train_page.printed
+    assert abs(train_page["x"].mean()) < 0.1 and abs(train_page["x"].std() - 1) < 0.1
 
 
 def test_probabilities_by_hand(train_page):
@@ -314,6 +383,10 @@ def test_errors_are_counted_by_true_digit_and_by_answer(train_page):
     by_digit = train_page["by_digit"]
     for column, digits in (("missed", labels), ("falsely called so", answers)):
         np.testing.assert_array_equal(by_digit[column], np.bincount(digits[wrong], minlength=10))
+    right = labels[~wrong]
+    for column, digits in (("recall (%)", labels), ("precision (%)", answers)):
+        shares = 100 * np.bincount(right, minlength=10) / np.bincount(digits, minlength=10)
+        np.testing.assert_allclose(by_digit[column], shares, atol=0.51)
     chances = torch.softmax(torch.from_numpy(train_page["logits_of"]["MnistNet"]), 1).amax(1)
     surest = sorted(chances[np.flatnonzero(wrong)].tolist(), reverse=True)
     assert chances[train_page["worst"]].tolist() == surest[: len(train_page["worst"])]
@@ -335,6 +408,9 @@ def test_images_are_prepared_wrongly_as_their_names_say(train_page):
             answers = training.predict(train_page[network], variant).argmax(1)
             found = 100 * metrics.accuracy(labels, answers).value
             assert train_page["accuracies"].loc[name, column] == pytest.approx(found)
+    for name, largest in (("0 to 1, not normalized", 1), ("0 to 255, not normalized", 255)):
+        inputs = images[:, None] * (largest / 255)
+        np.testing.assert_allclose(train_page["prepared"][name], inputs, rtol=1e-5, err_msg=name)
 
 
 def test_the_curves_of_01(train_page):
@@ -345,6 +421,11 @@ def test_the_curves_of_01(train_page):
     np.testing.assert_allclose(tested.get_xydata(), [[50, 50], [100, 10]])
     first = train_page["gallery"]["1. as above"]
     assert first["test accuracy (%)"] == 100 * train_page["quick_accuracy"].value
+    assert first["loss, last 20 steps"] == pytest.approx(np.mean(train_page["loop_losses"][-20:]))
+    test_set = train_page["test_set"]
+    logits = torch.from_numpy(training.predict(train_page["quick_lenet"], test_set.images))
+    loss = F.cross_entropy(logits, torch.from_numpy(test_set.labels)).item()
+    assert first["loss, test images"] == pytest.approx(loss)
     readings = [ax for title, ax in titled.items() if " reads a " in title]
     assert len(readings) == 2
     for ax in readings:
@@ -354,10 +435,51 @@ def test_the_curves_of_01(train_page):
 def test_the_experiments_of_01_differ_as_they_should(train_page):
     images, labels = train_page["sorted_set"]
     assert (np.diff(labels) >= 0).all() and len(images) == 1280
+    rates = {name: (rate, shuffled) for name, (_, rate, shuffled) in train_page["cases"].items()}
+    assert rates == {
+        "2. learning rate / 100": (pytest.approx(2e-3 / 100), True),
+        "3. learning rate x 100": (pytest.approx(2e-3 * 100), True),
+        "4. sorted, not shuffled": (2e-3, False),
+    }
     plain = train_page["plain"]
     assert list(plain.index) == list(train_page["augmented"].index) == [3, 6]
     assert (plain.unseen != plain.seen).all()
     assert (plain.seen != train_page["augmented"].seen).all()
+
+
+def test_the_time_left_is_that_of_the_epochs_left(monkeypatch):
+    clock = iter([100.0, 100.0, 120.0])
+    lines = []
+    line = SimpleNamespace(update=lambda shown: lines.append(shown.data))
+    names = train.progress_line.__globals__
+    monkeypatch.setitem(names, "display", lambda *_, **__: line)
+    monkeypatch.setitem(names, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    show = train.progress_line(10)
+    show(0)
+    show(2)
+    assert lines[1] == "LeNet: epoch 3 of 10, about 80 s left."
+
+
+def test_seen_and_unseen_losses_are_those_of_every_third_epoch(monkeypatch):
+    few = (np.zeros((100, 28, 28), np.uint8), np.zeros(100, int))
+    others = Images(np.ones((5, 28, 28), np.uint8), np.ones(5, int), "")
+
+    def two_steps_per_epoch(model, images, labels, epochs, lr, augmented, watch):
+        for step in range(1, 2 * epochs + 1):
+            watch(step, [0.0] * step)
+
+    for name, value in {
+        "few_set": few,
+        "few_images": 100,
+        "few_epochs": 7,
+        "batch_size": 64,
+        "watched_set": others,
+        "learn": two_steps_per_epoch,
+        "mean_loss": lambda step, images, labels: 100 * int(images.max()) + step,
+    }.items():
+        monkeypatch.setitem(train.learn_from_few.__globals__, name, value)
+    found = train.learn_from_few(augmented=False)
+    assert found.to_dict() == {"seen": {3: 6, 6: 12}, "unseen": {3: 106, 6: 112}}
 
 
 def test_the_loop_forgets_the_last_gradient(learn):

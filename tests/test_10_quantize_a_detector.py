@@ -6,10 +6,12 @@ A small network is made here: a convolution with ReLU, a depthwise one with SiLU
 import json
 import types
 
+import matplotlib.pyplot as plt
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
+import torch
 from notebook_code import code_cells, definitions
 from onnx import TensorProto, helper, numpy_helper
 from test_notebooks import QUICK, printed
@@ -293,7 +295,182 @@ def test_the_harm_of_a_layer_comes_with_its_share_of_the_arithmetic(network):
     assert row["share"] == pytest.approx([108 / 160, 36 / 160, 0, 16 / 160])
 
 
+def one_session(model):
+    """Stands in for a detector: a file that is not written."""
+    return types.SimpleNamespace(network=lambda x: outputs(model, [x]))
+
+
+def test_the_harm_of_a_layer_is_that_of_this_layer_alone(network, images, monkeypatch):
+    names = book.harm_of_layers.__globals__
+    monkeypatch.setitem(names, "opened", one_session)
+    monkeypatch.setitem(names, "noise", lambda case, exact, raw: {"y": ((exact - raw) ** 2).sum()})
+    pictures = types.SimpleNamespace(inputs=images)
+    case = types.SimpleNamespace(
+        network=network, detector=one_session(network.model), calibration=pictures
+    )
+    ranges = min_max_ranges(network, images)
+    harm = book.harm_of_layers(case, ranges, bits=4)
+    exact = outputs(network.model, images)
+    for layer in ("first", "head"):
+        others = [other for other in ("first", "second", "concat", "head") if other != layer]
+        alone = outputs(network.quantized(ranges, others, bits=4), images)
+        assert harm[layer]["y"] == pytest.approx(((alone - exact) ** 2).sum(), rel=1e-5)
+
+
+def test_the_stem_is_described_by_channel_and_by_picture(network, images, monkeypatch):
+    pictures = types.SimpleNamespace(inputs=images[:3])
+    case = types.SimpleNamespace(network=network, calibration=pictures)
+    monkeypatch.setitem(book.channel_row.__globals__, "cases", {"YOLOX-nano": case})
+    row = book.channel_row()
+    stem = np.stack([tensors["b"][0] for tensors in network.activations(images[:3])])
+    np.testing.assert_allclose(row["largest"], stem.max(axis=(0, 2, 3)))
+    np.testing.assert_allclose(row["by picture"], stem.max(axis=(1, 2, 3)))
+    np.testing.assert_allclose(
+        row["weights"], np.abs(network.weights()["w2"]).reshape(4, -1).max(1)
+    )
+
+
+def test_the_most_harmful_layer_comes_first(monkeypatch):
+    row = {"layers": ["a", "b", "c"], "noise": [0.01, 1, 0.1], "share": [0.5, 0.3, 0.2]}
+    monkeypatch.setitem(book.most_harmful.__globals__, "harms", {"x": row})
+    assert book.most_harmful("x", count=2).to_dict("list") == {
+        "layer": ["b", "c"],
+        "position": ["2 of 3", "3 of 3"],
+        "SQNR, dB": [0, 10],
+        "share of the MACs, %": [30, 20],
+    }
+
+
+# damage
+
+
+def test_only_one_part_of_the_output_comes_from_int8(monkeypatch):
+    mixed = []
+
+    def postprocess(raw, fit):
+        mixed.append(raw)
+        return types.SimpleNamespace(as_coco=lambda number: [])
+
+    def made(value):
+        return types.SimpleNamespace(
+            network=lambda x: np.full((1, 15, 2, 2), value, np.float32),
+            postprocess=postprocess,
+            layout=types.SimpleNamespace(name="digit detector"),
+        )
+
+    pictures = types.SimpleNamespace(inputs=[None], fits=[None], ids=[1], truth=[])
+    case = types.SimpleNamespace(detector=made(0), test=pictures)
+    monkeypatch.setitem(book.ap.__globals__, "coco_map", lambda truth, found: {"AP": 0.5})
+    for part in ("objectness", "boxes", "classes"):
+        assert book.only_from_int8(case, made(1), part) == 0.5
+        for name, values in book.columns(case, mixed.pop()).items():
+            assert (values == int(name == part)).all(), (name, part)
+
+
+def test_cells_with_an_object_are_compared_with_those_of_float(monkeypatch):
+    monkeypatch.setitem(book.cell_report.__globals__, "cells", lambda case, cells, x: cells)
+    box = [0, 0, 10, 10]
+    exact = ([box, box, box], [0.8, 0.4, 0.1], [1, 2, 3])
+    int8 = ([box, [0, 0, 10, 5], [20, 20, 30, 30]], [0.4, 0.4, 0.9], [1, 3, 4])
+    exact, int8 = (tuple(np.array(part, float) for part in cells) for cells in (exact, int8))
+    case = types.SimpleNamespace(detector=exact, test=types.SimpleNamespace(inputs=[None]))
+    assert book.cell_report(case, int8) == {
+        "cells": 2,
+        "same class": 0.5,
+        "median IoU": pytest.approx(0.75),
+        "IoU below 0.75": 0.5,
+        "median score ratio": pytest.approx(0.75),
+    }
+
+
+def test_a_change_is_negative_if_int8_is_worse(monkeypatch):
+    objects = [
+        {"id": i, "image_id": i, "category_id": 1, "bbox": [5, 5, 40, 40], "area": 1600}
+        | {"iscrowd": 0}
+        for i in (1, 2)
+    ]
+    keys = ("image_id", "category_id", "bbox")
+    found = [{key: entry[key] for key in keys} | {"score": 0.9} for entry in objects]
+    names = book.judged.__globals__
+    monkeypatch.setitem(names, "detections", lambda detector, on: detector)
+    monkeypatch.setitem(names, "ap", lambda detector, on: on.name)
+    monkeypatch.setitem(names, "resamples", 5)
+    pictures = types.SimpleNamespace(truth=objects, ids=[1, 2])
+    calibration = types.SimpleNamespace(name="calibration pictures")
+    case = types.SimpleNamespace(detector=found, test=pictures, calibration=calibration)
+    row = book.judged(case, found[:1])
+    assert row["search"] == "calibration pictures"
+    assert row["test"][0] == pytest.approx(51 / 101)  # recall ends at a half
+    assert row["change"][0] == pytest.approx(51 / 101 - 1)
+
+
+def test_draws_are_of_the_size_that_they_are_listed_under(monkeypatch):
+    names = book.draw_row.__globals__
+    case = types.SimpleNamespace(
+        network=types.SimpleNamespace(quantized=lambda ranges: ranges),
+        calibration=types.SimpleNamespace(ids=range(45)),
+        test=None,
+    )
+    for name, value in {
+        "cases": {"x": case},
+        "METHODS": {"any": None},
+        "draws": 3,
+        "watched_case": lambda name: None,
+        "ranges_of": lambda watched, method, chosen: tuple(chosen),
+        "opened": lambda model: model,
+        "ap": lambda chosen, on: chosen,
+    }.items():
+        monkeypatch.setitem(names, name, value)
+    row = book.draw_row("x", "any")
+    for size in book.SIZES:
+        assert [len(set(chosen)) for chosen in row[str(size)]] == [size] * 3
+        assert len(set(row[str(size)])) == 3, "other pictures in each draw"
+
+
+def test_a_network_is_described_in_millions_of_macs(network):
+    macs = {"first": 4_000_000, "second": 2_600_000, "concat": 0, "head": 0}
+    case = types.SimpleNamespace(
+        network=types.SimpleNamespace(layers=network.layers, macs=macs),
+        calibration=types.SimpleNamespace(ids=[1, 2, 3]),
+        test=types.SimpleNamespace(ids=[4, 5], truth=[{}] * 6),
+    )
+    assert list(book.network_row(case).values()) == [2, 2, 7, 3, 2, 6]
+
+
 # equalization
+
+
+def test_silu_is_pytorchs():
+    x = torch.linspace(-4, 4, 17, dtype=torch.float64)
+    np.testing.assert_allclose(book.silu(x.numpy()), torch.nn.functional.silu(x))
+
+
+def test_equalized_or_not_with_one_grid_or_many(monkeypatch):
+    def made(state):
+        return types.SimpleNamespace(
+            quantized=lambda ranges, per_channel: (state, ranges, per_channel)
+        )
+
+    case = types.SimpleNamespace(
+        network=made("raw"), calibration=types.SimpleNamespace(inputs=[]), test=None
+    )
+    for name, value in {
+        "cases": {"x": case},
+        "pairs_of": lambda network: [1, 2],
+        "equalized": lambda network: made("even"),
+        "watch": lambda network, inputs: network.quantized(None, None)[0],
+        "ranges_of": lambda watched, method: watched,
+        "opened": lambda model: model,
+        "ap": lambda model, on: model,
+    }.items():
+        monkeypatch.setitem(book.equalized_row.__globals__, name, value)
+    assert book.equalized_row("x") == {
+        "pairs": 2,
+        "as trained, a grid per tensor": ("raw", "raw", False),
+        "as trained, grids per channel": ("raw", "raw", True),
+        "equalized, a grid per tensor": ("even", "even", False),
+        "equalized, grids per channel": ("even", "even", True),
+    }
 
 
 def test_equalization_changes_weights_and_not_the_function(network, images):
@@ -342,6 +519,95 @@ def test_other_ranges_bring_much_of_it_back(stored):
     exact = stored["YOLOX-nano, float"]["test"][0]
     best = max(stored[f"YOLOX-nano, {method}"]["test"][0] for method in book.METHODS)
     assert best > 0.7 * exact > stored["YOLOX-nano, min-max"]["test"][0]
+
+
+STORED_CELLS = (
+    "in_float = {",
+    "worst = {",
+    "damage = pd.DataFrame",
+    "_, low, high = worst",
+    "seen_symptoms = {",
+    "thresholds = np.arange",
+    "harms = {",
+    "largest = max(harms",
+    "spread = {",
+    'first = [f"{low:.1f}',
+    "step = (row",
+    "METHODS = {",
+    'check(answer, ends["min-max"]',
+    "by_method = {",
+    "best_method = ",
+    "drawn = {",
+    "8 / s = 0.5 * s",
+)
+
+
+@pytest.fixture(scope="module")
+def page(stored):
+    """What the cells that read the stored run make of it: variables, truths, right answers."""
+    plt.switch_backend("agg")
+    names = definitions(NAME).result.__globals__
+    truths = {}
+    right = []
+    names |= {"rows": stored, "train_everything": False, "wanted": 0.95, "answer": None}
+    names["score"] = lambda guess, truth, **_: truths.update({guess: truth})
+    names["check"] = lambda answer, expected, *_, **__: right.append(expected)
+    for part in STORED_CELLS:
+        [cell] = [cell for cell in code_cells(NAME) if part in cell.source]
+        exec(compile(cell.source, f"{NAME}: {part}", "exec"), names)
+    plt.close("all")
+    return types.SimpleNamespace(names=names, truths=truths, right=right)
+
+
+def test_the_truths_of_the_guesses_are_those_of_the_stored_run(page, stored):
+    left = {
+        name: 100 * stored[f"{name}, min-max"]["test"][0] / stored[f"{name}, float"]["test"][0]
+        for name in book.NAMES
+    }
+    assert page.names["damage"]["left, %"].to_dict() == {
+        name: pytest.approx(share, abs=0.5) for name, share in left.items()
+    }
+    symptoms = stored["YOLOX-nano, symptoms"]
+    part = page.truths["10-part"]
+    assert symptoms[f"AP, only {part} int8"] == min(
+        symptoms[f"AP, only {part} int8"] for part in ("boxes", "objectness", "classes")
+    )
+    noise = stored["YOLOX-nano, harm, min-max"]["noise"]
+    assert page.names["lowest"] == noise.index(max(noise))
+    thirds = ("near the image", "in the middle", "near the output")
+    means = [np.mean(stored["YOLOX-nano, draws, min-max"][size]) for size in ("4", "32")]
+    assert page.truths == {
+        "10-left": round(min(left["FastestDet"], left["YOLOX-nano"])),
+        "10-part": part,
+        "10-where": thirds[int(3 * noise.index(max(noise)) / len(noise))],
+        "10-outliers": "entropy",
+        "10-more": "yes" if means[1] > means[0] else "no",
+    }
+    best = stored[f"YOLOX-nano, {page.names['best_method']}"]["test"][0]
+    assert best == max(stored[f"YOLOX-nano, {method}"]["test"][0] for method in book.METHODS)
+    exact = stored["YOLOX-nano, float"]["test"][0]
+    assert page.names["there"] == pytest.approx(best / exact)
+    entropy = [
+        round(100 * stored[f"{name}, entropy"]["test"][0] / stored[f"{name}, float"]["test"][0])
+        for name in book.NAMES
+    ]
+    assert [int(text.split()[0]) for text in page.names["by_entropy"]] == entropy
+
+
+def test_the_right_answers_are_those_of_the_stored_run(page, stored):
+    _, low, high = stored["FastestDet, min-max"]["change"]
+    iou = stored["YOLOX-nano, symptoms"]["median IoU"]
+    spread = stored["YOLOX-nano, spread"]
+    ends = page.names["ends"]
+    assert ends["min-max"] == 100 and 3 < ends["entropy"] < 50
+    assert page.right == [
+        "no" if low > 0 or high < 0 else "yes",
+        sum(percent <= 100 * iou for percent in range(50, 100, 5)),
+        max(stored["YOLOX-nano, harm, min-max"]["noise"]),
+        pytest.approx((spread["high"][0] - spread["low"][0]) / 255),
+        pytest.approx(100 / ends["entropy"]),
+        4,
+    ]
 
 
 # the page

@@ -1,6 +1,7 @@
 """Notebook 10b: the search for layers in float, few bits, half precision, the choice of a file."""
 
 import ast
+import contextlib
 import json
 import types
 
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from notebook_code import code_cells, definitions
+from notebook_pages import run_cell
 
 from helpers import convert
 from helpers.data import coco, fetch
@@ -59,6 +61,75 @@ def test_the_diagram_shows_the_search_of_the_notebook():
     assert sum(float_layers.MACS.values()) == 100
 
 
+def test_a_search_on_a_case_looks_at_calibration_pictures_and_notes_test_pictures(monkeypatch):
+    layers = ("a", "b", "c")
+    network = types.SimpleNamespace(
+        quantized=lambda ranges, kept, bits: kept,
+        layers=dict.fromkeys(layers),
+        macs={"a": 10, "b": 10, "c": 80},
+    )
+    # the target is 0.97 of 0.4; c is too large
+    calibration = {(): 0.2, ("b",): 0.375, ("b", "a"): 0.39, ("a",): 0.25}
+    test = {(): 0.1, ("b",): 0.3, ("b", "a"): 0.4, ("a",): 0.2}
+    case = types.SimpleNamespace(network=network, calibration=calibration, test=test)
+    stand_in = types.SimpleNamespace(
+        METHODS={"min-max": None},
+        watched_case=lambda name: None,
+        ranges_of=lambda watched, method: None,
+        harm_of_layers=lambda case, ranges, bits: {
+            layer: {"boxes": noise, "classes": noise} for layer, noise in zip(layers, (1, 3, 2))
+        },
+        opened=lambda kept: kept,
+        ap=lambda kept, on: on[kept],
+        judged=lambda case, kept: {"test": [case.test[kept], 0, 1]},
+    )
+    for name, value in {
+        "cases": {"x": case},
+        "lesson": stand_in,
+        "in_float": {"x": {"search": 0.4, "test": [0.5, 0, 1]}},
+        "wanted": 0.95,
+        "margin": 0.02,
+        "most_share": 1 / 3,
+    }.items():
+        monkeypatch.setitem(book.search_row.__globals__, name, value)
+    row = book.search_row("x", "min-max")
+    assert row == {
+        "kept": ["b", "a"],
+        "places": [2, 1],
+        "share": 0.2,
+        "points": [
+            [0, 0, 0.2, 0.1],
+            [1, 0.1, 0.375, 0.3],
+            [2, 0.2, 0.39, 0.4],
+            [1, 0.1, 0.25, 0.2],  # without b again
+            [1, 0.1, 0.375, 0.3],  # without a
+        ],
+        "reached": True,
+        "test": [0.4, 0, 1],
+    }
+    assert book.of_float("x", row) == pytest.approx(80)
+
+
+@pytest.mark.parametrize(
+    ("reached", "chosen"),
+    [([True, True, True], "b"), ([True, False, True], "c"), ([False] * 3, "b")],
+)
+def test_of_the_searches_with_success_that_with_least_float_arithmetic_is_chosen(
+    reached, chosen, monkeypatch
+):
+    starts = [("x", method, 8) for method in "abc"]
+    shares = (0.3, 0.1, 0.2)
+    searches = {
+        start: {"reached": done, "share": share, "kept": ["layer"]}
+        for start, done, share in zip(starts, reached, shares)
+    }
+    others = {("x", "a", 4): {"reached": True, "share": 0, "kept": []}}
+    names = book.chosen_start.__globals__
+    monkeypatch.setitem(names, "STARTS", [*starts, *others])
+    monkeypatch.setitem(names, "searches", searches | others)
+    assert book.chosen_start("x") == ("x", chosen, 8)
+
+
 # training with the grid in place
 
 
@@ -70,6 +141,45 @@ def test_a_learned_grid_has_its_marks_and_gradients():
     assert (on_grid - values).abs().max() < 3 and grid.step.shape == (3, 1)
     on_grid.sum().backward()
     assert grid.step.grad is not None and torch.isfinite(grid.step.grad).all()
+
+
+def test_the_gradient_of_a_step_is_that_of_the_paper():
+    """Esser et al. 2020, equation 3, and section 2.2 for the scale."""
+    values = torch.tensor([[0.4, 1.3, -5.0]])
+    grid = book.LearnedGrid(values, -3, 3, per_row=True)
+    with torch.no_grad():
+        grid.step.fill_(1)
+    grid(values).sum().backward()
+    expected = (-0.4 - 0.3 - 3) / np.sqrt(3 * 3)  # three numbers, three steps on each side
+    assert grid.step.grad.item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_first_step_is_that_of_least_square_error():
+    generator = torch.Generator().manual_seed(0)
+    values = torch.randn(2, 500, generator=generator) * torch.tensor([[1.0], [20.0]])
+    grid = book.LearnedGrid(values, -3, 3, per_row=True)
+    for row, step in zip(values, grid.step.flatten()):
+        steps = torch.linspace(1, 0.1, 46)[:, None] * row.abs().max() / 3
+        errors = (((row / steps).round().clamp(-3, 3) * steps - row) ** 2).mean(1)
+        assert step.item() == pytest.approx(steps[errors.argmin()].item(), rel=1e-4)
+
+
+@pytest.mark.parametrize(("bits", "marks"), [(2, 3), (3, 7)])
+def test_a_network_with_few_bits_has_as_few_weights_and_activations(bits, marks):
+    torch.manual_seed(0)
+    images = np.random.default_rng(0).integers(0, 256, (2, 96, 96)).astype(np.uint8)
+    network = book.fake_quantized(DigitDetector(), images, bits)
+    layers = [m for m in network.modules() if isinstance(m, torch.nn.Conv2d)]
+    assert len(layers) == 8
+    for layer in layers:
+        assert max(len(row.unique()) for row in layer.weight.detach()) <= marks
+    inputs = []
+    for layer in layers:
+        layer.register_forward_pre_hook(lambda _, args: inputs.append(args[0].unique()))
+    with torch.inference_mode():
+        network(torch.from_numpy(images[:, None] / np.float32(255)))
+    assert 2**bits < len(inputs[0]) <= 256, "the image keeps 8 bits"
+    assert all(len(values) <= 2**bits for values in inputs[1:])
 
 
 # half precision
@@ -117,6 +227,36 @@ def as_detector(detections: Detections):
     return types.SimpleNamespace(
         network=lambda x: x, postprocess=lambda raw, fit, confidence: detections
     )
+
+
+@pytest.mark.parametrize(("name", "size"), [("a.ncnn.param", 43), ("a.onnx", 7)])
+def test_the_size_of_a_detector_is_that_of_all_its_files(tmp_path, name, size):
+    for file, length in {"a.ncnn.param": 3, "a.ncnn.bin": 40, "a.onnx": 7}.items():
+        (tmp_path / file).write_bytes(bytes(length))
+    detector = types.SimpleNamespace(model=types.SimpleNamespace(path=tmp_path / name))
+    assert book.bytes_of(detector) == size
+
+
+@pytest.mark.parametrize(("int8_ms", "truth"), [(5, "yes"), (20, "no")])
+def test_speed_is_compared_with_float32(int8_ms, truth):
+    latency = {"float32, ONNX": 10, "int8, ONNX": int8_ms}
+    file = types.SimpleNamespace(model=types.SimpleNamespace(path="a file"))
+    scored = []
+    stand_in = types.SimpleNamespace(
+        benchmark=lambda workers, **_: latency,
+        speedup=lambda base, candidate: types.SimpleNamespace(value=base / candidate),
+    )
+    variables = {
+        "cases": ["digits"],
+        "files": {("digits", kind): file for kind in latency},
+        "start_all": contextlib.nullcontext,
+        "timing": stand_in,
+        "rounds": 1,
+        "score": lambda *given: scored.append(given),
+    }
+    after = run_cell(NAME, "speed = {}", **{**vars(book), **variables})
+    assert scored == [("10b-faster", truth)]
+    assert after["speed"]["digits", "int8, ONNX"].value == 10 / int8_ms
 
 
 BOX = (0, 0, 10, 10)
@@ -189,6 +329,68 @@ def test_few_bits_need_training(stored):
     exact = stored["digits, float"]["test"][0]
     two = stored["digits, QAT, 2 bits"]
     assert two["before"][0] < 0.5 * exact < two["after"][0]
+
+
+STORED_CELLS = (
+    "in_float = {",
+    "check(answer, 1 + 20",
+    "fewer, _ = search",
+    "searches = {",
+    "found = pd.DataFrame",
+    "chosen = {",
+    "stem_kept = ",
+    "qat = {",
+    "check(answer, 2 * top",
+    "np.spacing(np.float16",
+    "check(answer, wanted",
+)
+
+
+@pytest.fixture(scope="module")
+def page(stored):
+    """What the cells that read the stored run make of it: variables, truths, right answers."""
+    names = definitions(NAME).search.__globals__
+    own = definitions(LESSON)
+    own.result.__globals__.update(rows=stored, train_everything=False)
+    truths = {}
+    right = []
+    names |= {"lesson": own, "train_everything": False, "wanted": 0.95, "answer": None}
+    names["toy_harm"] = {"a": 5, "b": 4, "c": 3, "d": 2}
+    names["toy_macs"] = {"a": 10, "b": 20, "c": 5, "d": 65}
+    names["score"] = lambda guess, truth, **_: truths.update({guess: truth})
+    names["check"] = lambda answer, expected, *_, **__: right.append(expected)
+    for part in STORED_CELLS:
+        [cell] = [cell for cell in code_cells(NAME) if part in cell.source]
+        exec(compile(cell.source, f"{NAME}: {part}", "exec"), names)
+    return types.SimpleNamespace(names=names, truths=truths, right=right)
+
+
+def test_the_truths_of_the_guesses_are_those_of_the_stored_run(page, stored):
+    exact = {name: stored[f"{name}, float"]["test"][0] for name in book.NAMES}
+    points = stored["search, ('YOLOX-nano', 'min-max', 8)"]["points"]
+    with_two = 100 * points[2][3] / exact["YOLOX-nano"]
+    two_bits = stored["digits, QAT, 2 bits"]["after"][0]
+    assert points[2][0] == 2
+    assert page.truths == {
+        "10b-two": pytest.approx(with_two, abs=0.5),
+        "10b-qat": pytest.approx(100 * two_bits / exact["digits"], abs=0.5),
+    }
+    rows = {start: stored[f"search, {start}"] for start in book.STARTS}
+    found = page.names["found"]
+    for (_, line), ((name, _, bits), row) in zip(found.iterrows(), rows.items()):
+        assert (line["network"], line["bits"]) == (name, bits)
+        assert line["in float"] == len(row["kept"]) == len(row["places"])
+        assert line["MACs, %"] == pytest.approx(100 * row["share"])
+        assert line["of float's, %"] == pytest.approx(100 * row["test"][0] / exact[name])
+    layers = stored["YOLOX-nano, float"]["layers"]
+    assert page.names["depth"] == pytest.approx(100 * max(page.names["row"]["places"]) / layers)
+
+
+def test_the_right_answers_are_right(page, stored):
+    exact = stored["YOLOX-nano, float"]["test"][0]
+    assert page.right == [41, "a", 3, 0.5, pytest.approx(0.95 * exact)]
+    fields = np.finfo(np.float16)
+    assert 2.0 ** (9 - fields.nmant) == 0.5, "1000 is between 2 to the 9 and 2 to the 10"
 
 
 # the page
