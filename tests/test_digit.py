@@ -386,7 +386,7 @@ def test_white_and_black_maps_stand_out_from_the_page(tab, theme):
     page = {"light": "white", "dark": "black"}[theme]
     tab.evaluate("colour => { document.body.style.background = colour; }", page)
     maps = tab.locator(".digit-pool1").first
-    gap = maps.evaluate("map => map.clientWidth * 14.5 / map.width")  # between the first two
+    gap = maps.evaluate("map => map.clientWidth * 12.5 / map.width")  # between the first two
     shown = Image.open(io.BytesIO(maps.screenshot())).convert("L")
     assert 100 < shown.getpixel((round(gap), shown.height // 2)) < 160
     outline = maps.evaluate("map => getComputedStyle(map).boxShadow")
