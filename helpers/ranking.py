@@ -56,7 +56,7 @@ def keep_throttled(frame):
 
 
 def summary(frame):
-    """A DataFrame to print: a row for each machine, model, runtime, threads, batch and scenario.
+    """A DataFrame to print: a row for each machine, model, precision, runtime, threads and so on.
 
     The row shows the latest valid record, or the latest one if none is valid. Rows are sorted by
     machine and p50, the invalid ones of a machine last. The last column, "valid", has the reasons.
@@ -70,13 +70,14 @@ def summary(frame):
         "host.cpu",
         "model.name",
         "model.sha256",
+        "model.precision",
         "runtime.name",
         "runtime.version",
         "runtime.threads",
         "batch",
         "scenario",
     ]
-    shown = ["model.precision", "model.bytes", "latency_ns.p50", "latency_ns.p90", "quality.value"]
+    shown = ["model.bytes", "latency_ns.p50", "latency_ns.p90", "quality.value"]
     frame = frame.reindex(columns=[*same, *shown, "valid", "void_reasons"])
     frame["valid"] = frame["valid"].eq(True)
     latest = frame.sort_values("valid", kind="stable").drop_duplicates(same, keep="last")

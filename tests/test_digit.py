@@ -1,6 +1,7 @@
 """The website's live digit: its integers are those of the runtimes, and it reads drawings."""
 
 import base64
+import io
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,6 +11,7 @@ import onnxruntime
 import pytest
 import shared_networks
 from notebook_code import definitions
+from PIL import Image
 from ssh_servers import INSTALL
 from strokes import draw_stroke
 
@@ -376,6 +378,19 @@ def test_the_page_loads_its_own_files_only(browser, site):
 def test_nothing_is_wider_than_the_screen(tab, width):
     tab.set_viewport_size({"width": width, "height": 844})
     assert tab.evaluate("document.documentElement.scrollWidth") <= width
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_white_and_black_maps_stand_out_from_the_page(tab, theme):
+    tab.evaluate("theme => { document.documentElement.dataset.theme = theme; }", theme)
+    page = {"light": "white", "dark": "black"}[theme]
+    tab.evaluate("colour => { document.body.style.background = colour; }", page)
+    maps = tab.locator(".digit-pool1").first
+    gap = maps.evaluate("map => map.clientWidth * 12.5 / map.width")  # between the first two
+    shown = Image.open(io.BytesIO(maps.screenshot())).convert("L")
+    assert 100 < shown.getpixel((round(gap), shown.height // 2)) < 160
+    outline = maps.evaluate("map => getComputedStyle(map).boxShadow")
+    assert "rgb(128, 128, 128)" in outline
 
 
 COLOUR = "getComputedStyle(document.querySelector('.digit')).color"

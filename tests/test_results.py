@@ -662,6 +662,14 @@ def test_the_summary_shows_the_latest_row_that_counts(tmp_path):
     assert table["p50 (µs)"].iloc[0] == pytest.approx(140, rel=0.02)
 
 
+def test_the_summary_has_a_row_for_each_precision_of_a_file(tmp_path):
+    """ncnn and MNN compute the same file in float32 or in half precision."""
+    facts = made()["model"]
+    both = [made(model=facts | {"precision": name}) for name in ("float32", "half precision")]
+    table = results.summary(results.read_results(write(tmp_path / "pi.jsonl", *both)))
+    assert sorted(table["precision"]) == ["float32", "half precision"]
+
+
 def test_the_summary_of_void_rows_and_of_none(tmp_path):
     path = tmp_path / "pi.jsonl"
     results.append_result(path, made(latency(contention=0.5)))

@@ -1,5 +1,6 @@
 """The website: one is built from the committed notebooks and opened from its files in Chromium."""
 
+import base64
 import contextlib
 import io
 import json
@@ -10,14 +11,18 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from html.parser import HTMLParser
+from urllib.parse import unquote, urlsplit
 
 import nbformat
+import pandas as pd
 import pytest
 from PIL import Image
 
 from helpers.paths import ROOT
 from workbook import cli, digit, site
-from workbook.site import embed, pages, prepare, printing
+from workbook.site import charts, embed, links, pages, prepare, printing, tables
+from workbook.site.chapters import picture
 from workbook.site.mathml import mathml
 
 CHROMIUM = printing.chromium()
@@ -25,6 +30,7 @@ needs_chromium = pytest.mark.skipif(
     not CHROMIUM, reason="chromium is missing: sudo apt install chromium"
 )
 NAMES = sorted(path.stem for path in (ROOT / "notebooks").glob("[0-9][0-9]*_*.ipynb"))
+SOLUTIONS = [f"solutions/{name}" for name in NAMES]
 RUN = {
     "seconds": 125.0,
     "executed": "2026-01-02T03:04:05+00:00",
@@ -35,21 +41,24 @@ RUN = {
 REASON = "the Pi reported: throttled"
 
 
+def measurement(number: int, model: str, p50_ns: float, is_valid: bool = True, **facts) -> str:
+    """A record as a line; `facts` are more of the model, its `runtime` and its `threads`."""
+    record = json.loads((ROOT / "tests/records.jsonl").read_text().splitlines()[0])
+    record["run_id"] = f"{number:032}"
+    record["runtime"]["name"] = facts.pop("runtime", record["runtime"]["name"])
+    record["runtime"]["threads"] = facts.pop("threads", 1)
+    record["model"] |= {"name": model} | facts
+    record["latency_ns"]["p50"] = p50_ns
+    record["valid"] = is_valid
+    record["void_reasons"] = [] if is_valid else [REASON]
+    return json.dumps(record) + "\n"
+
+
 def measurements() -> str:
-    """Records of two files of one network; one of them is invalid."""
-    first = json.loads((ROOT / "tests/records.jsonl").read_text().splitlines()[0])
-    lines = []
-    for number, (model, p50, is_valid) in enumerate(
-        [("mnist_cnn.onnx", 90e3, True), ("mnist_cnn.mnn", 1e6, True), ("a.tflite", 2e5, False)]
-    ):
-        record = json.loads(json.dumps(first))
-        record["run_id"] = f"{number:032}"
-        record["model"]["name"] = model.replace("a.", "mnist_cnn_int8.")
-        record["latency_ns"]["p50"] = p50
-        record["valid"] = is_valid
-        record["void_reasons"] = [] if is_valid else [REASON]
-        lines.append(json.dumps(record))
-    return "\n".join(lines) + "\n"
+    """Records of two files of one network, and an invalid one of a third."""
+    files = [("mnist_cnn.onnx", 90e3, True), ("mnist_cnn.mnn", 1e6, True)]
+    files.append(("mnist_cnn_int8.tflite", 2e5, False))
+    return "".join(measurement(number, *facts) for number, facts in enumerate(files))
 
 
 def build_quietly(live_digit: str = ""):
@@ -78,7 +87,7 @@ def test_two_builds_at_once_take_turns(monkeypatch, tmp_path):
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
-    """The folder of a site of all nine notebooks."""
+    """The folder of a site of all notebooks."""
     folder = tmp_path_factory.mktemp("site")
     for part in ("notebooks", "results", "html"):
         (folder / part).mkdir()
@@ -130,16 +139,61 @@ CUT_OFF = """() => {
 def test_every_page_fits_and_loads_only_its_own_files(tab, built):
     requested = []
     tab.on("request", lambda request: requested.append(request.url))
-    for name in ["index", *NAMES, "glossary"]:
+    for name in ["index", *NAMES, *SOLUTIONS, "glossary"]:
         tab.goto(address(built, name))
         for width in (1400, 390):
             tab.set_viewport_size({"width": width, "height": 900})
-            for theme in ("light", "dark"):
+            for theme in ("light",) if name in SOLUTIONS else ("light", "dark"):
                 tab.evaluate("theme => { document.documentElement.dataset.theme = theme }", theme)
                 assert tab.evaluate(CUT_OFF) == [], f"{name}, {theme}, at {width} pixels"
     assert len(requested) > 100
     elsewhere = [url for url in requested if not url.startswith((built.as_uri(), "data:", "blob:"))]
     assert elsewhere == []
+
+
+OUTPUTS = "[...document.querySelectorAll('div.cell_output pre')]"
+
+
+@needs_chromium
+@pytest.mark.parametrize("name", [name for name in NAMES if name[:2] in ("02", "05", "06")])
+def test_lines_of_output_wrap_and_lines_of_code_scroll(tab, built, name):
+    tab.goto(address(built, name))
+    for width in (1400, 390):
+        tab.set_viewport_size({"width": width, "height": 900})
+        assert tab.evaluate(f"{OUTPUTS}.length") > 5
+        scrolling = f"{OUTPUTS}.filter(pre => pre.scrollWidth > pre.clientWidth)"
+        assert tab.evaluate(f"{scrolling}.map(pre => pre.textContent)") == []
+    code = "[...document.querySelectorAll('div.cell_input pre')]"
+    assert tab.evaluate(f"{code}.some(pre => pre.scrollWidth > pre.clientWidth)")
+
+
+# pieces of words that go on in the next line; a line may end after a hyphen or a slash
+BROKEN = """() => {
+  const found = [];
+  for (const cell of document.querySelectorAll("table :is(th, td)")) {
+    const walker = document.createTreeWalker(cell, NodeFilter.SHOW_TEXT);
+    while (walker.nextNode()) {
+      const node = walker.currentNode;
+      for (const word of node.data.matchAll(/[^\\s/-]+/g)) {
+        const range = document.createRange();
+        range.setStart(node, word.index);
+        range.setEnd(node, word.index + word[0].length);
+        const lines = new Set([...range.getClientRects()].map((box) => Math.round(box.top)));
+        if (lines.size > 1) found.push(word[0]);
+      }
+    }
+  }
+  return found;
+}"""
+
+
+@needs_chromium
+@pytest.mark.parametrize("name", ["index", *(n for n in NAMES if n[:2] in ("03", "06", "08"))])
+def test_no_table_breaks_a_word(tab, built, name):
+    tab.goto(address(built, name))
+    for width in (1400, 390):
+        tab.set_viewport_size({"width": width, "height": 900})
+        assert tab.evaluate(BROKEN) == [], f"at {width} pixels"
 
 
 @needs_chromium
@@ -264,6 +318,53 @@ def test_code_can_be_copied(tab, built):
     assert buttons.count() == tab.locator("div.cell_input pre").count() > 5
 
 
+class Targets(HTMLParser):
+    """The addresses that a page names, and the places in it that others can name."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.addresses: list[str] = []
+        self.places = {"", "top"}
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs) -> None:
+        for name, value in attrs:
+            if name in ("href", "src") and value:
+                self.addresses.append(value)
+            elif name in ("id", "name") and value:
+                self.places.add(value)
+
+
+def test_every_link_leads_to_a_file_and_to_a_place_in_it(built):
+    pages_of = [*built.glob("*.html"), *built.glob("solutions/*.html")]
+    known = {path: Targets(path.read_text("utf-8")) for path in pages_of}
+    assert {f"{name}.html" for name in [*NAMES, *SOLUTIONS]} <= {
+        path.relative_to(built).as_posix() for path in known
+    }
+    dead = []
+    for page, targets in known.items():
+        for address in targets.addresses:
+            url = urlsplit(address)
+            if url.scheme or url.netloc:
+                continue  # other sites
+            target = (page.parent / unquote(url.path)).resolve() if url.path else page
+            places = known[target].places if target in known else {""}
+            if not target.is_file() or unquote(url.fragment) not in places:
+                dead.append(f"{page.relative_to(built)}: {address}")
+    assert dead == []
+
+
+def test_solutions_are_linked_from_their_chapter_and_found_by_no_search(built):
+    for name in NAMES:
+        chapter = (built / f"{name}.html").read_text(encoding="utf-8")
+        assert re.search(rf'<a [^>]*href="solutions/{name}.html"[^>]*>.*?solutions', chapter)
+        page = (built / f"solutions/{name}.html").read_text(encoding="utf-8")
+        assert f'href="../{name}.html"' in page and "came with" in page
+        assert 'class="right-next"' not in page and 'class="left-prev"' not in page
+    titles = (built / "searchindex.js").read_text(encoding="utf-8")
+    assert "glossary" in titles and "Solutions" not in titles
+
+
 NOT_PRINTED = """() => {
   const found = [];
   for (let box = document.querySelector(".bd-article"); box; box = box.parentElement) {
@@ -301,12 +402,104 @@ def test_the_front_page_shows_every_chapter_and_the_run(built):
     assert text.count('<div class="chapter">') == len(NAMES)
     for name in NAMES:
         assert f'<a href="{name}.html">' in text
-        assert (built / f"pictures/{name}.png").stat().st_size > 1000
+        [file] = (built / "pictures").glob(f"{name}.*")
+        assert f'src="pictures/{file.name}"' in text and file.stat().st_size > 1000
     assert text.count("2 minutes") == len(NAMES)
     assert 'src="runtimes.png"' in text and (built / "runtimes.png").exists()
     for page in (text, (built / "03_measure_latency.html").read_text(encoding="utf-8")):
         for fact in ("abc1234", "AMD EPYC 7B13", "torch 2.13.0", "2026-01-02"):
             assert fact in page
+
+
+def figure_cell(width: int, height: int, grey: int = 0, **metadata) -> nbformat.NotebookNode:
+    """A code cell that has drawn a grey picture."""
+    written = io.BytesIO()
+    Image.new("L", (width, height), grey).save(written, "PNG")
+    data = {"image/png": base64.b64encode(written.getvalue()).decode()}
+    output = nbformat.v4.new_output("display_data", data)
+    return nbformat.v4.new_code_cell("draw()", outputs=[output], metadata=metadata)
+
+
+def test_a_card_shows_a_picture_that_can_be_read_on_it():
+    diagram = nbformat.v4.new_markdown_cell("![a kernel](figures/00_kernel.svg)")
+    missing = nbformat.v4.new_markdown_cell("![nothing](figures/00_missing.svg)")
+    cover = figure_cell(50, 50, 99, tags=["cover"])
+    svg = (ROOT / "notebooks/figures/00_kernel.svg").read_bytes()
+
+    def shown(*cells):
+        content = picture(nbformat.v4.new_notebook(cells=list(cells)))
+        if content in (None, svg):
+            return content
+        image = Image.open(io.BytesIO(content))
+        return image.width, image.getpixel((0, 0))
+
+    assert shown(diagram, figure_cell(100, 50), figure_cell(500, 300)) == (500, 0)
+    assert shown(diagram, figure_cell(800, 300)) == svg, "its labels cannot be read"
+    assert shown(missing, figure_cell(800, 300)) == (800, 0), "better than none"
+    assert shown(diagram, figure_cell(800, 300), cover) == (50, 99)
+    assert shown(diagram) == svg
+    assert shown(missing) is None
+
+
+def summary(monkeypatch, folder, *lines: str) -> pd.DataFrame:
+    """The rows that the charts get, of one network on one machine."""
+    monkeypatch.setenv("WORKBOOK_BUILD", str(folder))
+    (folder / "results").mkdir()
+    (folder / "results/one.jsonl").write_text("".join(lines))
+    found = []
+    monkeypatch.setattr(charts, "draw", lambda network, machine, rows: found.append(rows))
+    tables.networks()
+    [rows] = found
+    return rows
+
+
+def test_a_file_that_was_converted_again_is_listed_once(monkeypatch, tmp_path):
+    lines = [
+        measurement(0, "net.mnn", 300e3, sha256="aa"),
+        measurement(1, "net.mnn", 200e3, sha256="aa", threads=2),
+        measurement(2, "net.mnn", 400e3, sha256="bb"),
+    ]
+    rows = summary(monkeypatch, tmp_path, *lines)
+    assert rows["p50 (µs)"].tolist() == [200, 400], "the latest of each number of threads"
+
+
+def test_charts_show_each_precision_and_runtime_of_a_file(monkeypatch, tmp_path):
+    lines = [
+        measurement(0, "net.param", 300e3, runtime="ncnn", precision="float32"),
+        measurement(1, "net.param", 200e3, runtime="ncnn", precision="half precision"),
+        measurement(2, "net.param", 100e3, runtime="ncnn", precision="half precision", threads=2),
+        measurement(3, "net.onnx", 50e3, runtime="ONNX Runtime", precision="float32"),
+        measurement(4, "net.onnx", 500e3, runtime="OpenCV", precision="float32"),
+    ]
+    rows = summary(monkeypatch, tmp_path, *lines)
+    assert len(rows) == 5
+    monkeypatch.undo()
+    drawn = []
+    monkeypatch.setenv("WORKBOOK_BUILD", str(tmp_path))
+    bars = charts.bars
+    monkeypatch.setattr(charts, "bars", lambda *given: drawn.append(bars(*given)) or drawn[-1])
+    assert charts.draw("net", "a machine", rows) == "pictures/results-net-a-machine.svg"
+    [axes] = drawn[0].axes
+    labels = [label.get_text() for label in axes.get_yticklabels()]
+    assert [re.sub(r" [\d.]+,", ",", label) for label in labels] == [
+        "net.onnx, ONNX Runtime, float32, 1 thread",
+        "net.param, half precision, 2 threads",
+        "net.param, float32, 1 thread",
+        "net.onnx, OpenCV, float32, 1 thread",
+    ]
+    assert [bar.get_width() for bar in axes.patches] == pytest.approx([0.05, 0.1, 0.3, 0.5])
+
+
+@pytest.mark.parametrize("model", ["a.mnn", "a_network_with_a_long_name_int8.onnx"])
+def test_charts_cut_off_no_text(model):
+    row = {"model": model, "runtime": "MNN 3", "precision": "int8, S8 activations", "threads": 4}
+    rows = pd.DataFrame([row | {"p50 (µs)": 1234.5}])
+    figure = charts.bars(rows, f"{model}: p50 of one call, fastest number of threads" + " more" * 9)
+    figure.draw_without_rendering()
+    texts = [figure._suptitle, *figure.axes[0].get_yticklabels(), *figure.axes[0].texts]
+    for text in texts:
+        box = text.get_window_extent()
+        assert box.x0 >= 0 and box.x1 <= figure.bbox.x1 and box.y1 <= figure.bbox.y1, text
 
 
 def test_formulas_are_mathml(built):
@@ -328,6 +521,26 @@ def test_limits_stand_above_and_below_a_sum_and_plus_minus_has_space():
     assert "<munderover><mo>∑</mo>" in formula and "<msub><mi>x</mi><mi>i</mi></msub>" in formula
     assert "<mo>±</mo>" in formula and "<mi>Δ</mi>" in formula
     assert formula.startswith('<math display="block" xmlns="http://www.w3.org/1998/Math/MathML">')
+
+
+def test_limits_of_words_and_upright_names():
+    formula = mathml(r"\min_{x \in A} \mathrm{round}(x_{\max})", "block")
+    assert re.search('<munder><mo movablelimits="true"[^>]*>min</mo>', formula)
+    assert '<mi mathvariant="normal">round</mi>' in formula
+    assert "<msub><mi>x</mi><mrow><mo>max</mo></mrow></msub>" in formula
+    assert '<mo lspace="0" rspace="0.167em">log</mo><mi>p</mi>' in mathml(r"-\log p", "inline")
+
+
+@needs_chromium
+def test_limits_stand_below_on_lines_of_their_own_and_beside_in_a_line(tab):
+    for display, is_below in (("block", True), ("inline", False)):
+        for word in ("sum", "min", "max"):
+            formula = mathml(rf"\{word}_{{q}} f", display)
+            tab.set_content(f"<p>{formula}</p>")
+            left, right = (
+                tab.locator(f"math {part}").first.bounding_box() for part in ("mo", "mi")
+            )
+            assert (right["x"] < left["x"] + left["width"]) == is_below, (word, display)
 
 
 @pytest.mark.parametrize("tab", [(1400, "light"), (390, "light")], indirect=True)
@@ -438,6 +651,37 @@ def test_links_lead_to_sections_and_to_terms(small):
     assert "05_affine_quantization.html" not in terms, "it has no page here"
 
 
+HEADS = ["runtime", "file (kB)", "p50 (µs)", "p90 (µs)", "answers changed", "against float"]
+CELLS = ["ONNX Runtime", "4,803.5", "381.2", "394.8", "0 of 1,000", "1.02 [0.98, 1.07], tied"]
+
+
+@needs_chromium
+def test_tables_fit_on_a_laptop_and_scroll_with_a_hint_on_a_phone(tab, small):
+    path = small.parent / "notebooks/01_train_mnist_cnn.ipynb"
+    notebook = nbformat.read(path, 4)
+    for columns in (len(HEADS), 2):
+        frame = pd.DataFrame([CELLS[:columns]] * 3, columns=HEADS[:columns])
+        data = {"text/html": frame.to_html(), "text/plain": ""}
+        output = nbformat.v4.new_output("display_data", data)
+        notebook.cells.append(nbformat.v4.new_code_cell("show()", outputs=[output]))
+    nbformat.write(notebook, path)
+    build_quietly()
+    tab.goto(address(small, "01_train_mnist_cnn"))
+    boxes = tab.locator("div.cell_output > .output")
+    assert boxes.count() == 2
+    shadow = "box => getComputedStyle(box).maskImage"
+    for width, is_wide in ((1400, False), (390, True)):
+        tab.set_viewport_size({"width": width, "height": 900})
+        marked = 'document.querySelectorAll(".cell_output > .more-after").length'
+        tab.wait_for_function(f"{marked} === {int(is_wide)}")
+        assert boxes.first.evaluate("box => box.scrollWidth > box.clientWidth") == is_wide
+        assert (boxes.first.evaluate(shadow) != "none") == is_wide
+    assert tab.evaluate(BROKEN) == []
+    boxes.first.evaluate("box => { box.scrollLeft = box.scrollWidth; }")
+    tab.wait_for_function('document.querySelectorAll(".more-before:not(.more-after)").length === 1')
+    assert boxes.last.evaluate(shadow) == "none", "there is no more"
+
+
 @needs_chromium
 @pytest.mark.parametrize("tab", [(1400, "light"), (390, "dark")], indirect=True)
 def test_diagrams_follow_the_theme_of_the_page(tab, small):
@@ -450,6 +694,18 @@ def test_diagrams_follow_the_theme_of_the_page(tab, small):
         shown = Image.open(io.BytesIO(picture.screenshot())).convert("L")
         corner = shown.getpixel((shown.width // 2, 4))
         assert (corner > 200) == is_bright and (corner < 60) != is_bright
+
+
+def test_links_of_solutions_lead_up():
+    available = {"01_a": {"a-b"}, "solutions/01_a": set()}
+    text = (
+        "[a](../01_a.ipynb#A-b) [t](../glossary.md#t) [s](solutions/01_a.ipynb) [n](../02_b.ipynb)"
+    )
+    assert links.to_pages(text, available, "solutions") == (
+        '[a](../01_a.ipynb#a-b) <a class="reference internal" href="../glossary.html#t">t</a> s n'
+    )
+    assert links.to_pages("[s](solutions/01_a.ipynb)", available) == "[s](solutions/01_a.ipynb)"
+    assert links.to_pages("[s](solutions/02_b.ipynb)", available) == "s", "it has no page"
 
 
 def test_a_live_fragment_follows_each_tagged_cell():

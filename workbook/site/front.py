@@ -19,6 +19,7 @@ WAY = (
     "![A laptop trains, exports and quantizes; model files go to the Pi, records come back]"
     "(figures/00_laptop_to_pi.svg)"
 )
+PNG = b"\x89PNG"  # how such a file begins
 CHART = "runtimes.png"  # notebook 03 draws it
 
 
@@ -89,11 +90,12 @@ def _card(chapter: Chapter) -> str:
 
 def _picture(chapter: Chapter) -> str:
     """The picture of a card; an empty place without one, so that cards in a row have one form."""
-    png = picture(chapter.notebook) if chapter.notebook else None
-    if png is None:
+    content = picture(chapter.notebook) if chapter.notebook else None
+    if content is None:
         return '<div class="picture"></div>'
-    path = build_dir("html", "pictures") / f"{chapter.name}.png"
-    path.write_bytes(png)
+    ending = ".png" if content.startswith(PNG) else ".svg"
+    path = build_dir("html", "pictures") / f"{chapter.name}{ending}"
+    path.write_bytes(content)
     return f'<div class="picture"><img src="pictures/{path.name}" alt=""></div>'
 
 

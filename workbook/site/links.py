@@ -1,6 +1,7 @@
 """Links of notebooks and of the glossary, which name files, as links between pages."""
 
 import html
+import posixpath
 import re
 from collections.abc import Collection, Mapping
 
@@ -12,12 +13,13 @@ HEADING = re.compile(r"^#{1,5} +(.+?) *$", re.MULTILINE)
 NOT_IN_SLUGS = re.compile(r"[^\w-]")
 
 
-def to_pages(text: str, available: Mapping[str, Collection[str]]) -> str:
+def to_pages(text: str, available: Mapping[str, Collection[str]], folder: str = "") -> str:
     """Markdown whose links lead to pages; links to files without a page become plain text.
 
-    `available` has the chapters that have a page, with their sections. A link to any other section
-    leads to the page. The glossary always has a page. Links into it are HTML, because its terms
-    are not headings, the only targets that MyST knows.
+    `available` has the notebooks that have a page, with their sections. A link to any other section
+    leads to the page. `folder` is that of the text, relative to notebooks/. The glossary always has
+    a page. Links into it are HTML, because its terms are not headings, the only targets that MyST
+    knows.
     """
 
     def replace(match: re.Match) -> str:
@@ -25,15 +27,15 @@ def to_pages(text: str, available: Mapping[str, Collection[str]]) -> str:
         if re.match(r"https?:|#", target):
             return match[0]
         file, _, anchor = target.partition("#")
-        if file == f"{GLOSSARY}.md":
-            address = f"{GLOSSARY}.html{'#' * bool(anchor)}{anchor}"
+        name = posixpath.normpath(posixpath.join(folder, file)).removesuffix(".ipynb")
+        if name == f"{GLOSSARY}.md":
+            address = f"{file.removesuffix('.md')}.html{'#' * bool(anchor)}{anchor}"
             return f'<a class="reference internal" href="{html.escape(address)}">{words}</a>'
-        name = file.removesuffix(".ipynb")
         if name not in available:
             return words
         section = slug(anchor)
         place = f"#{section}" if section in available[name] else ""
-        return f"[{words}]({name}.ipynb{place})"
+        return f"[{words}]({file.removesuffix('.ipynb')}.ipynb{place})"
 
     return LINK.sub(replace, text)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from helpers.paths import ROOT, build_dir, build_path
 from modelfiles.errors import WorkbookError
 from workbook.site import front, links
-from workbook.site.chapters import PATTERN, Chapter, chapters
+from workbook.site.chapters import PATTERN, SOLUTIONS, Chapter, chapters, solutions
 from workbook.site.prepare import prepared
 
 HERE = Path(__file__).parent
@@ -24,9 +24,7 @@ def build(live_digit: str = "") -> Path:
     """See workbook.site.build."""
     known = chapters()
     has_same_list = _write_sources(known, live_digit)
-    for page in build_dir("html").glob(PATTERN.replace(".ipynb", ".html")):
-        if page.stem not in _available(known):
-            page.unlink()
+    _remove_others(build_dir("html"), PATTERN.replace(".ipynb", ".html"), _available(known))
     # every page shows the list of chapters
     warnings = sphinx("html", build_dir("html"), everything=not has_same_list)
     if warnings:
@@ -57,8 +55,19 @@ def sphinx(builder: str, target: Path, everything: bool = False) -> str:
 
 
 def _available(known: Collection[Chapter]) -> dict[str, set[str]]:
-    """The names of the chapters that have a page, with their sections."""
-    return {chapter.name: links.sections(chapter.notebook) for chapter in known if chapter.notebook}
+    """The names of the notebooks that have a page, with their sections."""
+    return {
+        chapter.name: links.sections(chapter.notebook)
+        for chapter in [*known, *solutions(known)]
+        if chapter.notebook
+    }
+
+
+def _remove_others(folder: Path, pattern: str, available: Collection[str]) -> None:
+    """Delete the files of notebooks that no longer have a page."""
+    for path in [*folder.glob(pattern), *folder.glob(f"{SOLUTIONS}/{pattern}")]:
+        if path.relative_to(folder).with_suffix("").as_posix() not in available:
+            path.unlink()
 
 
 def _write_sources(known: Collection[Chapter], live_digit: str) -> bool:
@@ -66,10 +75,9 @@ def _write_sources(known: Collection[Chapter], live_digit: str) -> bool:
     build_dir("site")
     folder = build_dir("site", "source")
     available = _available(known)
-    for path in folder.glob(PATTERN):
-        if path.stem not in available:
-            path.unlink()
-    for chapter in known:
+    build_dir("site", "source", SOLUTIONS)
+    _remove_others(folder, PATTERN, available)
+    for chapter in [*known, *solutions(known)]:
         if chapter.notebook:
             text = prepared(chapter, available, live_digit)
             _write_if_changed(folder / f"{chapter.name}.ipynb", text)

@@ -7,22 +7,29 @@ from collections.abc import Collection, Mapping
 import nbformat
 
 from workbook.site import links
-from workbook.site.chapters import Chapter
+from workbook.site.chapters import SOLUTIONS, Chapter
 from workbook.site.embed import after_tagged_cells, html_cell
 
 METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {"name": "python", "pygments_lexer": "ipython3"},
 }
+# no place in the order of the chapters, and nothing that a search gives away
+SOLUTION_METADATA = METADATA | {"orphan": True, "nosearch": True}
 HEADING = re.compile(r"^(#{1,5}) ", re.MULTILINE)
 CODE = re.compile(r"(```.*?```)", re.DOTALL)
 EMPTY_HEADING = re.compile(r"<th( [^>]*)?>(&nbsp;|\s)*</th>")
+LONG_CELL = re.compile(r"<(t[dh])\b([^>]*)>(?=[^<]{16})(?=[^<]*\S\s)")  # of several words
+AS_COMMITTED = (
+    '<dl class="run-facts"><dt>Run</dt><dd>The outputs are those that the book came with. Your own '
+    "run can give other figures.</dd></dl>"
+)
 
 
 def prepared(chapter: Chapter, available: Mapping[str, Collection[str]], live_digit: str) -> str:
     """The notebook of a chapter that was run, as the text of a file for Sphinx.
 
-    `available` has the chapters that have a page, with their sections. `live_digit` is HTML for
+    `available` has the notebooks that have a page, with their sections. `live_digit` is HTML for
     cells tagged `live-digit`; "" leaves it out.
     """
     assert chapter.notebook is not None
@@ -34,13 +41,19 @@ def prepared(chapter: Chapter, available: Mapping[str, Collection[str]], live_di
     _keep_one_title(notebook)
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
-            cell.source = _outside_code(cell.source, lambda text: links.to_pages(text, available))
+            cell.source = _outside_code(
+                cell.source, lambda text: links.to_pages(text, available, chapter.folder)
+            )
     failed = chapter.run.get("failed")
     if failed:
         _insert_below_title(notebook, failure(failed))
     if chapter.run:
         notebook.cells.append(html_cell(run_facts(chapter.run)))
-    notebook.metadata = nbformat.from_dict(METADATA)
+    if chapter.folder == SOLUTIONS:
+        notebook.cells.append(html_cell(AS_COMMITTED))
+        notebook.metadata = nbformat.from_dict(SOLUTION_METADATA)
+    else:
+        notebook.metadata = nbformat.from_dict(METADATA)
     _number_ids(notebook)
     return nbformat.writes(notebook)
 
@@ -87,6 +100,7 @@ def _mark_tables(notebook: nbformat.NotebookNode) -> None:
     """Tables of pandas' Styler get the class of other DataFrames, which the theme knows.
 
     An empty heading, such as the one above the index, is a plain cell for those who hear the page.
+    Cells that may take several lines are marked, so that numbers and names stay on one.
     """
     for cell in notebook.cells:
         for output in cell.get("outputs", []):
@@ -94,7 +108,8 @@ def _mark_tables(notebook: nbformat.NotebookNode) -> None:
             if "text/html" in data:
                 table = data["text/html"]
                 table = table.replace('<table id="T_', '<table class="dataframe" id="T_')
-                data["text/html"] = EMPTY_HEADING.sub(r"<td\1></td>", table)
+                table = EMPTY_HEADING.sub(r"<td\1></td>", table)
+                data["text/html"] = LONG_CELL.sub(r"<\1 data-long\2>", table)
 
 
 def _keep_one_title(notebook: nbformat.NotebookNode) -> None:

@@ -11,6 +11,7 @@ from workbook.site.pages import build, sphinx
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
 LINK = re.compile(r'href="(glossary|\d\d[a-z]?_\w+)\.html"')
+TO_SOLUTION = re.compile(r'<a [^>]*href="[^"]*\bsolutions/[^"]*"[^>]*>(.*?)</a>', re.DOTALL)
 
 
 class NoChromium(WorkbookError, RuntimeError):
@@ -47,6 +48,7 @@ def _single_page() -> Path:
     page = folder / "index.html"
     text = page.read_text(encoding="utf-8")
     text = text.replace('href="glossary.html#', 'href="#')  # a term is on the same page
+    text = TO_SOLUTION.sub(r"\1", text)  # they are not printed
     page.write_text(LINK.sub(r'href="#document-\1"', text), encoding="utf-8")
     return page
 

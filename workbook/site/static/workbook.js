@@ -1,4 +1,5 @@
-// Sorts the tables of results: a click on the head of a column, or Enter or Space on it.
+// Sorts the tables of results: a click on the head of a column, or Enter or Space on it. And marks
+// boxes that scroll sideways, on the side on which there is more to see.
 
 function valueOf(row, column) {
   const cell = row.cells[column];
@@ -43,4 +44,18 @@ for (const table of document.querySelectorAll("table.results")) {
   [...table.tHead.rows[0].cells].forEach((head, column) => {
     head.querySelector("button").addEventListener("click", () => sort(table, column));
   });
+}
+
+const BOXES = ".wide, .math, .pst-scrollable-table-container, .cell_output > .output";
+
+function markMore(box) {
+  const left = box.scrollWidth - box.clientWidth - box.scrollLeft;
+  box.classList.toggle("more-before", box.scrollLeft > 1);
+  box.classList.toggle("more-after", left > 1);
+}
+
+const sizes = new ResizeObserver((entries) => entries.forEach(({ target }) => markMore(target)));
+for (const box of document.querySelectorAll(`.bd-article :is(${BOXES})`)) {
+  sizes.observe(box);
+  box.addEventListener("scroll", () => markMore(box), { passive: true });
 }
