@@ -534,7 +534,7 @@ def test_the_page_says_what_was_stored(stored):
     for name in names:
         figures = [f"{stored[name, seed]:.1f}" for seed in book.seeds_of(name)]
         assert ", ".join(figures) in page(), name
-    rows = {f"LeNet, {bits} bits": f"{bits} bits" for bits in (8, 6, 5, 4, 3, 2)}
+    rows = {f"{bits} bits": f"{bits} bits" for bits in (8, 6, 5, 4, 3, 2)}
     for label, bits in rows.items():
         before = stored[f"{book.QAT_START}, {bits}", 0]
         figures = [f"{stored[f'QAT, {bits}', seed]:.1f}" for seed in book.seeds_of(f"QAT, {bits}")]
