@@ -447,6 +447,18 @@ def test_the_experiments_of_01_differ_as_they_should(train_page):
     assert (plain.seen != train_page["augmented"].seen).all()
 
 
+def test_a_run_is_summarized_by_its_last_losses(monkeypatch):
+    names = train.summary.__globals__
+    monkeypatch.setitem(names, "test_set", Images(np.zeros((1, 28, 28)), np.zeros(1), ""))
+    monkeypatch.setitem(names, "mean_loss", lambda *_: 0.5)
+    monkeypatch.setattr(training, "evaluate", lambda *_: SimpleNamespace(value=0.75))
+    assert train.summary(torch.nn.Identity(), [9.0] * 20 + [1.0] * 20) == {
+        "loss, last 20 steps": 1,
+        "loss, test images": 0.5,
+        "test accuracy (%)": 75,
+    }
+
+
 def test_the_time_left_is_that_of_the_epochs_left(monkeypatch):
     clock = iter([100.0, 100.0, 120.0])
     lines = []
