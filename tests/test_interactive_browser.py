@@ -245,9 +245,9 @@ def test_a_number_is_typed_locked_and_scored(opened, lab):
 
 
 def test_a_choice_is_pressed_locked_and_scored(opened):
-    page = opened(ASK, CHOICE, "score('07-mistake', 'observers never frozen')")
+    page = opened(ASK, CHOICE, "score('07-mistake', 'observers never stop')")
     question = run_cell(page, 1)
-    names = ("observers never frozen", "evaluated in training mode before conversion", "Lock")
+    names = ("observers never stop", "look in training mode", "Lock")
     right, wrong, lock = (question.get_by_role("button", name=name) for name in names)
     lock.click()
     question.get_by_text("Choose one of the buttons first.").wait_for(timeout=START_MS)
