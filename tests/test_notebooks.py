@@ -311,8 +311,8 @@ def test_it_runs_quickly_from_a_fresh_kernel(
 
 
 WITHOUT_PYTORCH = [
-    pytest.param("00_start_here", marks=pytest.mark.slow),
-    pytest.param("03_measure_latency"),
+    pytest.param("00_start_here"),
+    pytest.param("03_measure_latency", marks=pytest.mark.slow),
 ]
 
 

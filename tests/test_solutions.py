@@ -8,6 +8,8 @@ import pytest
 from workbook import book
 
 SOLUTIONS = book.names("solutions/")
+# they train or convert for half a minute and more: only `make test-all` runs them
+LONG = {"solutions/" + name for name in book.names() if name.startswith(("06", "07", "08"))}
 
 
 def committed(name: str) -> nbformat.NotebookNode:
@@ -51,7 +53,10 @@ def test_solutions_are_committed_executed_without_errors(name):
             assert output.output_type != "error" and output.get("name") != "stderr", cell.source
 
 
-@pytest.mark.parametrize("name", SOLUTIONS)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[pytest.mark.slow] if name in LONG else []) for name in SOLUTIONS],
+)
 def test_solutions_run_alone(name, quick_networks, quick_depthwise):
     notebook = book.execute(name, quick(committed(name)))
     for cell in notebook.cells:
