@@ -407,8 +407,8 @@ def test_the_grid_on_the_page():
 
 def test_the_calibrations_on_the_page():
     right, to_1, blank, single = shown(
-        r"as in training ([\d.]+), pixels from 0 to 1 ([\d.]+), .*blank paper ([\d.]+), "
-        r"a single image ([\d.]+)\."
+        r"as in training: ([\d.]+) % pixels from 0 to 1: ([\d.]+) % .*blank paper: ([\d.]+) % "
+        r"a single image: ([\d.]+) %"
     )
     assert to_1 < right - 5 and blank < 30 and single > right - 2
 
