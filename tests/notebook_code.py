@@ -22,6 +22,12 @@ def code_cells(name: str) -> list:
     ]
 
 
+def cell_with(name: str, part: str) -> str:
+    """The source of the only code cell of notebooks/NAME.ipynb that contains `part`."""
+    [source] = [cell.source for cell in code_cells(name) if part in cell.source]
+    return source
+
+
 def definitions(name: str, only: set[str] | None = None) -> types.SimpleNamespace:
     """What notebooks/NAME.ipynb defines; of several definitions of one name, the last one.
 

@@ -5,7 +5,7 @@ import re
 
 import numpy as np
 import pandas as pd
-from notebook_code import code_cells
+from notebook_code import cell_with, code_cells
 
 CELL = re.compile(r"<t[hd][^>]*>(.*?)</t[hd]>", re.DOTALL)
 
@@ -41,8 +41,7 @@ def as_numbers(column: pd.Series) -> pd.Series:
 
 def run_cell(name: str, part: str, **variables: object) -> dict:
     """Execute the only code cell that has `part`, with these variables; all variables after it."""
-    [cell] = [cell for cell in code_cells(name) if part in cell.source]
-    exec(compile(cell.source, f"{name}.ipynb: {part}", "exec"), variables)
+    exec(compile(cell_with(name, part), f"{name}.ipynb: {part}", "exec"), variables)
     return variables
 
 

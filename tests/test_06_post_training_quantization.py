@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import torch
 from claims import check
-from notebook_code import code_cells, definitions
+from notebook_code import cell_with, code_cells, definitions
 from torch import nn
 
 from helpers import convert, metrics, timing
@@ -203,9 +203,8 @@ def test_a_layer_left_in_float_has_no_grid(quick_networks, calibration):
 
 def run_cell(pattern: str, **values) -> dict:
     """What the one cell with `pattern` leaves, run with the notebook's definitions and `values`."""
-    [source] = [found.source for found in code_cells(NAME) if pattern in found.source]
     namespace = vars(book) | values
-    exec(source, namespace)
+    exec(cell_with(NAME, pattern), namespace)
     return namespace
 
 
@@ -443,7 +442,7 @@ def test_the_committed_page_finds_the_planted_layer_and_counts_for_every_cure():
     ],
 )
 def test_the_right_answers_of_the_short_tasks_are_right(quick_networks, capsys, cell, answer):
-    [source] = [found.source for found in code_cells(NAME) if cell in found.source]
+    source = cell_with(NAME, cell)
     namespace = vars(book) | {"networks": quick_networks, "answer": answer}
     exec(source, namespace)
     assert capsys.readouterr().out == "Right.\n"

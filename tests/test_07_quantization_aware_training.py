@@ -12,7 +12,7 @@ import pytest
 import shared_networks
 import torch
 from claims import check
-from notebook_code import code_cells, definitions
+from notebook_code import cell_with, code_cells, definitions
 from torch import nn
 
 from helpers import long_runs, models, training
@@ -192,9 +192,8 @@ def source_of(part) -> str:
 
 def run_cell(pattern: str, **values) -> dict:
     """What the one cell with `pattern` leaves, run with the notebook's definitions and `values`."""
-    [source] = [found.source for found in code_cells(NAME) if pattern in found.source]
     namespace = vars(book) | values
-    exec(source, namespace)
+    exec(cell_with(NAME, pattern), namespace)
     return namespace
 
 
@@ -550,7 +549,7 @@ def logits(graph) -> np.ndarray:
     ],
 )
 def test_the_right_answers_of_the_short_tasks_are_right(capsys, cell, answer):
-    [source] = [found.source for found in code_cells(NAME) if cell in found.source]
+    source = cell_with(NAME, cell)
     exec(source, vars(book) | {"answer": answer})
     assert capsys.readouterr().out == "Right.\n"
     exec(source, vars(book) | {"answer": -answer})

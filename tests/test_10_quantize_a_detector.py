@@ -12,7 +12,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from notebook_code import code_cells, definitions
+from notebook_code import cell_with, code_cells, definitions
 from onnx import TensorProto, helper, numpy_helper
 from test_notebooks import QUICK, printed
 
@@ -553,8 +553,7 @@ def page(stored):
     names["score"] = lambda guess, truth, **_: truths.update({guess: truth})
     names["check"] = lambda answer, expected, *_, **__: right.append(expected)
     for part in STORED_CELLS:
-        [cell] = [cell for cell in code_cells(NAME) if part in cell.source]
-        exec(compile(cell.source, f"{NAME}: {part}", "exec"), names)
+        exec(compile(cell_with(NAME, part), f"{NAME}: {part}", "exec"), names)
     plt.close("all")
     return types.SimpleNamespace(names=names, truths=truths, right=right)
 

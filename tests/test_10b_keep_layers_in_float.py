@@ -8,7 +8,7 @@ import types
 import numpy as np
 import pytest
 import torch
-from notebook_code import code_cells, definitions
+from notebook_code import cell_with, code_cells, definitions
 from notebook_pages import run_cell
 
 from helpers import convert
@@ -360,8 +360,7 @@ def page(stored):
     names["score"] = lambda guess, truth, **_: truths.update({guess: truth})
     names["check"] = lambda answer, expected, *_, **__: right.append(expected)
     for part in STORED_CELLS:
-        [cell] = [cell for cell in code_cells(NAME) if part in cell.source]
-        exec(compile(cell.source, f"{NAME}: {part}", "exec"), names)
+        exec(compile(cell_with(NAME, part), f"{NAME}: {part}", "exec"), names)
     return types.SimpleNamespace(names=names, truths=truths, right=right)
 
 

@@ -17,7 +17,7 @@ from jupyter_pages import (
     start_cell,
     write_notebook,
 )
-from notebook_code import code_cells, definitions, source_of
+from notebook_code import cell_with, definitions, source_of
 from ssh_servers import wait_until
 
 pytestmark = pytest.mark.slow
@@ -33,12 +33,6 @@ plt.show = show_with_title"""
 
 WEIGHTS = np.random.default_rng(0).laplace(size=2000)
 TOY = np.array([-1.0, -0.6, 0.0, 0.2, 0.8, 2.5])
-
-
-def cell_with(name: str, text: str) -> str:
-    """The code cell of notebooks/NAME.ipynb that contains `text`."""
-    [found] = [cell.source for cell in code_cells(name) if text in cell.source]
-    return found
 
 
 VALUES = [
