@@ -51,6 +51,16 @@ def quick_depthwise(build_folder, shared_folder):
     return _trained("depthwise", shared_folder)
 
 
+@pytest.fixture(scope="session")
+def shared_files(quick_networks, shared_folder):
+    """Model files of these two networks, which all processes of one test run share."""
+    from shared_files import SharedFiles
+
+    folder = shared_folder / "model_files"
+    folder.mkdir(exist_ok=True)
+    return SharedFiles(quick_networks, folder)
+
+
 @pytest.fixture(scope="module")
 def browser():
     """A headless Chromium; the test is skipped if none is installed."""

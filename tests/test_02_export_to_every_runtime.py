@@ -14,7 +14,6 @@ import torch
 from notebook_code import definitions
 from notebook_pages import as_numbers, numbers, printed, run_cell, table
 
-from helpers import convert
 from helpers.runtimes import open_model
 from modelfiles.programs import run_program
 
@@ -64,9 +63,8 @@ def test_inverts_has_a_branch():
         torch.testing.assert_close(network(image)[0], bias - weights.sum(1))
 
 
-def test_the_program_reports_milliseconds_and_megabytes(quick_networks, tmp_path):
-    path = tmp_path / "lenet.onnx"
-    convert.to_onnx(quick_networks["lenet"], torch.zeros(1, 1, 28, 28), path)
+def test_the_program_reports_milliseconds_and_megabytes(shared_files):
+    path = shared_files.path("lenet", "onnx")
     start = time.perf_counter()
     output = run_program([sys.executable, "-c", book.PROGRAM, str(path)], "the process")
     whole_ms = 1e3 * (time.perf_counter() - start)
@@ -78,10 +76,9 @@ def test_the_program_reports_milliseconds_and_megabytes(quick_networks, tmp_path
         assert 20 < peak_mb < 2000
 
 
-def test_netron_serves_the_graph_on_this_machine_only(quick_networks, tmp_path):
+def test_netron_serves_the_graph_on_this_machine_only(shared_files):
     netron = pytest.importorskip("netron")
-    path = tmp_path / "lenet.onnx"
-    convert.to_onnx(quick_networks["lenet"], torch.zeros(1, 1, 28, 28), path)
+    path = shared_files.path("lenet", "onnx")
     address = netron.start(str(path), address=("127.0.0.1", None), browse=False)
     try:
         assert address[0] == "127.0.0.1"
@@ -94,11 +91,9 @@ def test_netron_serves_the_graph_on_this_machine_only(quick_networks, tmp_path):
         netron.stop(address)
 
 
-def test_a_single_mnn_file_may_differ_by_what_the_notebook_allows(quick_networks, tmp_path):
+def test_a_single_mnn_file_may_differ_by_what_the_notebook_allows(shared_files):
     """The limit of the notebook: a thousandth of the largest logit."""
-    network = quick_networks["lenet"]
-    source = convert.to_onnx(network, torch.zeros(1, 1, 28, 28), tmp_path / "lenet.onnx")
-    path = convert.to_mnn(source, tmp_path / "lenet.mnn")
+    source, path = (shared_files.path("lenet", kind) for kind in ("onnx", "mnn"))
     x = np.random.default_rng(0).standard_normal((20, 1, 28, 28), np.float32)
     wanted = open_model(source).predict(x)
     assert np.abs(open_model(path).predict(x) - wanted).max() < 1e-3 * np.abs(wanted).max()

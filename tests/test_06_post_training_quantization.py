@@ -69,9 +69,9 @@ def test_quantize_pt2e_leaves_the_network_alone_and_takes_both_granularities(
 
 
 def test_ranges_other_than_min_max_give_other_files_and_a_wrong_name_is_refused(
-    quick_networks, calibration, tmp_path
+    shared_files, calibration, tmp_path
 ):
-    onnx_file = convert.to_onnx(quick_networks["lenet"], EXAMPLE, tmp_path / "a.onnx")
+    onnx_file = shared_files.path("lenet", "onnx")
     raw = {}
     for ranges in ("MinMax", "Entropy", "Percentile"):
         path = tmp_path / f"{ranges}_int8.onnx"

@@ -207,11 +207,10 @@ def pyarmnn():
 
 
 @pytest.fixture(scope="module")
-def book_files(quick_networks, tmp_path_factory):
+def book_files(shared_files, tmp_path_factory):
     """MnistNet and its int8 and float16 forms as .tflite files."""
     folder = tmp_path_factory.mktemp("book")
-    example = torch.zeros(1, 1, 28, 28)
-    made = convert.to_tflite(quick_networks["mnist_cnn"], example, folder / "mnist_cnn.tflite")
+    made = shared_files.path("mnist_cnn", "tflite")
     calibration = normalize(mnist("train").images[:20])
     return {
         "float32": made,

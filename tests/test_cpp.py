@@ -83,17 +83,10 @@ def built():
 
 
 @pytest.fixture(scope="module")
-def files(quick_networks, tmp_path_factory):
+def files(shared_files):
     """{program: the file that it and Python's runtime both read}, of the same trained network."""
-    folder = tmp_path_factory.mktemp("models")
-    network = quick_networks["mnist_cnn"]
-    example = torch.zeros(1, 1, 28, 28)
-    onnx = convert.to_onnx(network, example, folder / "mnist_cnn.onnx")
-    return {
-        "libtorch": convert.to_torchscript(network, example, folder / "mnist_cnn.torchscript"),
-        "ncnn": convert.to_ncnn(network, example, folder / "mnist_cnn.ncnn.param"),
-        "mnn": convert.to_mnn(onnx, folder / "mnist_cnn.mnn"),
-    }
+    kinds = {"libtorch": "torchscript", "ncnn": "ncnn.param", "mnn": "mnn"}
+    return {program: shared_files.path("mnist_cnn", kind) for program, kind in kinds.items()}
 
 
 @pytest.mark.alone

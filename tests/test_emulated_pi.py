@@ -9,7 +9,7 @@ import emulated_pi
 import numpy as np
 import pytest
 
-from helpers import convert, metrics
+from helpers import metrics
 from helpers.data import mnist, normalize
 from helpers.runtimes import open_model
 
@@ -34,25 +34,17 @@ np.savez(answers, **found)
 
 
 @pytest.fixture(scope="module")
-def files(quick_networks, tmp_path_factory):
+def files(shared_files, quick_networks):
     """The folder of the model files, the images, and the laptop's answers {file: logits}.
 
     The images are three of each digit, in float32.
     """
-    import torch
-
-    folder = tmp_path_factory.mktemp("models")
-    example = torch.zeros(1, 1, 28, 28)
-    calibration = normalize(mnist("train").images[:100])
-    for name, network in quick_networks.items():
-        at = {kind: folder / f"{name}.{kind}" for kind in FLOAT}
-        convert.to_onnx(network, example, at["onnx"])
-        convert.to_tflite(network, example, at["tflite"])
-        convert.to_ncnn(network, example, at["ncnn.param"])
-        convert.to_mnn(at["onnx"], at["mnn"])
-        convert.to_onnx_int8(at["onnx"], folder / f"{name}_int8.onnx", calibration)
-        convert.to_tflite_int8(at["tflite"], folder / f"{name}_int8.tflite", calibration)
-        convert.to_mnn(at["onnx"], folder / f"{name}_int8.mnn", weight_bits=8)
+    for name in quick_networks:
+        for kind in FLOAT:
+            shared_files.path(name, kind)
+        for kind in INT8:
+            shared_files.path(name, kind, int8=True)
+    folder = shared_files.folder
     test = mnist("test")
     chosen = [np.flatnonzero(test.labels == digit)[:3] for digit in range(10)]
     x = normalize(test.images[np.concatenate(chosen)])

@@ -10,7 +10,6 @@ import pytest
 import torch
 from sklearn import metrics as reference
 
-from helpers import convert
 from helpers.data import mnist, normalize
 from helpers.paths import ROOT
 from helpers.runtimes import open_model
@@ -279,9 +278,8 @@ def digits(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def lenet_onnx(quick_networks, tmp_path_factory):
-    path = tmp_path_factory.mktemp("lenet") / "lenet.onnx"
-    return convert.to_onnx(quick_networks["lenet"], torch.zeros(1, 1, 28, 28), path)
+def lenet_onnx(shared_files):
+    return shared_files.path("lenet", "onnx")
 
 
 def evaluate(build, *arguments):

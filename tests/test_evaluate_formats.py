@@ -259,9 +259,8 @@ def test_wrong_answers_are_a_state_of_their_own(monkeypatch, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def lenet_file(quick_networks, tmp_path_factory):
-    path = tmp_path_factory.mktemp("half") / "lenet.onnx"
-    return convert.to_onnx(quick_networks["lenet"], torch.zeros(1, 1, 28, 28), path)
+def lenet_file(shared_files):
+    return shared_files.path("lenet", "onnx")
 
 
 def test_half_an_onnx_file(lenet_file, tmp_path):

@@ -41,9 +41,9 @@ QUICK = {
     "03_measure_latency": {
         "rounds": 6,
         "busy_rounds": 2,
-        "repeats": 2,
+        "repeats": 1,
         "calls_each": 30,
-        "measurements": 6,
+        "measurements": 1,
         "pause_s": 0,
         "switches": 3,
         "batches": [1, 10],

@@ -7,6 +7,8 @@ import subprocess
 import sys
 import tomllib
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
+from itertools import product
 
 import pytest
 
@@ -53,7 +55,7 @@ def test_every_dependency_says_what_it_is_for():
                 assert "#" in line, f"{path}: {line}"
 
 
-def resolves(path: str, platform: str, python: str) -> subprocess.CompletedProcess:
+def resolved(path: str, platform: str, python: str) -> subprocess.CompletedProcess:
     command = [sys.executable, "-m", "uv", "pip", "compile", path, "--no-config", "--quiet"]
     command += ["--no-header", "--no-annotate", "--only-binary", ":all:"]
     command += ["--python-platform", platform, "--python-version", python]
@@ -66,19 +68,43 @@ def resolves(path: str, platform: str, python: str) -> subprocess.CompletedProce
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
 
 
-@pytest.mark.parametrize("python", ["3.11", "3.12", "3.13"])
-@pytest.mark.parametrize(
-    "platform", ["x86_64-manylinux_2_28", "aarch64-apple-darwin", "x86_64-pc-windows-msvc"]
+LAPTOPS = list(
+    product(
+        ["x86_64-manylinux_2_28", "aarch64-apple-darwin", "x86_64-pc-windows-msvc"],
+        ["3.11", "3.12", "3.13"],
+    )
 )
-def test_the_laptop_pins_have_wheels_on(platform, python):
-    done = resolves("requirements.txt", platform, python)
+PIS = [("aarch64-manylinux_2_28", python) for python in ("3.11", "3.13")]
+
+
+@pytest.fixture(scope="module")
+def executorch_alone(tmp_path_factory) -> str:
+    """A list of ExecuTorch in the version for a Pi, and nothing else."""
+    version = listed("requirements-pi-torch.txt")["executorch", None]
+    path = tmp_path_factory.mktemp("executorch") / "one.txt"
+    path.write_text(f"-c {ROOT}/requirements.txt\nexecutorch{version}\n")
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def resolutions(executorch_alone) -> dict:
+    """All lists resolved for all machines, several at a time: each waits for the index mostly."""
+    asked = [("requirements.txt", *machine) for machine in LAPTOPS]
+    asked += [(path, *pi) for path in ("requirements-pi.txt", executorch_alone) for pi in PIS]
+    with ThreadPoolExecutor(6) as pool:
+        return dict(zip(asked, pool.map(lambda one: resolved(*one), asked)))
+
+
+@pytest.mark.parametrize("platform, python", LAPTOPS)
+def test_the_laptop_pins_have_wheels_on(resolutions, platform, python):
+    done = resolutions["requirements.txt", platform, python]
     assert done.returncode == 0, done.stderr
     assert "torch==2.13.0" in done.stdout
 
 
-@pytest.mark.parametrize("python", ["3.11", "3.13"])
-def test_the_pi_pins_have_wheels_on_64_bit_raspberry_pi_os(python):
-    done = resolves("requirements-pi.txt", "aarch64-manylinux_2_28", python)
+@pytest.mark.parametrize("platform, python", PIS)
+def test_the_pi_pins_have_wheels_on_64_bit_raspberry_pi_os(resolutions, platform, python):
+    done = resolutions["requirements-pi.txt", platform, python]
     assert done.returncode == 0, done.stderr
     packages = {line.split("==")[0] for line in done.stdout.splitlines()}
     assert {"onnxruntime", "ai-edge-litert", "ncnn", "mnn", "jupyterlab", "mlxtend"} <= packages
@@ -98,11 +124,9 @@ def test_pytorch_on_a_pi_is_the_laptops_version_and_never_the_build_for_gpus():
     }
 
 
-@pytest.mark.parametrize("python", ["3.11", "3.13"])
-def test_executorch_has_wheels_for_a_pi(python, tmp_path):
-    version = listed("requirements-pi-torch.txt")["executorch", None]
-    (tmp_path / "one.txt").write_text(f"-c {ROOT}/requirements.txt\nexecutorch{version}\n")
-    done = resolves(str(tmp_path / "one.txt"), "aarch64-manylinux_2_28", python)
+@pytest.mark.parametrize("platform, python", PIS)
+def test_executorch_has_wheels_for_a_pi(resolutions, executorch_alone, platform, python):
+    done = resolutions[executorch_alone, platform, python]
     assert done.returncode == 0, done.stderr
     packages = {line.split("==")[0] for line in done.stdout.splitlines()}
     assert "torchao" in packages and "torch" not in packages

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from claims import check
+from shared_files import EXAMPLE, FLOAT, INT8
 
 from helpers import convert, metrics
 from helpers.data import mnist, normalize
@@ -16,33 +17,14 @@ from helpers.runtimes import OPENERS, dequantize, open_model, quantize
 from helpers.training import predict
 from helpers.workers import Worker
 
-FLOAT = ["pt2", "torchscript", "onnx", "tflite", "ncnn.param", "mnn", "pte"]
-INT8 = ["onnx", "tflite", "mnn", "pte"]
-EXAMPLE = torch.zeros(1, 1, 28, 28)
-
 
 @pytest.fixture(scope="module")
-def files(quick_networks, tmp_path_factory):
+def files(shared_files, quick_networks):
     """{(network, form): path} of every conversion."""
-    folder = tmp_path_factory.mktemp("models")
     made = {}
-    calibration = normalize(mnist("train").images[:100])
-    for name, network in quick_networks.items():
-        at = {kind: folder / f"{name}.{kind}" for kind in FLOAT}
-        convert.to_pt2(network, EXAMPLE, at["pt2"])
-        convert.to_torchscript(network, EXAMPLE, at["torchscript"])
-        convert.to_onnx(network, EXAMPLE, at["onnx"])
-        convert.to_tflite(network, EXAMPLE, at["tflite"])
-        convert.to_ncnn(network, EXAMPLE, at["ncnn.param"])
-        convert.to_mnn(at["onnx"], at["mnn"])
-        convert.to_executorch(network, EXAMPLE, at["pte"])
-        small = {kind: folder / f"{name}_int8.{kind}" for kind in INT8}
-        convert.to_onnx_int8(at["onnx"], small["onnx"], calibration)
-        convert.to_tflite_int8(at["tflite"], small["tflite"], calibration)
-        convert.to_mnn(at["onnx"], small["mnn"], weight_bits=8)
-        convert.to_executorch_int8(network, small["pte"], calibration)
-        made |= {(name, kind): path for kind, path in at.items()}
-        made |= {(name, f"int8 {kind}"): path for kind, path in small.items()}
+    for name in quick_networks:
+        made |= {(name, kind): shared_files.path(name, kind) for kind in FLOAT}
+        made |= {(name, f"int8 {kind}"): shared_files.path(name, kind, int8=True) for kind in INT8}
     return made
 
 

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 
-from helpers import convert
 from helpers.data import mnist, normalize
 from helpers.paths import ROOT
 from helpers.runtimes import open_model
@@ -21,10 +20,9 @@ DOCUMENT = ROOT / "workbook" / "commands" / "README.md"
 
 
 @pytest.fixture(scope="module")
-def lenet(quick_networks, tmp_path_factory):
+def lenet(shared_files):
     """LeNet as an exported program."""
-    path = tmp_path_factory.mktemp("lenet") / "lenet.pt2"
-    return convert.to_pt2(quick_networks["lenet"], torch.zeros(1, 1, 28, 28), path)
+    return shared_files.path("lenet", "pt2")
 
 
 @pytest.fixture
