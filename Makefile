@@ -53,7 +53,7 @@ notebooks: $(VENV)/ready  ## execute the notebooks in place, to commit them
 figures: $(VENV)/ready  ## train the networks of the stored curves and tables in notebooks/figures/ (half an hour)
 	@$(RUN) -m workbook book figures
 
-cpp: $(VENV)/ready  ## build the C++ programs that notebook 08 compares with Python, under build/cpp/ (two minutes, once)
+cpp: $(VENV)/ready  ## build the C++ programs that notebook 08 compares with Python, under build/cpp/ (a minute or two, once)
 	@$(RUN) -m workbook cpp
 
 handout: $(VENV)/ready  ## create the zip for participants, build/handout.zip: the workbook and the labs without solutions

@@ -218,11 +218,12 @@ def test_the_logits_are_the_floats_of_litert(tab, files, images):
 @pytest.mark.parametrize("runtime, how", [RUNTIMES[0], RUNTIMES[-1]])
 def test_an_image_takes_less_than_5_ms(tab, files, runtime, how):
     network = read(files, runtime, how)
-    medians = []
+    median = np.inf
     for _ in range(3):  # other programs may disturb one run, or two
-        _, _, times = in_javascript(tab, network, mnist("test").images[:1000])
-        medians.append(np.median(times))
-    assert min(medians) < 5
+        if median >= 5:
+            _, _, times = in_javascript(tab, network, mnist("test").images[:300])
+            median = np.median(times)
+    assert median < 5
 
 
 # rounding

@@ -197,7 +197,7 @@ def _download(version: str, archive: Path) -> None:
 
 def command() -> None:
     """Build all programs and print which were built. BuildFailed if one fails."""
-    print("Building the C++ programs (ncnn's library takes a minute or more, once) ...", flush=True)
+    print("Building the C++ programs (ncnn's library takes a minute, once) ...", flush=True)
     skipped = build()
     for runtime, reason in skipped.items():
         print(f"{runtime} is skipped: {reason}")
