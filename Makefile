@@ -7,6 +7,8 @@ HOST   := pi@raspberrypi.local
 SEEDS  := 0-2
 # small networks are fastest on one thread
 export OMP_NUM_THREADS := 1
+# where it is set, each of hundreds of processes compiles our modules again
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help workbook pdf test test-all lint format fuzz lab pi notebooks figures cpp handout test-machines bench pins doctor clean

@@ -4,7 +4,6 @@ Constants are names in upper case. Nothing else of the notebook is run.
 """
 
 import ast
-import types
 
 import nbformat
 
@@ -28,16 +27,38 @@ def cell_with(name: str, part: str) -> str:
     return source
 
 
-def definitions(name: str, only: set[str] | None = None) -> types.SimpleNamespace:
+class Definitions:
+    """Names and values of a notebook as attributes; its code is executed when one is asked for."""
+
+    def __init__(self, name: str, only: set[str] | None) -> None:
+        self._name = name
+        self._only = only
+        self._is_executed = False
+
+    def __getattr__(self, attribute: str) -> object:
+        if self._is_executed or attribute.startswith("__"):
+            raise AttributeError(f"{self._name} does not define {attribute}")
+        return self.as_dict()[attribute]
+
+    def as_dict(self) -> dict:
+        """{name: value}, to be used as the variables of another cell."""
+        if not self._is_executed:
+            nodes = _definitions(self._name, self._only)
+            tree = ast.Module(nodes, type_ignores=[])
+            namespace = {"__name__": f"notebook_{self._name}"}
+            exec(compile(tree, f"{self._name}.ipynb", "exec"), namespace)
+            self._is_executed = True
+            vars(self).update(namespace)
+        return vars(self)
+
+
+def definitions(name: str, only: set[str] | None = None) -> Definitions:
     """What notebooks/NAME.ipynb defines; of several definitions of one name, the last one.
 
     `only` names definitions: they and what they use are executed, and no other import. So a
     machine without the notebook's packages can use a part of it.
     """
-    nodes = _definitions(name, only)
-    namespace: dict = {"__name__": f"notebook_{name}"}
-    exec(compile(ast.Module(nodes, type_ignores=[]), f"{name}.ipynb", "exec"), namespace)
-    return types.SimpleNamespace(**namespace)
+    return Definitions(name, only)
 
 
 def source_of(name: str, *only: str) -> str:

@@ -256,8 +256,8 @@ def test_the_page_says_what_the_sums_were(exact, saturating, said):
 
 def test_a_part_of_a_notebook_does_without_its_packages():
     part = definitions(NAME, only={"requantize"})
-    assert {"Grid", "Multiplier", "fixed_point", "np"} <= set(vars(part))
-    assert not {"torch", "onnx", "pd", "forward"} & set(vars(part))
+    assert {"Grid", "Multiplier", "fixed_point", "np"} <= set(part.as_dict())
+    assert not {"torch", "onnx", "pd", "forward"} & set(part.as_dict())
 
 
 # layers

@@ -203,7 +203,7 @@ def test_a_layer_left_in_float_has_no_grid(quick_networks, calibration):
 
 def run_cell(pattern: str, **values) -> dict:
     """What the one cell with `pattern` leaves, run with the notebook's definitions and `values`."""
-    namespace = vars(book) | values
+    namespace = book.as_dict() | values
     exec(cell_with(NAME, pattern), namespace)
     return namespace
 
@@ -443,7 +443,7 @@ def test_the_committed_page_finds_the_planted_layer_and_counts_for_every_cure():
 )
 def test_the_right_answers_of_the_short_tasks_are_right(quick_networks, capsys, cell, answer):
     source = cell_with(NAME, cell)
-    namespace = vars(book) | {"networks": quick_networks, "answer": answer}
+    namespace = book.as_dict() | {"networks": quick_networks, "answer": answer}
     exec(source, namespace)
     assert capsys.readouterr().out == "Right.\n"
     exec(source, namespace | {"answer": 3.1 * answer})

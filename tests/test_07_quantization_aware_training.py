@@ -192,7 +192,7 @@ def source_of(part) -> str:
 
 def run_cell(pattern: str, **values) -> dict:
     """What the one cell with `pattern` leaves, run with the notebook's definitions and `values`."""
-    namespace = vars(book) | values
+    namespace = book.as_dict() | values
     exec(cell_with(NAME, pattern), namespace)
     return namespace
 
@@ -550,9 +550,9 @@ def logits(graph) -> np.ndarray:
 )
 def test_the_right_answers_of_the_short_tasks_are_right(capsys, cell, answer):
     source = cell_with(NAME, cell)
-    exec(source, vars(book) | {"answer": answer})
+    exec(source, book.as_dict() | {"answer": answer})
     assert capsys.readouterr().out == "Right.\n"
-    exec(source, vars(book) | {"answer": -answer})
+    exec(source, book.as_dict() | {"answer": -answer})
     assert "Not yet" in capsys.readouterr().out
 
 

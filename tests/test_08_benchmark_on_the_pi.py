@@ -511,7 +511,7 @@ def test_a_pi_that_throttles_from_minute_five_gets_record_figure_and_sentence(
     monkeypatch.setattr(race, "time", types.SimpleNamespace(monotonic=lambda: clock[0]))
     the_race = race.Race(path, [], {}, {})
     the_race.measure = measure
-    names = dict(vars(notebook)) | {
+    names = notebook.as_dict() | {
         "slices": the_race.sustain([made_up_file("first"), made_up_file("second")], 4, 600),
         "longest": 4,
         "one": "made up",
@@ -876,7 +876,7 @@ def test_the_int8_ratios_are_float_over_int8(notebook, tmp_path, capsys):
         for suffix in (".onnx", "_int8_u8.onnx", "_int8_s8.onnx", "_int8_s8_qoperator.onnx"):
             (tmp_path / "models" / f"{name}{suffix}").write_text("")
     layers = pd.DataFrame({"kind": ["integer"], "time (µs)": [1]})
-    names = dict(vars(notebook)) | {
+    names = notebook.as_dict() | {
         "networks": ["mnist_cnn"],
         "how": {},
         "profiled_calls": 1,

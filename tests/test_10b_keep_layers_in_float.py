@@ -254,7 +254,7 @@ def test_speed_is_compared_with_float32(int8_ms, truth):
         "rounds": 1,
         "score": lambda *given: scored.append(given),
     }
-    after = run_cell(NAME, "speed = {}", **{**vars(book), **variables})
+    after = run_cell(NAME, "speed = {}", **{**book.as_dict(), **variables})
     assert scored == [("10b-faster", truth)]
     assert after["speed"]["digits", "int8, ONNX"].value == 10 / int8_ms
 
@@ -404,7 +404,7 @@ def test_what_it_takes_from_notebook_10_is_there(name):
         if isinstance(node, ast.Attribute) and getattr(node.value, "id", "") == "lesson"
     }
     assert len(used) > 5
-    assert used - set(vars(lesson)) <= {"cases"}, "the page itself sets these"
+    assert used - set(lesson.as_dict()) <= {"cases"}, "the page itself sets these"
 
 
 def test_the_page_measures_before_it_says():
