@@ -109,9 +109,7 @@ def network_info() -> dict[str, dict]:
     A Pi cannot count without torch, so it reads the stored numbers.
     """
     path = _network_info_file()
-    if not path.exists():
-        return {}
-    return json.loads(path.read_text())
+    return json.loads(path.read_text()) if path.exists() else {}
 
 
 def _network_info_file() -> Path:

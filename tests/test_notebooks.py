@@ -3,6 +3,7 @@
 import ast
 import base64
 import io
+import os
 import re
 import shutil
 import statistics
@@ -14,7 +15,7 @@ import pytest
 from PIL import Image
 
 from helpers.interactive.guesses import NAME
-from helpers.paths import build_dir
+from helpers.paths import build_dir, build_path
 from workbook import book
 
 # 10 and 10b begin with the same detectors
@@ -375,6 +376,21 @@ def test_a_failing_cell_is_named(tmp_path, monkeypatch, capsys):
     with pytest.raises(book.NotebookFailed, match="code cell 2 of 2"):
         book.run_in_place(["77_bad"])
     assert capsys.readouterr().out.rstrip().endswith("FAILED")
+
+
+def test_the_picture_of_the_readme_is_copied_by_the_run_that_draws_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(book, "HERE", tmp_path)
+    drawn = build_path("html", "runtimes.png")
+    drawn.write_bytes(b"an earlier one")
+    os.utime(drawn, (1e9, 1e9))
+    nbformat.write(notebook_of("x = 1"), tmp_path / "77_draws_nothing.ipynb")
+    book.run_in_place(["77_draws_nothing"])
+    assert not (tmp_path / "runtimes.png").exists()
+
+    draws = f"import pathlib; pathlib.Path({str(drawn)!r}).write_bytes(b'a new one')"
+    nbformat.write(notebook_of(draws), tmp_path / "78_draws.ipynb")
+    book.run_in_place(["78_draws"])
+    assert (tmp_path / "runtimes.png").read_bytes() == b"a new one"
 
 
 def test_a_dead_kernel_is_named(tmp_path, monkeypatch):
