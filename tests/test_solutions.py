@@ -12,7 +12,7 @@ SOLUTIONS = book.names("solutions/")
 LONG = {
     "solutions/" + name
     for name in book.names()
-    if name.startswith(("00", "01", "02", "03", "06", "07", "08"))
+    if name.startswith(("00", "01", "02", "03", "05b", "06", "07", "08", "10b"))
 }
 
 
