@@ -38,7 +38,8 @@ class Definitions:
     def __getattr__(self, attribute: str) -> object:
         if self._is_executed or attribute.startswith("__"):
             raise AttributeError(f"{self._name} does not define {attribute}")
-        return self.as_dict()[attribute]
+        self.as_dict()
+        return getattr(self, attribute)
 
     def as_dict(self) -> dict:
         """{name: value}, to be used as the variables of another cell."""

@@ -1,29 +1,21 @@
 """Model files of the trained networks that tests share: each is converted once per run."""
 
+from functools import cached_property, partial
 from pathlib import Path
 
+import numpy as np
 import torch
 from filelock import FileLock
+from forms import convert_to
 
-from helpers import convert
 from helpers.data import mnist, normalize
 
-FLOAT = ("pt2", "torchscript", "onnx", "tflite", "ncnn.param", "mnn", "pte")
-INT8 = ("onnx", "tflite", "mnn", "pte")
 CALIBRATION_IMAGES = 100
 EXAMPLE = torch.zeros(1, 1, 28, 28)
-CONVERTERS = {
-    "pt2": convert.to_pt2,
-    "torchscript": convert.to_torchscript,
-    "onnx": convert.to_onnx,
-    "tflite": convert.to_tflite,
-    "ncnn.param": convert.to_ncnn,
-    "pte": convert.to_executorch,
-}
 
 
 class SharedFiles:
-    """The files of `networks`, {name: module}, in `folder`: NAME.KIND and NAME_int8.KIND.
+    """The files of `networks`, {name: module}, in `folder`: NAME.onnx, NAME_int8.onnx and so on.
 
     Tests only read them: a test that changes a file makes a copy.
     """
@@ -32,28 +24,17 @@ class SharedFiles:
         self.networks = networks
         self.folder = folder
 
-    def path(self, name: str, kind: str, int8: bool = False) -> Path:
-        """The file of network `name` in the format `kind`, converted if no test asked before."""
-        path = self.folder / f"{name}{'_int8' * int8}.{kind}"
+    def path(self, name: str, form: str) -> Path:
+        """The file of network `name` in a form of forms.py, converted if no test asked before."""
+        *int8, suffix = form.split()
+        path = self.folder / f"{'_'.join([name, *int8])}.{suffix}"
         with FileLock(f"{path}.lock"):
             if not path.exists():
-                make = self._make_int8 if int8 else self._make
-                make(name, kind, path)
+                source = partial(self.path, name)
+                network = self.networks[name]
+                convert_to(form, path, network, EXAMPLE, self._calibration, source)
         return path
 
-    def _make(self, name: str, kind: str, path: Path) -> None:
-        if kind == "mnn":
-            convert.to_mnn(self.path(name, "onnx"), path)
-        else:
-            CONVERTERS[kind](self.networks[name], EXAMPLE, path)
-
-    def _make_int8(self, name: str, kind: str, path: Path) -> None:
-        calibration = normalize(mnist("train").images[:CALIBRATION_IMAGES])
-        if kind == "onnx":
-            convert.to_onnx_int8(self.path(name, "onnx"), path, calibration)
-        elif kind == "tflite":
-            convert.to_tflite_int8(self.path(name, "tflite"), path, calibration)
-        elif kind == "mnn":
-            convert.to_mnn(self.path(name, "onnx"), path, weight_bits=8)
-        else:
-            convert.to_executorch_int8(self.networks[name], path, calibration)
+    @cached_property
+    def _calibration(self) -> np.ndarray:
+        return normalize(mnist("train").images[:CALIBRATION_IMAGES])

@@ -6,6 +6,7 @@ The committed page keeps its promises.
 import copy
 import re
 
+import notebook_pages
 import numpy as np
 import pandas as pd
 import pytest
@@ -203,9 +204,7 @@ def test_a_layer_left_in_float_has_no_grid(quick_networks, calibration):
 
 def run_cell(pattern: str, **values) -> dict:
     """What the one cell with `pattern` leaves, run with the notebook's definitions and `values`."""
-    namespace = book.as_dict() | values
-    exec(cell_with(NAME, pattern), namespace)
-    return namespace
+    return notebook_pages.run_cell(NAME, pattern, **book.as_dict() | values)
 
 
 class Says:

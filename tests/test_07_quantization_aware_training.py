@@ -7,6 +7,7 @@ import copy
 import math
 import re
 
+import notebook_pages
 import numpy as np
 import pytest
 import shared_networks
@@ -192,9 +193,7 @@ def source_of(part) -> str:
 
 def run_cell(pattern: str, **values) -> dict:
     """What the one cell with `pattern` leaves, run with the notebook's definitions and `values`."""
-    namespace = book.as_dict() | values
-    exec(cell_with(NAME, pattern), namespace)
-    return namespace
+    return notebook_pages.run_cell(NAME, pattern, **book.as_dict() | values)
 
 
 def test_the_page_draws_which_way_the_squared_error_moves_the_step(capsys):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from fuzz.networks import FLOAT
+from forms import FROM_PYTORCH
 from torch import nn
 
 from helpers import convert
@@ -105,14 +105,14 @@ def test_ncnn_takes_sequentials_and_any_first_layer(network, tmp_path):
     assert (x == kept).all()
 
 
-@pytest.mark.parametrize("form", FLOAT)
+@pytest.mark.parametrize("form", FROM_PYTORCH)
 def test_a_network_that_writes_on_its_input(form, tmp_path):
     network = WritesOnInput().train()
     x = images()
     network.body.eval()
     network.body.conv.register_forward_hook(lambda *_: None)
     example = torch.ones(1, 1, 8, 8)
-    model = open_model(FLOAT[form](network, example, tmp_path / f"a.{form}"))
+    model = open_model(FROM_PYTORCH[form](network, example, tmp_path / f"a.{form}"))
     assert (example == 1).all() and network.calls == 0
     assert network.training and not network.body.training
     assert len(network.body.conv._forward_hooks) == 1
@@ -124,7 +124,7 @@ def test_an_fx_graph_in_training_mode_does_not_drop_out(form, tmp_path):
     network = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Dropout(0.5), nn.Flatten(), nn.Linear(144, 10))
     graph = torch.fx.symbolic_trace(network).train()
     x = images()
-    model = open_model(FLOAT[form](graph, EXAMPLE, tmp_path / f"a.{form}"))
+    model = open_model(FROM_PYTORCH[form](graph, EXAMPLE, tmp_path / f"a.{form}"))
     assert np.abs(model.predict(x) - answers(network, x)).max() <= 1e-3
     assert graph.training and graph.get_submodule("1").training
 
@@ -154,7 +154,7 @@ def test_an_fx_graph_in_training_mode_does_not_drop_out(form, tmp_path):
 )
 def test_what_cannot_be_right_is_said_in_one_sentence(form, network, words, tmp_path):
     with pytest.raises(ConversionError, match=words) as raised:
-        FLOAT[form](network, EXAMPLE, tmp_path / f"a.{form}")
+        FROM_PYTORCH[form](network, EXAMPLE, tmp_path / f"a.{form}")
     assert isinstance(raised.value, WorkbookError) and isinstance(raised.value, ValueError)
     assert "\n" not in str(raised.value)
     assert not list(tmp_path.iterdir())
@@ -179,7 +179,7 @@ def test_an_example_that_cannot_be_used(example, words, tmp_path):
 def test_every_returned_path_exists(name, tmp_path):
     network = nn.Sequential(nn.Conv2d(1, 2, 3))
     for form in ("torchscript", "ncnn.param"):
-        path = FLOAT[form](network, EXAMPLE, f"{tmp_path}/{name}.{form}")
+        path = FROM_PYTORCH[form](network, EXAMPLE, f"{tmp_path}/{name}.{form}")
         assert path.is_file() and open_model(path).input_shape == (1, 1, 8, 8)
     stem = path.name.removesuffix(".ncnn.param")
     found = {file.name for file in path.parent.iterdir()}

@@ -8,6 +8,7 @@ import pytest
 import shared_networks
 import torch
 from claims import check
+from forms import FROM_PYTORCH
 from torch import nn
 
 from helpers import convert, digit_targets
@@ -349,15 +350,6 @@ def untrained() -> nn.Module:
     return network.eval()
 
 
-CONVERTERS = {
-    "pt2": convert.to_pt2,
-    "onnx": convert.to_onnx,
-    "tflite": convert.to_tflite,
-    "ncnn.param": convert.to_ncnn,
-    "pte": convert.to_executorch,
-}
-
-
 @pytest.mark.parametrize("suffix", ["onnx", "mnn"])
 def test_open_detector_knows_its_files_and_finds_the_same(untrained, tmp_path, suffix):
     file = open_detector(to_file(suffix, untrained, tmp_path))
@@ -376,10 +368,10 @@ def to_file(form: str, network: nn.Module, folder: Path) -> Path:
     path = folder / f"digit_detector.{form}"
     if form == "mnn":
         return convert.to_mnn(to_file("onnx", network, folder), path)
-    return CONVERTERS[form](network, torch.zeros(1, 1, 96, 96), path)
+    return FROM_PYTORCH[form](network, torch.zeros(1, 1, 96, 96), path)
 
 
-@pytest.mark.parametrize("form", [*CONVERTERS, "mnn"])
+@pytest.mark.parametrize("form", ["pt2", "onnx", "tflite", "ncnn.param", "pte", "mnn"])
 def test_every_runtime_computes_the_same_and_finds_the_same(untrained, tmp_path, form):
     made = scenes(4, seed=0, split="test")
     images = np.stack([scene.image for scene in made])

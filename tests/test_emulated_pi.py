@@ -40,10 +40,8 @@ def files(shared_files, quick_networks):
     The images are three of each digit, in float32.
     """
     for name in quick_networks:
-        for kind in FLOAT:
-            shared_files.path(name, kind)
-        for kind in INT8:
-            shared_files.path(name, kind, int8=True)
+        for form in (*FLOAT, *(f"int8 {kind}" for kind in INT8)):
+            shared_files.path(name, form)
     folder = shared_files.folder
     test = mnist("test")
     chosen = [np.flatnonzero(test.labels == digit)[:3] for digit in range(10)]

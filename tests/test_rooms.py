@@ -23,7 +23,7 @@ MOST_STATEMENTS = 1800
 # of parts that a reader can skip until their chapter: (its rooms and modules, most statements)
 PARTS_OF_HELPERS = {
     "01, augmented images": (["helpers.augmentation"], 20),
-    "04 and 04b, which share them": (["helpers.codebooks"], 50),
+    "04 and 04b, codebooks": (["helpers.codebooks"], 50),
     "08, its plumbing": (["helpers.bench"], 160),
     "09 and 10, the digit detector and its figures": (
         [
@@ -41,7 +41,7 @@ PARTS_OF_HELPERS = {
     # and 60 make MobileNetV2 from the weights of its int8 file
     "09b and 11, photographs and cameras": (["helpers.vision"], 1165),
     # what notebooks call is explained in them: ask, score, check, draw
-    "all, and each explains it": (["helpers.interactive"], 250),
+    "every chapter": (["helpers.interactive"], 250),
 }
 IMPORT_TORCH = {
     "helpers.augmentation",

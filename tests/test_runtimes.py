@@ -3,12 +3,14 @@
 import subprocess
 import sys
 import textwrap
+from itertools import product
 
 import numpy as np
 import pytest
 import torch
 from claims import check
-from shared_files import EXAMPLE, FLOAT, INT8
+from forms import FLOAT, INT8
+from shared_files import EXAMPLE
 
 from helpers import convert, metrics
 from helpers.data import mnist, normalize
@@ -21,11 +23,8 @@ from helpers.workers import Worker
 @pytest.fixture(scope="module")
 def files(shared_files, quick_networks):
     """{(network, form): path} of every conversion."""
-    made = {}
-    for name in quick_networks:
-        made |= {(name, kind): shared_files.path(name, kind) for kind in FLOAT}
-        made |= {(name, f"int8 {kind}"): shared_files.path(name, kind, int8=True) for kind in INT8}
-    return made
+    pairs = product(quick_networks, (*FLOAT, *INT8))
+    return {(name, form): shared_files.path(name, form) for name, form in pairs}
 
 
 @pytest.fixture(scope="module")
@@ -50,17 +49,17 @@ def test_float_files_compute_what_pytorch_computes(files, sample, name, kind):
     assert model.version[0].isdigit()
 
 
-@pytest.mark.parametrize("kind", INT8)
+@pytest.mark.parametrize("form", INT8)
 @pytest.mark.parametrize("name", ["lenet", "mnist_cnn"])
-def test_int8_files_are_small_and_nearly_as_good(files, sample, name, kind):
+def test_int8_files_are_small_and_nearly_as_good(files, sample, name, form):
     x, reference = sample
-    model = open_model(files[name, f"int8 {kind}"])
+    model = open_model(files[name, form])
     labels = mnist("test").labels
     in_float = metrics.accuracy(labels, reference[name].argmax(1)).value
     in_int8 = metrics.accuracy(labels, model.predict(x).argmax(1)).value
     check(f"accuracy that int8 changes, {name}", abs(in_float - in_int8))
     assert model.precision == "int8"
-    assert model.path.stat().st_size < 0.35 * files[name, kind].stat().st_size
+    assert model.path.stat().st_size < 0.35 * files[name, form.removeprefix("int8 ")].stat().st_size
 
 
 def test_the_pt2_file_needs_no_class_of_ours(files):

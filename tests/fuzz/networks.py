@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from forms import FROM_PYTORCH, convert_to
 from torch import nn
 
 from helpers import convert
@@ -24,16 +25,8 @@ from modelfiles.conversion.opener import Opener
 sys.path.insert(0, str(Path(__file__).parent))
 from random_networks import network
 
-FLOAT = {
-    "pt2": convert.to_pt2,
-    "torchscript": convert.to_torchscript,
-    "onnx": convert.to_onnx,
-    "tflite": convert.to_tflite,
-    "ncnn.param": convert.to_ncnn,
-    "pte": convert.to_executorch,
-}
 FROM_FLOAT = ("mnn", "int8 onnx", "int8 integer onnx", "int8 tflite", "int8 mnn", "int8 pte")
-FORMS = (*FLOAT, *FROM_FLOAT)
+FORMS = (*FROM_PYTORCH, *FROM_FLOAT)
 IMAGES = 40
 SAME_CLASS = 0.95
 
@@ -90,25 +83,15 @@ def try_network(seed: int, folder: Path, forms: Sequence[str] = FORMS) -> dict[s
 def _convert(form: str, made, example, images, folder: Path) -> Path:
     def source(suffix: str) -> Path:
         path = folder / f"net.{suffix}"
-        return path if path.exists() else FLOAT[suffix](made, example, path)
+        return path if path.exists() else FROM_PYTORCH[suffix](made, example, path)
 
-    if form in FLOAT:
+    if form in FROM_PYTORCH:
         return source(form)
-    path = folder / form.replace(" ", ".")
-    match form:
-        case "mnn":
-            return convert.to_mnn(source("onnx"), folder / "net.mnn")
-        case "int8 mnn":
-            return convert.to_mnn(source("onnx"), path, weight_bits=8)
-        case "int8 onnx":
-            return convert.to_onnx_int8(source("onnx"), path, images)
-        case "int8 integer onnx":
-            options = {"qdq": False, "unsigned_activations": False}
-            return convert.to_onnx_int8(source("onnx"), path, images, **options)
-        case "int8 tflite":
-            return convert.to_tflite_int8(source("tflite"), path, images)
-        case "int8 pte":
-            return convert.to_executorch_int8(made, path, images)
+    path = folder / f"net.{form.replace(' ', '.')}"
+    if form == "int8 integer onnx":
+        options = {"qdq": False, "unsigned_activations": False}
+        return convert.to_onnx_int8(source("onnx"), path, images, **options)
+    return convert_to(form, path, made, example, images, source)
 
 
 def _names_the_form(sentence: str) -> bool:
